@@ -1,0 +1,49 @@
+# `make run` and `make test` do all their own set-up, once; a changed pyproject.toml repeats it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+# On Linux PyPI's torch brings several GB of CUDA; `make run TORCH=cpu` prefers the small CPU build.
+ifeq ($(TORCH),cpu)
+export PIP_EXTRA_INDEX_URL := $(PIP_EXTRA_INDEX_URL) https://download.pytorch.org/whl/cpu
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab lint notebooks
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/ready ## run the tour without a screen: name and restore degraded photos
+	@$(BIN)/python notebooks/run_tour.py
+
+lab: $(VENV)/ready ## open the tour in JupyterLab
+	@$(BIN)/python -m jupyter lab notebooks/00_tour.ipynb
+
+test: $(VENV)/ready-dev ## run the unit tests, the notebooks at smoke scale and the browser tests
+	@DACLIP_LAB_SCALE=smoke DACLIP_LAB_OUT="$(CURDIR)/runs/smoke" \
+		$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 tests notebooks
+
+lint: $(VENV)/ready-dev ## ruff over code and notebooks
+	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
+
+notebooks: $(VENV)/ready-dev ## execute the notebooks whose source, library or weights changed
+	@$(BIN)/python notebooks/build.py
+
+# Set-up. `ready` is what `make run` needs; `ready-dev` adds what the tests need.
+
+OLD = daclip_lab needs Python 3.11 or newer; name one, for example: make PYTHON=python3.12 $(MAKECMDGOALS)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(OLD)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/ready: pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV); the first time this takes some minutes."
+	$(BIN)/python -m pip install --editable .
+	@touch $@
+
+$(VENV)/ready-dev: pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV); the first time this takes some minutes."
+	$(BIN)/python -m pip install --editable '.[dev]'
+	@touch $(VENV)/ready $@

@@ -1,0 +1,1 @@
+"""What is measured: accuracy, restoration quality and embeddings, always with intervals."""

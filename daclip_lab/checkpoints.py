@@ -1,0 +1,128 @@
+"""What is written to disk: states of trainings and weights, as safetensors beside JSON that a person can read.
+
+Every file is written under another name first and then renamed, so that an interrupted write leaves the old file whole.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from daclip_lab.errors import InputError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a dict as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON file; an InputError names it where it is absent or broken."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON: {error}") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors as safetensors, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary)
+    os.replace(temporary, path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read named tensors; an InputError names the file where it is absent or broken."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a safetensors file: {error}") from None
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Copy named tensors into a module; an InputError lists what is missing, unexpected or of another shape."""
+    own = module.state_dict()
+    faults = [f"missing {name}" for name in own if name not in tensors]
+    faults += [f"unexpected {name}" for name in tensors if name not in own]
+    faults += [
+        f"{name} is {tuple(tensors[name].shape)}, wanted {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise InputError(f"{what} does not match the model: {'; '.join(faults[:5])}{more}")
+    module.load_state_dict(tensors)
+
+
+def save_state(
+    run: str | Path,
+    recipe: dict,
+    weights: Mapping[str, Tensor],
+    average: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> None:
+    """Write everything that a training needs to go on exactly, into the folder `run`."""
+    run = Path(run)
+    tensors = {f"weight.{name}": p for name, p in weights.items()}
+    tensors |= {f"average.{name}": p for name, p in average.items()}
+    for name, p in weights.items():
+        for key, value in optimizer.state.get(p, {}).items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    # The step goes into the same file as the tensors: two files could disagree after an interruption.
+    tensors["step"] = torch.tensor(step)
+    write_tensors(run / "state.safetensors", tensors)
+    write_json(run / "recipe.json", recipe)
+
+
+def load_state(
+    run: str | Path,
+    recipe: dict,
+    weights: Mapping[str, Tensor],
+    average: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> int:
+    """Restore what `save_state` wrote and return the number of steps done.
+
+    Raises InputError where the folder holds no state, another recipe, or another model.
+    """
+    run = Path(run)
+    tensors = read_tensors(run / "state.safetensors")
+    saved = read_json(run / "recipe.json")
+    wanted = json.loads(json.dumps(recipe))
+    # How batches are prepared does not change what is learned.
+    other = [k for k in wanted if k != "workers" and saved.get(k) != wanted[k]]
+    if other:
+        told = ", ".join(f"{k}={saved.get(k)} there and {wanted[k]} here" for k in other)
+        raise InputError(f"{run} was trained with another recipe: {told}")
+    names = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
+    if names != set(weights):
+        raise InputError(f"{run} belongs to another model: its parameters have other names")
+    with torch.no_grad():
+        for name, p in weights.items():
+            if tensors[f"weight.{name}"].shape != p.shape:
+                raise InputError(f"{run} belongs to another model: {name} has another shape")
+            p.copy_(tensors[f"weight.{name}"])
+            average[name].copy_(tensors[f"average.{name}"])
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                if f"optimizer.{key}.{name}" in tensors:
+                    optimizer.state[p][key] = tensors[f"optimizer.{key}.{name}"]
+    return int(tensors["step"])

@@ -1,0 +1,1 @@
+"""What goes in: images, degradations, scenes, captions, words and the pairs made of them."""

@@ -1,0 +1,202 @@
+"""Any image a person may hand over becomes an RGB float tensor; a tensor becomes a picture or a file.
+
+Inside the library an image is a float32 tensor (3, h, w) in [0, 1]. This is the edge where everything else is turned
+into that, or refused with one line that says what would be right.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from daclip_lab.errors import InputError
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+TOLERANCE = 1e-3  # resizing and float arithmetic leave values a little outside of [0, 1]
+WANTED = "an array (h, w), (h, w, 3) or (h, w, 4), or a tensor (3, h, w) or (1, 3, h, w)"
+
+
+def read_image(image) -> torch.Tensor:
+    """Turn any image into a float32 tensor (3, h, w) in [0, 1] that shares no memory with it.
+
+    `image` is a path, a PIL image, a numpy array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or a torch tensor (h, w),
+    (1, h, w), (3, h, w) or (1, 3, h, w). Arrays and tensors hold bool, uint8, uint16, or floats in [0, 1].
+
+    What a person would expect: the EXIF orientation is applied; gray becomes RGB; 16-bit gray keeps its precision;
+    of an animation the first frame counts; transparency lies over white.
+
+    Raises InputError for anything else, naming the file or what is wrong with the values.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return _read_file(Path(image))
+    if isinstance(image, Image.Image):
+        try:
+            return _from_array(_pixels(image))
+        except (OSError, SyntaxError) as error:  # PIL reads lazily: a damaged file shows only now
+            raise InputError(f"the PIL image cannot be read: {_one_line(error)}") from None
+    if isinstance(image, torch.Tensor):
+        return _from_array(_channels_last(image))
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    raise InputError(
+        f"an image is a path, a PIL image, a numpy array or a torch tensor, not {type(image).__name__}"
+    )
+
+
+def to_pil(image: torch.Tensor) -> Image.Image:
+    """Turn a tensor (3, h, w) or (1, 3, h, w) into a PIL RGB image; values are clamped to [0, 1] and rounded."""
+    image = image.detach().float().cpu()
+    if image.ndim == 4 and image.shape[0] == 1:
+        image = image[0]
+    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+        raise InputError(f"got a tensor of shape {tuple(image.shape)}; wanted (3, h, w)")
+    if image.isnan().any():
+        raise InputError("the image holds NaN")
+    levels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+
+
+def save_image(image: torch.Tensor | Image.Image, path: str | os.PathLike) -> None:
+    """Write an image in the format that the extension names; PNG, TIFF and BMP lose nothing beyond 8 bits.
+
+    The file appears whole or not at all. Raises InputError for an unknown extension, or where nothing can be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: the extension must be one of {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; name a file in it")
+    picture = to_pil(image if isinstance(image, torch.Tensor) else read_image(image))
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        picture.save(part, format=FORMATS[path.suffix.lower()], quality=95)
+        os.replace(part, path)
+    except (OSError, ValueError) as error:  # a full disk, no permission, too wide for WebP
+        raise InputError(f"{path}: cannot be written: {_one_line(error)}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def find_images(folder: str | os.PathLike) -> list[Path]:
+    """List the images below a folder, sorted; hidden files and folders are left out.
+
+    Raises InputError when there is no such folder or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not found:
+        raise InputError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def _read_file(path: Path) -> torch.Tensor:
+    try:
+        if path.is_dir():
+            raise InputError("this is a folder; name an image file in it")
+        if not path.is_file():
+            raise InputError("no such file")
+        if path.stat().st_size == 0:
+            raise InputError("the file is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _from_array(_pixels(image))
+    except InputError as error:
+        reason = str(error)
+    except Image.UnidentifiedImageError:
+        reason = "not an image, or of a kind that cannot be read"
+    except Image.DecompressionBombError:
+        reason = f"too large; at most {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels are read"
+    except Exception as error:  # damaged bytes make the decoders raise nearly anything
+        reason = f"cannot be read: {_one_line(error)}"
+    raise InputError(f"{path}: {reason}")
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """The upright pixels of a PIL image as an array that `_from_array` takes."""
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        return np.asarray(image.convert("RGBA"))
+    if image.mode == "F":
+        return np.asarray(image)
+    if image.mode.startswith("I"):  # 16-bit gray, which Pillow may also keep in 32 bits
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise InputError("the 32-bit integers reach outside of 0..65535")
+        return levels.astype(np.uint16)
+    return np.asarray(image.convert("RGB"))
+
+
+def _channels_last(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor (h, w), (1, h, w), (3, h, w) or (1, 3, h, w) as an array (h, w) or (h, w, channels)."""
+    shape = tuple(tensor.shape)
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        tensor = tensor.float()  # numpy knows no bfloat16
+    if tensor.ndim == 4 and shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.ndim == 3 and tensor.shape[0] in (1, 3):
+        return tensor.permute(1, 2, 0).numpy()
+    if tensor.ndim == 2:
+        return tensor.numpy()
+    raise InputError(f"got a tensor of shape {shape}; wanted {WANTED}")
+
+
+def _from_array(array: np.ndarray) -> torch.Tensor:
+    """An array (h, w) or (h, w, 1, 3 or 4 channels) as a tensor (3, h, w) in [0, 1]."""
+    if (
+        array.ndim not in (2, 3)
+        or array.shape[2:] not in ((), (1,), (3,), (4,))
+        or 0 in array.shape
+    ):
+        raise InputError(f"got an array of shape {array.shape}; wanted {WANTED}")
+    if array.ndim == 2:
+        array = array[:, :, None]
+    levels = _in_unit_range(array)
+    if levels.shape[2] == 4:
+        alpha = levels[:, :, 3:]
+        levels = levels[:, :, :3] * alpha + (1 - alpha)
+    levels = np.broadcast_to(levels, (*levels.shape[:2], 3))
+    return torch.from_numpy(np.array(levels.transpose(2, 0, 1), dtype=np.float32, order="C"))
+
+
+def _in_unit_range(array: np.ndarray) -> np.ndarray:
+    """Any of the accepted types as float32 in [0, 1]."""
+    if array.dtype == np.bool_:
+        return array.astype(np.float32)
+    if array.dtype in (np.uint8, np.uint16):
+        return array.astype(np.float32) / np.iinfo(array.dtype).max
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(
+            f"got {array.dtype} values; wanted bool, uint8, uint16, or floats in [0, 1]"
+        )
+    low, high = float(array.min()), float(array.max())  # NaN if any value is
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise InputError(f"got floats in {low:.4g}..{high:.4g}; wanted 0..1")
+    return array.astype(np.float32).clip(0, 1)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,336 @@
+"""The language of degradations: what people call each of them, and how a caption mentions one.
+
+The paper asks with one bare word for each degradation (its ten names). Somebody who types a prompt says "foggy" or
+"with rain streaks", so the lab's text tower learns many phrasings, and some are kept out of every training so that
+understanding of new words can be measured.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+
+from daclip_lab.data import captions, scenes
+from daclip_lab.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """The phrasings of one degradation, in two grammatical kinds.
+
+    An adjective fits "a ___ photo" (at most 4 BPE tokens), a clause fits "a photo ___" (at most 6). The first
+    adjective is the canonical word, the name that the paper uses.
+    """
+
+    adjectives: tuple[str, ...]
+    clauses: tuple[str, ...]
+    held_out_adjectives: tuple[str, ...]
+    held_out_clauses: tuple[str, ...]
+
+    @property
+    def canonical(self) -> str:
+        return self.adjectives[0]
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        return self.adjectives + self.clauses
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        return self.held_out_adjectives + self.held_out_clauses
+
+
+WORDS: dict[str, Words] = {
+    "motion-blurry": Words(
+        adjectives=(
+            "motion-blurry",
+            "motion-blurred",
+            "blurry",
+            "blurred",
+            "shaky",
+            "smeared",
+            "unsharp",
+        ),
+        clauses=(
+            "with motion blur",
+            "with camera shake",
+            "blurred by motion",
+            "taken with a moving camera",
+            "smeared by movement",
+            "in fast motion",
+            "with blur",
+        ),
+        held_out_adjectives=("shaken", "motion-smeared"),
+        held_out_clauses=("from a moving car", "blurred by camera movement"),
+    ),
+    "hazy": Words(
+        adjectives=("hazy", "foggy", "misty", "smoggy", "fogged", "haze-covered"),
+        clauses=(
+            "in fog",
+            "in thick fog",
+            "in haze",
+            "in mist",
+            "with dense haze",
+            "covered by haze",
+            "taken through fog",
+            "with smog",
+        ),
+        held_out_adjectives=("murky", "smoky"),
+        held_out_clauses=("in heavy mist", "on a foggy day"),
+    ),
+    "jpeg-compressed": Words(
+        adjectives=(
+            "jpeg-compressed",
+            "compressed",
+            "blocky",
+            "heavily compressed",
+            "badly compressed",
+            "lossy",
+        ),
+        clauses=(
+            "with compression artifacts",
+            "with jpeg artifacts",
+            "with block artifacts",
+            "saved at low quality",
+            "with jpeg compression",
+            "saved as jpeg",
+            "with strong compression",
+        ),
+        held_out_adjectives=("pixelated", "over-compressed"),
+        held_out_clauses=("with compression blocks", "saved with too much compression"),
+    ),
+    "low-light": Words(
+        adjectives=(
+            "low-light",
+            "dark",
+            "dim",
+            "underexposed",
+            "poorly lit",
+            "badly lit",
+            "too dark",
+            "gloomy",
+        ),
+        clauses=(
+            "at night",
+            "in low light",
+            "in the dark",
+            "in poor light",
+            "with little light",
+            "taken at night",
+        ),
+        held_out_adjectives=("dimly lit", "nighttime"),
+        held_out_clauses=("with too little exposure", "in weak light"),
+    ),
+    "noisy": Words(
+        adjectives=("noisy", "grainy", "speckled", "very noisy", "noise-covered"),
+        clauses=(
+            "with noise",
+            "with sensor noise",
+            "with gaussian noise",
+            "with grain",
+            "with random noise",
+            "full of noise",
+            "covered by noise",
+            "with strong noise",
+        ),
+        held_out_adjectives=("noise-corrupted", "gritty"),
+        held_out_clauses=("with heavy grain", "with camera noise"),
+    ),
+    "raindrop": Words(
+        adjectives=("raindrop", "raindrop-covered", "water-spotted", "drop-covered"),
+        clauses=(
+            "with raindrops",
+            "with raindrops on glass",
+            "with water drops",
+            "through wet glass",
+            "with drops on glass",
+            "with raindrops on the lens",
+            "through a wet window",
+            "with water on glass",
+        ),
+        held_out_adjectives=("droplet-covered",),
+        held_out_clauses=("with water droplets", "with a wet lens", "through a spotted window"),
+    ),
+    "rainy": Words(
+        adjectives=("rainy", "rain-streaked", "stormy", "pouring", "rain-soaked"),
+        clauses=(
+            "in the rain",
+            "in heavy rain",
+            "with rain streaks",
+            "during a storm",
+            "in a downpour",
+            "in pouring rain",
+            "with rain",
+        ),
+        held_out_adjectives=("raining", "drizzly"),
+        held_out_clauses=("with falling rain", "during heavy rainfall"),
+    ),
+    "shadowed": Words(
+        adjectives=("shadowed", "shaded", "shadowy", "shady", "partly shaded", "shadow-covered"),
+        clauses=(
+            "with a shadow",
+            "with shadows",
+            "in the shade",
+            "with a dark shadow",
+            "covered by a shadow",
+            "under a shadow",
+        ),
+        held_out_adjectives=("partly shadowed", "half-shaded"),
+        held_out_clauses=("with cast shadows", "in shadow"),
+    ),
+    "snowy": Words(
+        adjectives=("snowy", "wintry", "snow-covered", "snowing", "snow-filled"),
+        clauses=(
+            "in the snow",
+            "in falling snow",
+            "with snowflakes",
+            "in heavy snow",
+            "in a snow storm",
+            "with snow",
+            "covered by snow",
+        ),
+        held_out_adjectives=("snow-streaked",),
+        held_out_clauses=("in a blizzard", "with flying snow", "during snowfall"),
+    ),
+    "uncompleted": Words(
+        adjectives=(
+            "uncompleted",
+            "incomplete",
+            "masked",
+            "scribbled",
+            "unfinished",
+            "partly erased",
+        ),
+        clauses=(
+            "with missing parts",
+            "with missing pixels",
+            "with holes",
+            "covered by scribbles",
+            "with masked parts",
+            "with erased strokes",
+            "with gaps",
+        ),
+        held_out_adjectives=("partly missing", "scratched"),
+        held_out_clauses=("with missing regions", "with parts cut out"),
+    ),
+    "clean": Words(
+        adjectives=(
+            "clean",
+            "clear",
+            "sharp",
+            "crisp",
+            "high-quality",
+            "good",
+            "undamaged",
+            "perfect",
+        ),
+        clauses=(
+            "in good quality",
+            "in high quality",
+            "without artifacts",
+            "with no degradation",
+            "without damage",
+        ),
+        held_out_adjectives=("pristine", "flawless"),
+        held_out_clauses=("without any corruption", "in perfect quality"),
+    ),
+}
+
+# How a phrasing is asked for on its own: the bare word, as in the paper, and in sentences.
+TEMPLATES = ("{}", "a {} photo", "a {} image", "a {} picture", "a photo that is {}")
+CLAUSE_TEMPLATES = ("{}", "a photo {}", "an image {}", "a picture {}")
+
+# How a phrasing is woven into a caption; each adds at most seven tokens.
+_ADJECTIVE_FORMS = (
+    "a {phrase} photo of {caption}",
+    "a {phrase} picture of {caption}",
+    "{caption}, a {phrase} image",
+    "{caption}, {phrase}",
+    "{phrase}, {caption}",
+)
+_CLAUSE_FORMS = ("{caption} {phrase}", "{caption}, {phrase}", "{phrase}, {caption}")
+
+# Words that people use in prompts, over and above those that the lab prints.
+COMMON = (
+    "a an the this that these it is are was be has have not no and or but of in on at by to from for with without",
+    "under over near between through during after before into out up down off as than very quite too so more less",
+    "most least much many few some any all both only just slightly mildly lightly moderately strongly heavily",
+    "severely extremely badly highly partly fully weak mild moderate strong heavy severe extreme low high good",
+    "bad poor best worst better worse real natural original old new modern big small large little tiny huge long",
+    "short tall wide thin thick light lighter darker brighter bright dark dull vivid pale deep warm cold soft",
+    "hard sharp blurry clear clean dirty image images picture pictures photo photos photograph snapshot shot",
+    "frame view scene painting drawing texture pattern camera lens sensor pixel pixels quality resolution",
+    "exposure focus contrast brightness color colors colour noise blur haze fog mist rain snow shadow shade storm",
+    "drops water glass light night day morning evening winter summer sky cloud clouds sun ground grass tree trees",
+    "forest leaf leaves flower flowers mountain hill river lake sea ocean beach sand rock stone road street city",
+    "town house building bridge wall window door roof boat ship car bus train plane man woman child boy girl",
+    "people person face hand animal dog cat horse bird fish bear elephant tiger food table chair room inside",
+    "outside background foreground left right top bottom middle center corner edge corrupted degraded damaged",
+    "distorted restored enhanced processed degradation corruption distortion artifact artifacts type kind level",
+    "effect affected caused covered containing showing taken captured seen looking one two three four five red",
+    "green blue yellow orange purple pink brown black white gray grey tan olive teal",
+)
+
+
+def training_texts(name: str) -> list[str]:
+    """List every training phrasing of a degradation in every template, the bare canonical word first.
+
+    name: one of the ten names, or "clean". Raises InputError for any other.
+    """
+    words = _words(name)
+    return _fill(words.adjectives, TEMPLATES) + _fill(words.clauses, CLAUSE_TEMPLATES)
+
+
+def held_out_texts(name: str) -> list[str]:
+    """List the phrasings of a degradation that no training sees, in every template.
+
+    name: one of the ten names, or "clean". Raises InputError for any other.
+    """
+    words = _words(name)
+    return _fill(words.held_out_adjectives, TEMPLATES) + _fill(
+        words.held_out_clauses, CLAUSE_TEMPLATES
+    )
+
+
+def describe(caption: str, name: str, generator: torch.Generator) -> str:
+    """Weave a random training phrasing of a degradation into a caption, as captions on the web do.
+
+    caption: a sentence of `captions.caption` or of a scene; name: one of the ten names, or "clean". The result has at
+    most 32 BPE tokens, start and end included. Raises InputError for an unknown name.
+    """
+    words = _words(name)
+    phrase = _pick(words.train, generator)
+    form = _pick(_ADJECTIVE_FORMS if phrase in words.adjectives else _CLAUSE_FORMS, generator)
+    return _article(form, phrase).format(phrase=phrase, caption=caption)
+
+
+@functools.cache
+def all_texts() -> tuple[str, ...]:
+    """Collect texts that hold every word the lab can print or a person is likely to type.
+
+    A tokenizer table made from the BPE tokens of these texts covers captions, scenes, and all phrasings, held-out ones
+    too: a real CLIP knows those words as well, only not in these sentences.
+    """
+    phrasings = [text for name in WORDS for text in training_texts(name) + held_out_texts(name)]
+    forms = [form.format(phrase="", caption="") for form in _ADJECTIVE_FORMS + _CLAUSE_FORMS]
+    return (*phrasings, *forms, *captions.PHRASES, *scenes.PHRASES, *COMMON)
+
+
+def _words(name: str) -> Words:
+    if name not in WORDS:
+        raise InputError(f"unknown degradation {name!r}; choose one of {', '.join(WORDS)}")
+    return WORDS[name]
+
+
+def _fill(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:
+    return [
+        _article(template, phrase).format(phrase) for phrase in phrases for template in templates
+    ]
+
+
+def _article(template: str, phrase: str) -> str:
+    return template.replace("a {", "an {") if phrase[0] in "aeiou" else template
+
+
+def _pick(options: tuple[str, ...], generator: torch.Generator) -> str:
+    return options[int(torch.randint(len(options), (), generator=generator))]

@@ -1,0 +1,167 @@
+r"""From the degraded image back to the clean one, in any number of steps.
+
+Every sampler here works on the network's estimate of the clean image. With $u = x - \mu$, log signal-to-noise
+$\lambda = \ln\alpha - \ln\bar\sigma$ and $h = \lambda_s - \lambda_t$ for a step from t to s < t:
+
+$$u_s = \tfrac{\bar\sigma_s}{\bar\sigma_t}\,e^{-kh}\,u_t + \alpha_s\bigl(1 - e^{-(1+k)h}\bigr)(\hat x_0 - \mu)
+        + k\,\bar\sigma_s\sqrt{1 - e^{-2h}}\;\epsilon$$
+
+k = 0 is the deterministic step (DDIM); k = 1 is the posterior of `MeanRevertingSDE.posterior`, re-spaced. The second
+order adds the change of the estimate since the last step (DPM-Solver++, 2211.01095; for this SDE: 2502.07856).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from daclip_lab.diffusion.sde import MeanRevertingSDE
+from daclip_lab.errors import InputError
+
+SPACINGS = ("time", "snr")
+SAMPLERS = {
+    "posterior": {"order": 1, "stochastic": True},
+    "posterior-2": {"order": 2, "stochastic": True},
+    "deterministic": {"order": 1, "stochastic": False},
+    "deterministic-2": {"order": 2, "stochastic": False},
+}
+"""Names for the settings of `sample` that are worth a name."""
+
+
+class SampleStep(NamedTuple):
+    """One step of a restoration: the state reached, its time, and the clean image foreseen from the one before."""
+
+    state: Tensor
+    t: int
+    clean: Tensor
+
+
+Denoiser = Callable[[Tensor, int], Tensor]
+"""(state, t) -> estimate of the clean image, both (b, 3, h, w)."""
+
+
+def denoiser(net, sde: MeanRevertingSDE, degraded: Tensor, conditions) -> Denoiser:
+    """The network as a function of state and time that answers with the clean image.
+
+    `net.predicts` says what the network was trained to say: "noise" (the paper) is converted, "clean" is returned.
+    """
+
+    def predict(state: Tensor, t: int) -> Tensor:
+        times = torch.full((len(state),), t, device=state.device)
+        prediction = net(state, degraded, times, conditions)
+        if net.predicts == "noise":
+            return sde.clean_from_noise(state, degraded, prediction, t)
+        return prediction
+
+    return predict
+
+
+def time_points(sde: MeanRevertingSDE, steps: int, spacing: str = "time") -> list[int]:
+    """The times a sampler visits: `steps + 1` distinct ones from T down to 0.
+
+    Args:
+        spacing: `"time"` divides T evenly; `"snr"` divides the log signal-to-noise ratio between T and 1 evenly.
+    """
+    if not 1 <= steps <= sde.steps:
+        raise InputError(f"steps={steps}: wanted 1 to {sde.steps}, the number of steps of the SDE")
+    if spacing not in SPACINGS:
+        raise InputError(f"spacing {spacing!r} is unknown: use one of {', '.join(SPACINGS)}")
+    if spacing == "time":
+        return torch.linspace(sde.steps, 0, steps + 1).round().long().tolist()
+    log_snr = (sde.alpha.log() - sde.sigma_bar.log())[1:]
+    wanted = torch.linspace(log_snr[-1].item(), log_snr[0].item(), steps, dtype=log_snr.dtype)
+    times = (1 + (log_snr[None] - wanted[:, None]).abs().argmin(1)).tolist()
+    # Where the grid of whole times is coarser than the spacing, take the next free time instead of a double.
+    for i in range(1, steps):
+        times[i] = min(times[i], times[i - 1] - 1)
+    for i in range(steps - 1, -1, -1):
+        times[i] = max(times[i], steps - i)
+    return [*times, 0]
+
+
+def sample(
+    predict_clean: Denoiser,
+    sde: MeanRevertingSDE,
+    degraded: Tensor,
+    *,
+    steps: int,
+    order: int = 1,
+    stochastic: bool = False,
+    spacing: str = "time",
+    generator: torch.Generator | None = None,
+) -> Iterator[SampleStep]:
+    """Restore a batch, yielding each step; the last one holds the restored images.
+
+    Args:
+        predict_clean: see `denoiser`.
+        degraded: (b, 3, h, w) in [0, 1].
+        steps: how often the network is called.
+        order: 1, or 2 for the multistep solver that also uses the estimate before.
+        stochastic: fresh noise at every step (the posterior), or none (the probability-flow path).
+        spacing: see `time_points`.
+        generator: source of the noise; the same one gives the same restoration.
+
+    The last step is always first order and without noise: it ends on the network's estimate of the clean image.
+    """
+    if order not in (1, 2):
+        raise InputError(f"order={order}: wanted 1 or 2")
+    times = time_points(sde, steps, spacing)
+    k = float(stochastic)
+    state = sde.prior(degraded, _noise_like(degraded, generator))
+    previous = None
+    for t, s in zip(times, times[1:], strict=False):
+        clean = predict_clean(state, t)
+        if s == 0:
+            yield SampleStep(clean, 0, clean)
+            return
+        h = _log_snr(sde, s) - _log_snr(sde, t)
+        alpha, sigma = sde.alpha[s].item(), sde.sigma_bar[s].item()
+        ratio = sigma / sde.sigma_bar[t].item()
+        decay = torch.exp(-(1 + k) * h).item()
+        direction = clean - degraded
+        if order == 2 and previous is not None:
+            last_clean, last_h = previous
+            slope = (clean - last_clean) * (h / last_h)
+            correction = 1 - (1 - decay) / ((1 + k) * h.item())
+            direction = direction + slope * correction / (1 - decay)
+        state_new = degraded + ratio * torch.exp(-k * h).item() * (state - degraded)
+        state_new = state_new + alpha * (1 - decay) * direction
+        if stochastic:
+            spread = sigma * torch.sqrt(-torch.expm1(-2 * h)).item()
+            state_new = state_new + spread * _noise_like(state, generator)
+        state, previous = state_new, (clean, h)
+        yield SampleStep(state, s, clean)
+
+
+def euler_maruyama(
+    predict_clean: Denoiser,
+    sde: MeanRevertingSDE,
+    degraded: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+) -> Iterator[SampleStep]:
+    """The authors' first sampler: Euler steps of the reverse SDE, through every time step.
+
+    It is kept as a baseline. It takes all T steps, because the step is only right from t to t - 1.
+    """
+    state = sde.prior(degraded, _noise_like(degraded, generator))
+    for t in range(sde.steps, 0, -1):
+        clean = predict_clean(state, t)
+        noise = sde.noise_from_clean(state, degraded, clean, t)
+        state = state - sde.reverse_drift(state, degraded, noise, t)
+        if t > 1:
+            spread = sde.sigma_max * (2 * sde.theta[t]).sqrt().item()
+            state = state + spread * _noise_like(state, generator)
+        yield SampleStep(state, t - 1, clean)
+
+
+def _log_snr(sde: MeanRevertingSDE, t: int) -> Tensor:
+    return sde.alpha[t].log() - sde.sigma_bar[t].log()
+
+
+def _noise_like(images: Tensor, generator: torch.Generator | None) -> Tensor:
+    # Drawn on the generator's device, so that a seed means the same noise wherever the network runs.
+    device = generator.device if generator is not None else images.device
+    noise = torch.randn(images.shape, generator=generator, device=device, dtype=images.dtype)
+    return noise.to(images.device)

@@ -1,0 +1,1 @@
+"""What is learned: CLIP, its degradation-aware controller, and the restorers that they steer."""

@@ -1,0 +1,177 @@
+"""NAFNet as a diffusion network: it restores, knows the time, and is steered by both embeddings of DA-CLIP.
+
+NAFNet (Chen et al., 2204.04676) has no activation and no attention: gates multiply halves of the channels, and each
+block weighs its channels by their mean over the image. The DA-CLIP paper steers it (section 5.2) but released no code;
+here the time, the degradation and the content are summed into one vector that scales and shifts every block. A single
+context token under cross-attention adds a constant per image, so nothing is lost by not attending to it.
+
+Two departures for the CPU: the network works on 2x2 blocks of pixels, and it predicts the clean image itself, so that
+one call is already a restoration.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of (b, c, h, w)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def local_mean(x: Tensor, window: int) -> Tensor:
+    """The mean of (b, c, h, w) over a square around every pixel, or over the image where that is no larger.
+
+    A network trained on small patches has only seen means of small patches; the mean of a whole photo is another
+    statistic, and costs it quality (Chu et al., 2112.04491). Windows at the border are moved inside.
+    """
+    h, w = x.shape[-2:]
+    kernel = (min(window, h), min(window, w))
+    if kernel == (h, w):
+        return x.mean((2, 3), keepdim=True)
+    # Two passes of a line instead of one of a square: the cost grows with the side, not with the area.
+    mean = F.avg_pool2d(F.avg_pool2d(x, (kernel[0], 1), stride=1), (1, kernel[1]), stride=1)
+    spare_h, spare_w = h - mean.shape[-2], w - mean.shape[-1]
+    pad = (spare_w // 2, spare_w - spare_w // 2, spare_h // 2, spare_h - spare_h // 2)
+    return F.pad(mean, pad, mode="replicate")
+
+
+def gate(x: Tensor) -> Tensor:
+    """One half of the channels times the other: the only nonlinearity of a NAFNet."""
+    left, right = x.chunk(2, dim=1)
+    return left * right
+
+
+class Block(nn.Module):
+    """A NAFNet block whose two normalised inputs are scaled and shifted by the steering vector."""
+
+    def __init__(self, channels: int, steering: int, window: int):
+        super().__init__()
+        self.window = window
+        self.steer = nn.Linear(steering, 4 * channels)
+        self.norm_space = LayerNorm2d(channels)
+        self.expand_space = nn.Conv2d(channels, 2 * channels, 1)
+        self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.channel_weight = nn.Conv2d(channels, channels, 1)
+        self.project_space = nn.Conv2d(channels, channels, 1)
+        self.norm_channel = LayerNorm2d(channels)
+        self.expand_channel = nn.Conv2d(channels, 2 * channels, 1)
+        self.project_channel = nn.Conv2d(channels, channels, 1)
+        self.scale_space = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.scale_channel = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        nn.init.zeros_(self.steer.weight)
+        nn.init.zeros_(self.steer.bias)
+
+    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+        a, b, c, d = self.steer(vector)[:, :, None, None].chunk(4, dim=1)
+        y = self.norm_space(x) * (1 + a) + b
+        y = gate(self.depthwise(self.expand_space(y)))
+        y = y * self.channel_weight(local_mean(y, self.window))
+        x = x + self.scale_space * self.project_space(y)
+        y = self.norm_channel(x) * (1 + c) + d
+        y = gate(self.expand_channel(y))
+        return x + self.scale_channel * self.project_channel(y)
+
+
+class ConditionalNAFNet(nn.Module):
+    """A NAFNet that predicts the clean image from the state, the degraded image, the time and both embeddings.
+
+    Args:
+        embed_dim: length d of DA-CLIP's embeddings.
+        width: channels at the first level; they double at each level.
+        encoder, decoder: blocks per level, outermost first for the encoder and innermost first for the decoder.
+        middle: blocks at the bottom.
+        steering: length of the vector that steers the blocks.
+        patch: side in pixels of the patches that it is trained on; channel means are taken over windows of this size.
+    """
+
+    predicts = "clean"
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        width: int = 32,
+        encoder: tuple[int, ...] = (2, 2, 4),
+        middle: int = 2,
+        decoder: tuple[int, ...] = (2, 2, 2),
+        steering: int = 128,
+        patch: int = 64,
+    ):
+        super().__init__()
+        self.frequencies = 64
+        self.time = nn.Sequential(
+            nn.Linear(2 * self.frequencies, steering), nn.SiLU(), nn.Linear(steering, steering)
+        )
+        self.degradation = _teller(embed_dim, steering)
+        self.content = _teller(embed_dim, steering)
+        window = patch // 2
+        self.unshuffle, self.shuffle = nn.PixelUnshuffle(2), nn.PixelShuffle(2)
+        self.intro = nn.Conv2d(24, width, 3, padding=1)
+        self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
+        for blocks in encoder:
+            self.encoder.append(nn.ModuleList(Block(width, steering, window) for _ in range(blocks)))
+            self.down.append(nn.Conv2d(width, 2 * width, 2, stride=2))
+            width, window = 2 * width, window // 2
+        self.middle = nn.ModuleList(Block(width, steering, window) for _ in range(middle))
+        self.decoder, self.up = nn.ModuleList(), nn.ModuleList()
+        for blocks in decoder:
+            self.up.append(nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.PixelShuffle(2)))
+            width, window = width // 2, window * 2
+            self.decoder.append(nn.ModuleList(Block(width, steering, window) for _ in range(blocks)))
+        self.outro = nn.Conv2d(width, 12, 3, padding=1)
+        nn.init.zeros_(self.outro.weight)
+        nn.init.zeros_(self.outro.bias)
+        self.to(memory_format=torch.channels_last)
+
+    def prepare(self, content: Tensor | None, degradation: Tensor | None) -> Tensor | float:
+        """What an image's embeddings (b, d) add to the steering vector: the same at every step.
+
+        None, or a row of zeros, tells the network nothing; it is trained with both now and then left out.
+        """
+        told = 0.0 if content is None else self.content(content)
+        return told if degradation is None else told + self.degradation(degradation)
+
+    def forward(
+        self, state: Tensor, degraded: Tensor, t: Tensor, conditions: Tensor | float
+    ) -> Tensor:
+        """The clean image (b, 3, h, w) as foreseen at times `t` (b,), for any h and w."""
+        h, w = degraded.shape[-2:]
+        vector = F.silu(self.time(self._time_features(t)) + conditions)
+        x = _pad_to(torch.cat([state - degraded, degraded], dim=1), 2 ** (1 + len(self.down)))
+        x = self.intro(self.unshuffle(x).contiguous(memory_format=torch.channels_last))
+        skips = []
+        for blocks, down in zip(self.encoder, self.down, strict=True):
+            for block in blocks:
+                x = block(x, vector)
+            skips.append(x)
+            x = down(x)
+        for block in self.middle:
+            x = block(x, vector)
+        for blocks, up in zip(self.decoder, self.up, strict=True):
+            x = up(x) + skips.pop()
+            for block in blocks:
+                x = block(x, vector)
+        return degraded + self.shuffle(self.outro(x)).float()[..., :h, :w]
+
+    def _time_features(self, t: Tensor) -> Tensor:
+        speeds = torch.arange(self.frequencies, device=t.device) / self.frequencies
+        angles = t[:, None] * torch.exp(-math.log(10_000) * speeds)
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def _teller(embed_dim: int, steering: int) -> nn.Sequential:
+    """Embedding to steering vector, without biases: an embedding of zeros then says nothing at all."""
+    last = nn.Linear(steering, steering, bias=False)
+    nn.init.zeros_(last.weight)
+    return nn.Sequential(nn.Linear(embed_dim, steering, bias=False), nn.SiLU(), last)
+
+
+def _pad_to(x: Tensor, multiple: int) -> Tensor:
+    """Pad right and bottom by replication to a multiple; unlike reflection it works at any size."""
+    h, w = x.shape[-2:]
+    return F.pad(x, (0, -w % multiple, 0, -h % multiple), mode="replicate")

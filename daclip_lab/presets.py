@@ -1,0 +1,206 @@
+"""The three scales: every choice that the method leaves open, with its meaning and where its value comes from.
+
+`smoke` runs everything in seconds and learns next to nothing; `lab` learns on a laptop; `paper` is the paper
+(DA-CLIP, 2310.01018; its code where the paper is silent).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from daclip_lab.data.words import all_texts
+from daclip_lab.diffusion.sde import MeanRevertingSDE
+from daclip_lab.errors import InputError
+from daclip_lab.models.clip import Clip, ClipConfig, named_config, vocabulary_of
+from daclip_lab.models.nafnet import ConditionalNAFNet
+from daclip_lab.training import DaclipRecipe, Recipe, RestorerRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Everything that a scale decides."""
+
+    name: str
+    """`smoke`, `lab` or `paper`."""
+    clip: ClipConfig
+    """The architecture of CLIP."""
+    pretrained: str | None
+    """open_clip's tag of the weights that CLIP starts from; None where it is trained here."""
+    clip_training: Recipe | None
+    """How CLIP is trained; None where it comes pretrained."""
+    mentioned: float
+    """Share of CLIP's training images that are degraded, with captions that say so (web captions: rarely)."""
+    scenes: float
+    """Share of training images that are procedural scenes."""
+    daclip: DaclipRecipe
+    """How the controller is trained."""
+    live: DaclipRecipe
+    """The same in half a minute, for a notebook to watch."""
+    network: dict
+    """Arguments of the restorer: ConditionalNAFNet (`smoke`, `lab`) or ConditionalUNet (`paper`)."""
+    restorer: RestorerRecipe
+    """How the restorer is trained."""
+    sde: dict
+    """Arguments of MeanRevertingSDE."""
+    view: str
+    """Which views of an image are embedded, see `models.clip.views`."""
+    steps: int
+    """Steps of a restoration, unless the caller says otherwise."""
+    examples: int
+    """Images of each degradation that a notebook looks at."""
+
+    def build_clip(self, seed: int = 0) -> Clip:
+        """A CLIP with random weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Clip(self.clip)
+
+    def build_sde(self) -> MeanRevertingSDE:
+        """The SDE."""
+        return MeanRevertingSDE(**self.sde)
+
+    def build_restorer(self, seed: int = 0) -> ConditionalNAFNet:
+        """A restorer with random weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return build_restorer(self.network, self.clip.embed_dim)
+
+
+def build_restorer(network: dict, embed_dim: int) -> ConditionalNAFNet:
+    """The restorer that `network` describes: its `kind`, and the arguments of that class."""
+    arguments = {k: v for k, v in network.items() if k != "kind"}
+    if network["kind"] == "nafnet":
+        return ConditionalNAFNet(embed_dim=embed_dim, **arguments)
+    raise InputError(f"restorer kind {network['kind']!r} is unknown: use 'nafnet'")
+
+
+def smoke() -> Scale:
+    """For tests: everything runs in seconds, nothing is learned."""
+    daclip = DaclipRecipe(
+        steps=4,
+        batch=8,
+        size=32,
+        learning_rate=1e-3,
+        multi_positive=True,
+        alignment=1.0,
+        synonyms=True,
+        workers=0,
+    )
+    return Scale(
+        name="smoke",
+        clip=ClipConfig(
+            embed_dim=32,
+            vision={"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+            text={"context_length": 32, "width": 32, "heads": 2, "layers": 1},
+            vocabulary=vocabulary_of(list(all_texts())),
+        ),
+        pretrained=None,
+        clip_training=Recipe(steps=4, batch=8, size=32, learning_rate=1e-3, workers=0),
+        mentioned=0.15,
+        scenes=0.5,
+        daclip=daclip,
+        live=daclip,
+        network={
+            "kind": "nafnet",
+            "width": 8,
+            "encoder": (1, 1),
+            "middle": 1,
+            "decoder": (1, 1),
+            "steering": 16,
+            "patch": 32,
+        },
+        restorer=RestorerRecipe(
+            steps=4,
+            batch=4,
+            size=32,
+            learning_rate=1e-3,
+            objective="clean",
+            from_start=0.3,
+            untold=0.1,
+            workers=0,
+        ),
+        sde={"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005},
+        view="both",
+        steps=2,
+        examples=2,
+    )
+
+
+def lab() -> Scale:
+    """The default: a CLIP, a controller and a restorer that are trained on a laptop and come with the package."""
+    daclip = DaclipRecipe(
+        steps=2500,
+        batch=96,
+        size=64,
+        learning_rate=6e-4,
+        warmup=100,
+        weight_decay=0.05,
+        multi_positive=True,
+        alignment=10.0,
+        synonyms=True,
+    )
+    return Scale(
+        name="lab",
+        clip=ClipConfig(
+            embed_dim=128,
+            vision={"image_size": 64, "patch_size": 8, "width": 160, "layers": 4, "head_width": 32},
+            text={"context_length": 36, "width": 128, "heads": 4, "layers": 3},
+            vocabulary=vocabulary_of(list(all_texts())),
+        ),
+        pretrained=None,
+        clip_training=Recipe(
+            steps=1200,
+            batch=128,
+            size=64,
+            learning_rate=1e-3,
+            warmup=100,
+            weight_decay=0.1,
+        ),
+        mentioned=0.15,
+        scenes=0.25,
+        daclip=daclip,
+        live=replace(daclip, steps=80, batch=48, warmup=10, learning_rate=1e-3),
+        network={
+            "kind": "nafnet",
+            "width": 32,
+            "encoder": (2, 2, 4),
+            "middle": 2,
+            "decoder": (2, 2, 2),
+            "steering": 128,
+            "patch": 64,
+        },
+        restorer=RestorerRecipe(
+            steps=12_000,
+            batch=16,
+            size=64,
+            learning_rate=1.2e-3,
+            final_learning_rate=1e-6,
+            warmup=200,
+            betas=(0.9, 0.99),
+            eps=1e-8,
+            objective="clean",
+            from_start=0.4,
+            untold=0.1,
+        ),
+        sde={"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005},
+        view="both",
+        steps=2,
+        examples=40,
+    )
+
+
+SCALES: dict[str, Callable[[], Scale]] = {"smoke": smoke, "lab": lab}
+
+
+def current() -> Scale:
+    """The scale that the environment variable DACLIP_LAB_SCALE names: `lab` unless it is set."""
+    return named(os.environ.get("DACLIP_LAB_SCALE", "lab"))
+
+
+def named(name: str) -> Scale:
+    """The scale of that name; an InputError lists them where it is none of them."""
+    if name not in SCALES:
+        raise InputError(f"scale {name!r} is unknown: use one of {', '.join(SCALES)}")
+    return SCALES[name]()

@@ -1,0 +1,1 @@
+"""What people look at and move: figures and widgets that take data and compute nothing."""

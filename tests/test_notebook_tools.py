@@ -1,0 +1,154 @@
+"""Building notebooks from their sources, and running the tour without a screen."""
+
+import nbformat
+import pytest
+
+import build
+import run_tour
+
+pytestmark = pytest.mark.notebook
+
+TOUR = """# %% [markdown]
+# # A small tour
+
+# %%
+import os
+import pandas as pd
+from IPython.display import Image, display
+from matplotlib import pyplot as plt
+plt.plot([1, 2])
+plt.show()
+
+# %% [markdown]
+# ## Tables
+
+# %%
+for name in ("classification", "restoration"):
+    table = pd.DataFrame({"degradation": ["rainy"], "value": [0.12345]})
+    table.to_csv(f"{os.environ['DACLIP_LAB_OUT']}/{name}.csv", index=False)
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project that `build` takes for this one."""
+    for folder in ("notebooks/src", "daclip_lab/weights"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "daclip_lab" / "room.py").write_text("x = 1\n")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setenv("DACLIP_LAB_SCALE", "lab")
+    return tmp_path
+
+
+def outputs(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return [output.get("text") for cell in cells for output in cell.get("outputs", [])]
+
+
+def test_build_stops_at_a_failure_and_goes_on_there(project, capsys):
+    sources, built = project / "notebooks" / "src", project / "notebooks"
+    (sources / "00_a.py").write_text("# %%\nprint('a')\n")
+    (sources / "01_b.py").write_text("# %% [markdown]\n# ## Sums\n\n# %%\n1 / 0\n")
+    assert build.main([]) == "01_b: cell 1 of 1, in 'Sums': ZeroDivisionError: division by zero"
+    assert outputs(built / "00_a.ipynb") == ["a\n"] and not (built / "01_b.ipynb").exists()
+
+    (sources / "01_b.py").write_text("# %%\nprint('b')\n")
+    capsys.readouterr()
+    assert build.main([]) is None
+    assert capsys.readouterr().out.splitlines() == ["00_a: up to date", "01_b: executing"]
+    assert outputs(built / "01_b.ipynb") == ["b\n"]
+
+
+def test_source_library_and_weights_make_a_notebook_stale(project):
+    source = project / "notebooks" / "src" / "00_a.py"
+    source.write_text("# %%\nprint('a')\n")
+    seen = {build.fingerprint(source)}
+    for path in (
+        source,
+        project / "daclip_lab" / "room.py",
+        project / "daclip_lab" / "weights" / "w.bin",
+    ):
+        path.write_text("x = 2\n")
+        seen.add(build.fingerprint(source))
+    assert len(seen) == 4
+
+
+def test_the_same_source_builds_the_same_bytes(project):
+    source = project / "notebooks" / "src" / "00_a.py"
+    source.write_text("# %%\nprint('a')\n\n# %%\n2 + 2\n")
+    built = []
+    for name in ("one.ipynb", "two.ipynb"):
+        build.build(source, project / name)
+        built.append((project / name).read_bytes())
+    assert built[0] == built[1]
+
+
+def test_outputs_of_another_scale_are_not_saved(project, monkeypatch):
+    monkeypatch.setenv("DACLIP_LAB_SCALE", "smoke")
+    (project / "notebooks" / "src" / "00_a.py").write_text("# %%\nprint('a')\n")
+    assert "'smoke'" in build.main([])
+    assert not list((project / "notebooks").glob("*.ipynb"))
+
+
+def test_an_unknown_notebook_is_named(project):
+    assert build.main(["07_none"]) == "no source notebooks/src/07_none.py"
+
+
+def test_dead_widgets_are_left_out(project):
+    source = project / "notebooks" / "src" / "00_a.py"
+    source.write_text("# %%\nimport ipywidgets\ndisplay(ipywidgets.IntSlider())\nprint('a')\n")
+    notebook = build.read_source(source)
+    build.execute(notebook, project)
+    assert [output.output_type for output in notebook.cells[0].outputs] == ["stream"]
+    assert "widgets" not in notebook.metadata
+
+
+@pytest.fixture
+def tour(tmp_path, monkeypatch):
+    """Writes a stand-in for the tour and returns its path; what it leaves goes to `out` beside it."""
+    monkeypatch.setenv("DACLIP_LAB_OUT", str(tmp_path / "out"))
+
+    def write(source):
+        (tmp_path / "tour.py").write_text(source)
+        path = tmp_path / "tour.ipynb"
+        nbformat.write(build.read_source(tmp_path / "tour.py"), path)
+        return path
+
+    return write
+
+
+def test_the_tour_leaves_its_notebook_page_figures_and_tables(tour, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "figure_09.png").touch()  # of an earlier tour
+    assert run_tour.main(tour(TOUR)) == 0
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {
+        "tour.ipynb",
+        "tour.html",
+        "figure_01.png",
+        "classification.csv",
+        "restoration.csv",
+    }
+    said = capsys.readouterr().out
+    assert "      rainy  0.123" in said and "tour.html" in said and said.endswith("make lab\n")
+
+
+def test_the_page_loads_nothing_from_elsewhere(tour, tmp_path):
+    run_tour.main(tour(TOUR))
+    page = (tmp_path / "out" / "tour.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "<script" not in page and 'rel="stylesheet"' not in page
+
+
+def test_a_tour_that_fails_says_where_and_keeps_what_it_has(tour, tmp_path, capsys):
+    assert run_tour.main(tour(TOUR.replace("0.12345", "nothing"))) == 1
+    assert "cell 2 of 2, in 'Tables': NameError" in capsys.readouterr().err
+    assert (tmp_path / "out" / "figure_01.png").is_file()
+    cells = nbformat.read(tmp_path / "out" / "tour.ipynb", as_version=4).cells
+    assert cells[-1].outputs[-1].ename == "NameError"
+
+
+def test_a_tour_without_tables_has_failed(tour, capsys):
+    assert run_tour.main(tour("# %%\n1 + 1\n")) == 1
+    assert "no classification.csv and no restoration.csv" in capsys.readouterr().err
