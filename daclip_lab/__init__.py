@@ -31,7 +31,9 @@ def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'daclip_lab' has no attribute {name!r}")
     room = _HOME[name]
-    return import_module(f"daclip_lab.{name}") if room is None else getattr(import_module(room), name)
+    return (
+        import_module(f"daclip_lab.{name}") if room is None else getattr(import_module(room), name)
+    )
 
 
 def __dir__() -> list[str]:

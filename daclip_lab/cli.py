@@ -5,6 +5,7 @@ What a person hands over wrongly is answered in one line on standard error, with
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -56,9 +57,7 @@ def restore(options: argparse.Namespace) -> None:
 
     image = read_image(options.image)
     pipe = load(options.weights)
-    restored = pipe.restore(
-        image, steps=options.steps, sampler=options.sampler, seed=options.seed
-    )
+    restored = pipe.restore(image, steps=options.steps, sampler=options.sampler, seed=options.seed)
     save_image(restored, options.output)
 
 
@@ -79,10 +78,16 @@ def evaluate(options: argparse.Namespace) -> None:
     from daclip_lab.data.datasets import bundled, folder
     from daclip_lab.pipeline import load
 
-    protocol = Protocol(
-        crops=options.crops, steps=options.steps, sampler=options.sampler, seed=options.seed
-    )
     photos = bundled("test") if options.data == "bundled" else folder(options.data)
+    # Few photos are looked at in many places.
+    crops = options.crops or (1 if options.whole else math.ceil(100 / len(photos)))
+    protocol = Protocol(
+        crop=None if options.whole else 64,
+        crops=crops,
+        steps=options.steps,
+        sampler=options.sampler,
+        seed=options.seed,
+    )
     result = evaluate(load(options.weights), photos, protocol)
     print(json.dumps(result.to_dict(), indent=2) if options.json else result)
 
@@ -100,7 +105,7 @@ def train(options: argparse.Namespace) -> None:
     from daclip_lab.pipeline import Pipeline, Settings, load
 
     scale = presets.named(options.scale)
-    source = _source(options.data, scale.scenes)
+    source = _source(options.data, scale)
     given = load(options.weights) if options.weights else None
     settings = given.settings if given else Settings(
         clip=scale.clip, network=scale.network, sde=scale.sde, view=scale.view, steps=scale.steps,
@@ -108,7 +113,11 @@ def train(options: argparse.Namespace) -> None:
     )  # fmt: skip
 
     def recipe(default):
-        changed = {k: v for k in ("steps", "batch", "learning_rate", "seed") if (v := getattr(options, k)) is not None}
+        changed = {
+            k: v
+            for k in ("steps", "batch", "learning_rate", "seed")
+            if (v := getattr(options, k)) is not None
+        }
         return replace(default, **changed)
 
     loop = {"run": options.out, "resume": options.resume}
@@ -116,7 +125,7 @@ def train(options: argparse.Namespace) -> None:
         wanted = recipe(scale.clip_training)
         clip = scale.build_clip(wanted.seed)
         if isinstance(source, Synthetic):
-            source = replace(source, clean=1 - scale.mentioned)
+            source = replace(source, clean=1 - scale.mentioned, mixed=0.0)
         pipe = Pipeline(settings, clip=clip)
         steps = t.train_clip(clip, source, wanted, **loop)
     elif options.part == "daclip":
@@ -157,18 +166,18 @@ def train(options: argparse.Namespace) -> None:
     print(f"weights written to {out}")
 
 
-def _source(data: list[str], scenes: float):
+def _source(data: list[str], scale):
     """Training pairs from what --data names; a tenth of the photos is held out for validation."""
     from daclip_lab.data.datasets import PairFolder, Synthetic, bundled, folder
 
     if data == ["bundled"]:
-        return Synthetic(photos=bundled("train"), scenes=scenes)
+        return Synthetic(photos=bundled("train"), scenes=scale.scenes, mixed=scale.mixed)
     if len(data) == 1 and any(Path(data[0]).glob("*/LQ")):
         return PairFolder(data[0])
     photos = folder(*data)
     if len(photos) >= 20:
         photos, _ = photos.split(held_out=len(photos) // 10)
-    return Synthetic(photos=photos, scenes=scenes)
+    return Synthetic(photos=photos, scenes=scale.scenes, mixed=scale.mixed)
 
 
 def _input_error(message: str) -> Exception:
@@ -190,7 +199,9 @@ def _parser() -> argparse.ArgumentParser:
         to.add_argument("--weights", default=default, help="a folder, or shipped weights by name")
 
     def sampling(to) -> None:
-        to.add_argument("--steps", type=int, help="calls of the network (default: the weights' own)")
+        to.add_argument(
+            "--steps", type=int, help="calls of the network (default: the weights' own)"
+        )
         to.add_argument(
             "--sampler",
             default="posterior",
@@ -218,7 +229,10 @@ def _parser() -> argparse.ArgumentParser:
 
     one = command("evaluate", evaluate)
     one.add_argument("--data", default="bundled", help="'bundled', or a folder of clean photos")
-    one.add_argument("--crops", type=int, default=1, help="crops per photo and degradation")
+    one.add_argument(
+        "--crops", type=int, help="crops per photo and degradation (default: 100 in all)"
+    )
+    one.add_argument("--whole", action="store_true", help="whole photos instead of 64 px crops")
     one.add_argument("--json", action="store_true", help="print the table as JSON")
     weights(one)
     sampling(one)
@@ -229,7 +243,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--data", nargs="+", default=["bundled"], help="'bundled', or folders of photos or of pairs"
     )
-    one.add_argument("--out", required=True, metavar="RUN", help="folder for state, log and weights")
+    one.add_argument(
+        "--out", required=True, metavar="RUN", help="folder for state, log and weights"
+    )
     one.add_argument("--resume", action="store_true", help="go on where RUN was interrupted")
     one.add_argument("--start", help="a folder whose restorer is trained further")
     one.add_argument("--steps", type=int, help="instead of the scale's own")

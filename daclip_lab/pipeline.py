@@ -143,11 +143,11 @@ class Pipeline:
 
         if not isinstance(images, list | tuple):
             images = [images]
-        names = [str(i) if isinstance(i, str | Path) else f"image {k}" for k, i in enumerate(images)]
+        names = [
+            str(i) if isinstance(i, str | Path) else f"image {k}" for k, i in enumerate(images)
+        ]
         content, degradation = self.encode(images)
-        return EmbeddingTable(
-            pd.DataFrame({"image": names}), content.numpy(), degradation.numpy()
-        )
+        return EmbeddingTable(pd.DataFrame({"image": names}), content.numpy(), degradation.numpy())
 
     def restore(
         self,
@@ -287,4 +287,3 @@ def _read_settings(path: Path) -> Settings:
         return Settings(clip=ClipConfig(**clip), **content)
     except (TypeError, KeyError) as error:
         raise InputError(f"{path} lacks or has too many fields: {error}") from None
-

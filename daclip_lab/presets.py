@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from daclip_lab.data.words import all_texts
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip, ClipConfig, named_config, vocabulary_of
 from daclip_lab.models.nafnet import ConditionalNAFNet
+from daclip_lab.models.unet import ConditionalUNet
 from daclip_lab.training import DaclipRecipe, Recipe, RestorerRecipe
 
 
@@ -34,6 +36,8 @@ class Scale:
     """Share of CLIP's training images that are degraded, with captions that say so (web captions: rarely)."""
     scenes: float
     """Share of training images that are procedural scenes."""
+    mixed: float
+    """Share of the degraded images that carry a second degradation, in the controller's and restorer's training."""
     daclip: DaclipRecipe
     """How the controller is trained."""
     live: DaclipRecipe
@@ -61,19 +65,21 @@ class Scale:
         """The SDE."""
         return MeanRevertingSDE(**self.sde)
 
-    def build_restorer(self, seed: int = 0) -> ConditionalNAFNet:
+    def build_restorer(self, seed: int = 0) -> nn.Module:
         """A restorer with random weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build_restorer(self.network, self.clip.embed_dim)
 
 
-def build_restorer(network: dict, embed_dim: int) -> ConditionalNAFNet:
-    """The restorer that `network` describes: its `kind`, and the arguments of that class."""
+def build_restorer(network: dict, embed_dim: int) -> nn.Module:
+    """The restorer that `network` describes: its `kind` ("nafnet" or "unet") and the arguments of that class."""
     arguments = {k: v for k, v in network.items() if k != "kind"}
     if network["kind"] == "nafnet":
         return ConditionalNAFNet(embed_dim=embed_dim, **arguments)
-    raise InputError(f"restorer kind {network['kind']!r} is unknown: use 'nafnet'")
+    if network["kind"] == "unet":
+        return ConditionalUNet(context=embed_dim, **arguments)
+    raise InputError(f"restorer kind {network['kind']!r} is unknown: use 'nafnet' or 'unet'")
 
 
 def smoke() -> Scale:
@@ -100,6 +106,7 @@ def smoke() -> Scale:
         clip_training=Recipe(steps=4, batch=8, size=32, learning_rate=1e-3, workers=0),
         mentioned=0.15,
         scenes=0.5,
+        mixed=0.2,
         daclip=daclip,
         live=daclip,
         network={
@@ -131,7 +138,7 @@ def smoke() -> Scale:
 def lab() -> Scale:
     """The default: a CLIP, a controller and a restorer that are trained on a laptop and come with the package."""
     daclip = DaclipRecipe(
-        steps=2500,
+        steps=1800,
         batch=96,
         size=64,
         learning_rate=6e-4,
@@ -160,6 +167,7 @@ def lab() -> Scale:
         ),
         mentioned=0.15,
         scenes=0.25,
+        mixed=0.2,
         daclip=daclip,
         live=replace(daclip, steps=80, batch=48, warmup=10, learning_rate=1e-3),
         network={
@@ -191,7 +199,46 @@ def lab() -> Scale:
     )
 
 
-SCALES: dict[str, Callable[[], Scale]] = {"smoke": smoke, "lab": lab}
+def paper() -> Scale:
+    """The paper: ViT-B/32 of LAION-2B, the 49 M U-Net, and the recipes of its text and code (for GPUs)."""
+    daclip = DaclipRecipe(
+        # 50 epochs of the 52,801 training pairs of its ten data sets.
+        steps=842,
+        batch=3136,
+        size=224,
+        learning_rate=3e-5,
+        warmup=100,
+        weight_decay=0.05,
+    )
+    return Scale(
+        name="paper",
+        clip=named_config("ViT-B-32"),
+        pretrained="laion2b_s34b_b79k",
+        clip_training=None,
+        mentioned=0.0,
+        scenes=0.0,
+        mixed=0.0,
+        daclip=daclip,
+        live=replace(daclip, steps=4, batch=8),
+        network={"kind": "unet", "channels": 64, "multipliers": (1, 2, 4, 8)},
+        restorer=RestorerRecipe(
+            steps=700_000,
+            batch=16,
+            size=256,
+            learning_rate=2e-4,
+            final_learning_rate=1e-6,
+            betas=(0.9, 0.99),
+            eps=1e-8,
+            average=0.9995,
+        ),
+        sde={"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005},
+        view="resize",
+        steps=100,
+        examples=40,
+    )
+
+
+SCALES: dict[str, Callable[[], Scale]] = {"smoke": smoke, "lab": lab, "paper": paper}
 
 
 def current() -> Scale:

@@ -1,8 +1,8 @@
 """One loop for the three trainings: the lab's CLIP, its controller, and the restorer.
 
-A training is a generator. The caller owns the loop: plot, stop, look at the model, go on. What a training teaches is a
-loss of (batch, generator); `fit` owns the rest: the learning rate, the average of the weights, checkpoints, and resuming
-so exactly that an interrupted training ends with the same bytes as one that was not.
+A training is a generator. The caller owns the loop: plot, stop, look at the model, go on. What a training teaches is
+a loss of (batch, generator); `fit` owns the rest: the learning rate, the average of the weights, checkpoints, and
+resuming so exactly that an interrupted training ends with the same bytes as one that was not.
 """
 
 import math
@@ -233,7 +233,9 @@ def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options
         cosine = F.cosine_similarity(content, clean).mean()
         value = for_content + for_degradation + recipe.alignment * (1 - cosine)
         nearest = (degradation @ words.T).argmax(1).tolist()
-        right = sum(batch.labels[i] == label for i, label in zip(nearest, batch.labels, strict=True))
+        right = sum(
+            batch.labels[i] == label for i, label in zip(nearest, batch.labels, strict=True)
+        )
         return value, {
             "content_loss": for_content.item(),
             "degradation_loss": for_degradation.item(),

@@ -31,6 +31,9 @@ def main(tour: Path) -> int:
     for old in (*out.glob("figure_*.png"), *(out / name for name in TABLES)):
         old.unlink(missing_ok=True)
 
+    if not tour.is_file():
+        print(f"{shown(tour)} is missing: make notebooks", file=sys.stderr)
+        return 1
     notebook = nbformat.read(tour, as_version=4)
     failure = None
     start = time.monotonic()

@@ -152,3 +152,8 @@ def test_a_tour_that_fails_says_where_and_keeps_what_it_has(tour, tmp_path, caps
 def test_a_tour_without_tables_has_failed(tour, capsys):
     assert run_tour.main(tour("# %%\n1 + 1\n")) == 1
     assert "no classification.csv and no restoration.csv" in capsys.readouterr().err
+
+
+def test_a_missing_tour_says_how_to_build_it(tour, tmp_path, capsys):
+    assert run_tour.main(tmp_path / "none.ipynb") == 1
+    assert capsys.readouterr().err.endswith("none.ipynb is missing: make notebooks\n")

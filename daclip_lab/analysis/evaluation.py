@@ -178,9 +178,7 @@ def degraded_crops(
             severity = 0.0 if name == CLEAN else uniform(generator, *protocol.severity)
             clean.append(crop)
             degraded.append(camera(degrade(crop, name, severity, generator), generator))
-            facts.append(
-                {"photo": photos.names[index], "degradation": name, "severity": severity}
-            )
+            facts.append({"photo": photos.names[index], "degradation": name, "severity": severity})
     return torch.stack(clean), torch.stack(degraded), facts
 
 

@@ -1,7 +1,7 @@
 """Photos, and the pairs that trainings are made of: a clean image, what became of it, and the words for both.
 
-A *source* draws one example from a `torch.Generator`. `Batches` turns any source into a list of batches in which batch k
-depends on (seed, k) alone: a training can stop and go on at any step, in any number of processes, and see the same data.
+A *source* draws one example from a `torch.Generator`. `Batches` turns any source into a list of batches in which batch
+k depends on (seed, k) alone: a training can stop and go on at any step, in any number of processes, on the same data.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from daclip_lab.data.captions import caption
-from daclip_lab.data.degradations import CLEAN, NAMES, camera, degrade
+from daclip_lab.data.degradations import CLEAN, NAMES, camera, mix
 from daclip_lab.data.image_io import find_images, read_image, to_pil
 from daclip_lab.data.scenes import scene
 from daclip_lab.errors import InputError
@@ -71,7 +71,9 @@ class Photos:
     def split(self, held_out: int, seed: int = 0) -> tuple["Photos", "Photos"]:
         """Two lists without a photo in common: all but `held_out` photos, and those."""
         if not 0 < held_out < len(self):
-            raise InputError(f"held_out={held_out}: wanted 1 to {len(self) - 1} of {len(self)} photos")
+            raise InputError(
+                f"held_out={held_out}: wanted 1 to {len(self) - 1} of {len(self)} photos"
+            )
         order = torch.randperm(len(self), generator=seeded(seed)).tolist()
         first, second = sorted(order[held_out:]), sorted(order[:held_out])
         return Photos([self.paths[i] for i in first]), Photos([self.paths[i] for i in second])
@@ -136,9 +138,9 @@ class Example:
     degraded: Tensor
     """(3, h, w) in [0, 1]: the clean image, degraded and taken by a camera."""
     label: str
-    """One of `LABELS`."""
+    """One of `LABELS`; of two degradations at once, one of them at random."""
     severity: float
-    """0..1; NaN where it is unknown."""
+    """0..1, of that degradation; NaN where it is unknown."""
     caption: str
     """What the clean image shows."""
 
@@ -159,6 +161,8 @@ class Synthetic:
     """Share of examples that show a procedural scene."""
     clean: float = 1 / 11
     """Share of examples that are left clean."""
+    mixed: float = 0.0
+    """Share of the degraded examples that carry a second degradation."""
     severity: tuple[float, float] = (0.1, 1.0)
     """Range of severities, evenly distributed."""
 
@@ -170,13 +174,23 @@ class Synthetic:
             clean = self.photos.crop(generator, size)
             text = caption(clean)
         if uniform(generator) < self.clean:
-            label, severity = CLEAN, 0.0
+            label, severity, degraded = CLEAN, 0.0, clean
         else:
             label = NAMES[choose(generator, len(NAMES))]
             severity = uniform(generator, *self.severity)
-        degraded = camera(degrade(clean, label, severity, generator), generator)
+            steps = [(label, severity)]
+            if self.mixed and uniform(generator) < self.mixed:
+                # Every ordered pair is as likely, so a pair is called by either of its names half of the time.
+                others = [name for name in NAMES if name != label]
+                second = others[choose(generator, len(others))]
+                steps.append((second, uniform(generator, *self.severity)))
+            degraded = mix(clean, steps, generator)
         return Example(
-            clean=clean, degraded=degraded, label=label, severity=severity, caption=text
+            clean=clean,
+            degraded=camera(degraded, generator),
+            label=label,
+            severity=severity,
+            caption=text,
         )
 
 
@@ -193,10 +207,14 @@ class PairFolder:
             partners = {path.stem: path for path in find_images(low.parent / "GT")}
             for path in find_images(low):
                 if path.stem not in partners:
-                    raise InputError(f"{path} has no partner of the same name in {low.parent / 'GT'}")
+                    raise InputError(
+                        f"{path} has no partner of the same name in {low.parent / 'GT'}"
+                    )
                 self.pairs.setdefault(name, []).append((path, partners[path.stem]))
         if not self.pairs:
-            raise InputError(f"{root} holds no pairs: wanted folders <degradation>/LQ and /GT in it")
+            raise InputError(
+                f"{root} holds no pairs: wanted folders <degradation>/LQ and /GT in it"
+            )
 
     def draw(self, generator: torch.Generator, size: int) -> Example:
         label = sorted(self.pairs)[choose(generator, len(self.pairs))]

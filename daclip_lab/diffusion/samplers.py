@@ -11,6 +11,7 @@ order adds the change of the estimate since the last step (DPM-Solver++, 2211.01
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -110,7 +111,7 @@ def sample(
     k = float(stochastic)
     state = sde.prior(degraded, _noise_like(degraded, generator))
     previous = None
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in pairwise(times):
         clean = predict_clean(state, t)
         if s == 0:
             yield SampleStep(clean, 0, clean)

@@ -123,7 +123,8 @@ class Clip(nn.Module):
         if strange.any():
             words = [_tokenizer(length).decode([i]).strip() for i in tokens[strange].tolist()]
             warnings.warn(
-                f"this CLIP's text tower does not know {', '.join(sorted(set(words)))}", stacklevel=2
+                f"this CLIP's text tower does not know {', '.join(sorted(set(words)))}",
+                stacklevel=2,
             )
         return torch.where(known[place] == tokens, place + 1, 0)
 

@@ -77,9 +77,7 @@ class DaCLIP(nn.Module):
         degradation, controls = self.controller(images)
         visual = self.clip.visual
         tokens = visual._embeds(images)
-        for block, control in zip(
-            visual.transformer.resblocks, reversed(controls), strict=True
-        ):
+        for block, control in zip(visual.transformer.resblocks, reversed(controls), strict=True):
             tokens = block(tokens) + control
         content = project(visual, tokens)
         return Embeddings(

@@ -114,7 +114,9 @@ class ConditionalNAFNet(nn.Module):
         self.intro = nn.Conv2d(24, width, 3, padding=1)
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
         for blocks in encoder:
-            self.encoder.append(nn.ModuleList(Block(width, steering, window) for _ in range(blocks)))
+            self.encoder.append(
+                nn.ModuleList(Block(width, steering, window) for _ in range(blocks))
+            )
             self.down.append(nn.Conv2d(width, 2 * width, 2, stride=2))
             width, window = 2 * width, window // 2
         self.middle = nn.ModuleList(Block(width, steering, window) for _ in range(middle))
@@ -122,7 +124,9 @@ class ConditionalNAFNet(nn.Module):
         for blocks in decoder:
             self.up.append(nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.PixelShuffle(2)))
             width, window = width // 2, window * 2
-            self.decoder.append(nn.ModuleList(Block(width, steering, window) for _ in range(blocks)))
+            self.decoder.append(
+                nn.ModuleList(Block(width, steering, window) for _ in range(blocks))
+            )
         self.outro = nn.Conv2d(width, 12, 3, padding=1)
         nn.init.zeros_(self.outro.weight)
         nn.init.zeros_(self.outro.bias)
