@@ -9,6 +9,9 @@ import math
 import sys
 from pathlib import Path
 
+HOLD_OUT = 10
+"""One photo in so many is kept from training, for validation."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for input that cannot be used, 130 when interrupted."""
@@ -92,6 +95,22 @@ def evaluate(options: argparse.Namespace) -> None:
     print(json.dumps(result.to_dict(), indent=2) if options.json else result)
 
 
+def calibrate(options: argparse.Namespace) -> None:
+    """Fit the classifier's temperature on the photos that training held out, and keep it with the weights."""
+    from dataclasses import replace
+
+    from daclip_lab.analysis.calibration import calibrate
+    from daclip_lab.data.datasets import folder
+    from daclip_lab.pipeline import load
+
+    pipe = load(options.weights)
+    photos = _validation(folder(*options.data))
+    temperature = round(calibrate(pipe, photos), 4)
+    pipe.settings = replace(pipe.settings, temperature=temperature)
+    pipe.save_settings(options.weights)
+    print(f"temperature {temperature}, fitted on {len(photos)} held-out photos")
+
+
 def train(options: argparse.Namespace) -> None:
     """Train CLIP, the controller or the restorer, and write the weights when done."""
     from dataclasses import replace
@@ -122,6 +141,10 @@ def train(options: argparse.Namespace) -> None:
 
     loop = {"run": options.out, "resume": options.resume}
     if options.part == "clip":
+        if scale.clip_training is None:
+            raise _input_error(
+                f"the {scale.name} scale takes a pretrained CLIP: there is none to train"
+            )
         wanted = recipe(scale.clip_training)
         clip = scale.build_clip(wanted.seed)
         if isinstance(source, Synthetic):
@@ -175,9 +198,16 @@ def _source(data: list[str], scale):
     if len(data) == 1 and any(Path(data[0]).glob("*/LQ")):
         return PairFolder(data[0])
     photos = folder(*data)
-    if len(photos) >= 20:
-        photos, _ = photos.split(held_out=len(photos) // 10)
+    if len(photos) >= HOLD_OUT:
+        photos, _ = photos.split(held_out=len(photos) // HOLD_OUT)
     return Synthetic(photos=photos, scenes=scale.scenes, mixed=scale.mixed)
+
+
+def _validation(photos):
+    """The part of the photos of `_source` that it left out."""
+    if len(photos) < HOLD_OUT:
+        raise _input_error(f"{len(photos)} photos: of fewer than {HOLD_OUT} none is held out")
+    return photos.split(held_out=len(photos) // HOLD_OUT)[1]
 
 
 def _input_error(message: str) -> Exception:
@@ -236,6 +266,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="print the table as JSON")
     weights(one)
     sampling(one)
+
+    one = command("calibrate", calibrate)
+    one.add_argument("--data", nargs="+", required=True, help="the folders that were trained on")
+    one.add_argument("--weights", required=True, help="the folder to calibrate")
 
     one = command("train", train)
     one.add_argument("part", choices=("clip", "daclip", "restorer"))

@@ -101,11 +101,14 @@ class Pipeline:
         degradation = self.encode([image]).degradation
         return pd.Series(self.probabilities(degradation)[0].double().numpy(), index=LABELS)
 
-    @torch.inference_mode()
     def probabilities(self, degradation: Tensor) -> Tensor:
-        """The probabilities (n, 11) that degradation embeddings (n, d) stand for."""
-        logits = self.daclip.scale * degradation @ self.word_embeddings().T
-        return (logits / self.settings.temperature).softmax(1)
+        """The probabilities (n, 11) of `LABELS` that degradation embeddings (n, d) stand for."""
+        return (self.logits(degradation) / self.settings.temperature).softmax(1)
+
+    @torch.inference_mode()
+    def logits(self, degradation: Tensor) -> Tensor:
+        """The scaled cosines (n, 11) of degradation embeddings (n, d) to the words for `LABELS`."""
+        return self.daclip.scale * degradation @ self.word_embeddings().T
 
     @torch.inference_mode()
     def word_embeddings(self) -> Tensor:
@@ -210,7 +213,11 @@ class Pipeline:
             if half:
                 tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
             write_tensors(folder / f"{name}.safetensors", tensors)
-        write_json(folder / "pipeline.json", {"format": FORMAT, **asdict(self.settings)})
+        self.save_settings(folder)
+
+    def save_settings(self, folder: str | Path) -> None:
+        """Write `pipeline.json` alone."""
+        write_json(Path(folder) / "pipeline.json", {"format": FORMAT, **asdict(self.settings)})
 
     def _parts(self) -> dict[str, nn.Module]:
         parts = {}

@@ -14,10 +14,11 @@ from torch import nn
 from daclip_lab.data.words import all_texts
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
+from daclip_lab.loop import Recipe
 from daclip_lab.models.clip import Clip, ClipConfig, named_config, vocabulary_of
 from daclip_lab.models.nafnet import ConditionalNAFNet
 from daclip_lab.models.unet import ConditionalUNet
-from daclip_lab.training import DaclipRecipe, Recipe, RestorerRecipe
+from daclip_lab.training import DaclipRecipe, RestorerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)

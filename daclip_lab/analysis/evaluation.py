@@ -57,8 +57,8 @@ class Evaluation:
 
     protocol: Protocol
     rows: "pd.DataFrame"
-    """Columns: photo, degradation, severity, named, clip_named (both of the ten), called_clean, psnr_input, psnr,
-    ssim_input, ssim."""
+    """Columns: photo, degradation, severity; named, clip_named (of the ten); called, probability (of the eleven);
+    psnr_input, psnr, ssim_input, ssim."""
 
     def table(self) -> "pd.DataFrame":
         """One row per degradation, `overall` (the ten) and `clean`: n, photos, and each measure with its interval.
@@ -71,11 +71,11 @@ class Evaluation:
         rows = self.rows.assign(
             accuracy=np.where(
                 self.rows.degradation == CLEAN,
-                self.rows.called_clean,
+                self.rows.called == CLEAN,
                 self.rows.named == self.rows.degradation,
             ).astype(float),
             clip_accuracy=(self.rows.clip_named == self.rows.degradation).astype(float),
-            false_clean=self.rows.called_clean.astype(float),
+            false_clean=(self.rows.called == CLEAN).astype(float),
         )
         rows.loc[rows.degradation == CLEAN, ["clip_accuracy", "false_clean"]] = np.nan
         measures = ["accuracy", "clip_accuracy", "false_clean"]
@@ -99,6 +99,11 @@ class Evaluation:
         counts = pd.crosstab(rows.degradation, rows.named, normalize="index")
         return counts.reindex(index=list(NAMES), columns=list(NAMES), fill_value=0.0)
 
+    def calibration_error(self) -> float:
+        """The expected calibration error of the eleven-way answers, see `calibration`."""
+        right = (self.rows.called == self.rows.degradation).to_numpy()
+        return expected_calibration_error(self.rows.probability.to_numpy(), right)
+
     def to_dict(self) -> dict:
         """The table and the protocol, ready for JSON; what has no value is None."""
         table = {
@@ -106,7 +111,11 @@ class Evaluation:
             for name, line in self.table().to_dict("index").items()
         }
         protocol = {"hash": self.protocol.hash, "version": VERSION, **asdict(self.protocol)}
-        return {"protocol": protocol, "degradations": table}
+        return {
+            "protocol": protocol,
+            "calibration_error": self.calibration_error(),
+            "degradations": table,
+        }
 
     def __str__(self) -> str:
         table = self.table()
@@ -120,7 +129,11 @@ class Evaluation:
                 f" {line[measure + '_high']:.{digits}f}]"
                 for _, line in table.iterrows()
             ]
-        return f"{shown.to_string()}\nprotocol {self.protocol.hash} (version {VERSION})"
+        return (
+            f"{shown.to_string()}\n"
+            f"expected calibration error {self.calibration_error():.3f}; "
+            f"protocol {self.protocol.hash} (version {VERSION})"
+        )
 
 
 def evaluate(
@@ -192,7 +205,8 @@ def _answers(pipe: Pipeline, degraded: Tensor) -> list[dict]:
         {
             "named": NAMES[int(p[:ten].argmax())],
             "clip_named": NAMES[int(c[:ten].argmax())],
-            "called_clean": bool(p.argmax() == ten),
+            "called": LABELS[int(p.argmax())],
+            "probability": float(p.max()),
         }
         for p, c in zip(probabilities, plain, strict=True)
     ]
@@ -215,6 +229,22 @@ def interval(
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(values.mean()), float(low), float(high)
+
+
+def expected_calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+    """The mean gap between how sure an answer is and how often such answers are right.
+
+    Args:
+        probability: (n,) the probability of the answer given.
+        right: (n,) whether it was right.
+        bins: number of equal bins of probability over which the gap is averaged, by their size.
+    """
+    which = np.minimum((probability * bins).astype(int), bins - 1)
+    gaps = [
+        np.abs(probability[which == b].mean() - right[which == b].mean()) * (which == b).mean()
+        for b in np.unique(which)
+    ]
+    return float(np.sum(gaps))
 
 
 def psnr(images: Tensor, clean: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class ConditionalUNet(nn.Module):
         return Conditions(prompt, down, middle, up)
 
     def forward(self, state: Tensor, degraded: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        """Predict the noise in `state`, (b, 3, h, w), any h and w over 8; `degraded` alike, in [0, 1]; t (b,) in 1..T."""
+        """Predict the noise of `state`, (b, 3, h, w), h and w over 8; `degraded` alike, in [0, 1]; t: (b,), 1..T."""
         h, w = state.shape[-2:]
         x = torch.cat([state - degraded, degraded], 1)
         x = F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple), mode="reflect")

@@ -1,0 +1,43 @@
+"""Probabilities that mean what they say: of all answers given with 80 %, eight in ten should be right.
+
+One number, the temperature that divides the logits, is fitted on photos that no training saw (Guo et al., *On
+Calibration of Modern Neural Networks*, 1706.04599). It changes no answer, only how sure each is.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from daclip_lab.analysis.evaluation import Protocol, degraded_crops
+from daclip_lab.data.datasets import LABELS, Photos
+from daclip_lab.pipeline import Pipeline
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature at which the logits (n, k) make the labels (n,) most likely."""
+    log_temperature = torch.zeros((), requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(logits / log_temperature.exp(), labels)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return log_temperature.exp().item()
+
+
+def calibrate(pipe: Pipeline, photos: Photos, *, crops: int = 4, seed: int = 0) -> float:
+    """The temperature for a pipeline, fitted on degraded crops of photos that it was not trained on.
+
+    The crops, severities and degradations are those of an evaluation with the same seed.
+    """
+    protocol = Protocol(crops=crops, seed=seed, crop=pipe.settings.clip.image_size)
+    logits, labels = [], []
+    for index in range(len(photos)):
+        _, degraded, facts = degraded_crops(photos, index, protocol)
+        logits.append(pipe.logits(pipe.encode(list(degraded)).degradation))
+        labels += [LABELS.index(fact["degradation"]) for fact in facts]
+    # Copies, because tensors made in inference mode cannot be differentiated through.
+    return fit_temperature(torch.cat(logits).clone(), torch.tensor(labels))

@@ -1,0 +1,164 @@
+"""One loop for every training.
+
+A training is a generator. The caller owns the loop: plot, stop, look at the model, go on. What a training teaches is
+a loss of (batch, generator); `fit` owns the rest: the learning rate, the average of the weights, checkpoints, and
+resuming so exactly that an interrupted training ends with the same bytes as one that was not.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from daclip_lab.checkpoints import load_state, save_state
+from daclip_lab.data.datasets import Batch, Batches, Source, seeded
+from daclip_lab.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How long and how fast anything is trained."""
+
+    steps: int
+    """Number of optimiser steps."""
+    batch: int
+    """Images a step."""
+    size: int
+    """Side of the training images, in pixels."""
+    learning_rate: float
+    """Largest learning rate, reached after the warm-up."""
+    final_learning_rate: float = 0.0
+    """Where the cosine ends."""
+    warmup: int = 0
+    """Steps of linear warm-up."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's running averages."""
+    eps: float = 1e-6
+    """AdamW's guard against division by zero."""
+    weight_decay: float = 0.0
+    """AdamW's decay of weight matrices; biases, norms and temperatures are spared."""
+    average: float = 0.999
+    """Decay of the running average of the weights, which is what is kept at the end."""
+    clip_norm: float = 1.0
+    """Largest norm of a gradient."""
+    bf16: bool = True
+    """Run the networks in bfloat16 (autocast); the weights stay in float32."""
+    workers: int = 1
+    """Processes that make batches ahead of time; 0 makes them in the loop. The data are the same."""
+    seed: int = 0
+    """Decides the batches and every random choice in the loss."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a training."""
+
+    index: int
+    """1 for the first step."""
+    loss: float
+    metrics: dict[str, float]
+    learning_rate: float
+    seconds: float
+    """Time that this step took, its batch included."""
+
+
+Loss = Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, float]]]
+
+
+def learning_rate(recipe: Recipe, index: int) -> float:
+    """The learning rate of step `index` (0 for the first): linear warm-up, then a cosine."""
+    if index < recipe.warmup:
+        return recipe.learning_rate * (index + 1) / recipe.warmup
+    progress = (index - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    swing = (1 + math.cos(math.pi * progress)) / 2
+    return recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * swing
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    source: Source,
+    recipe: Recipe,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    save_every: int = 200,
+) -> Iterator[Step]:
+    """Train the parameters of `model` that require gradients, yielding every step.
+
+    When the generator is exhausted, the model holds the running average of its weights; until then, the latest.
+
+    Args:
+        run: a folder for checkpoints; one is written every `save_every` steps and when the loop is left early.
+        resume: go on from the checkpoint in `run`. The recipe must be the one it was started with.
+
+    Raises:
+        InputError: the checkpoint is missing, or belongs to another recipe or model.
+    """
+    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    matrices = [p for p in weights.values() if p.dim() > 1]
+    others = [p for p in weights.values() if p.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others}]
+    optimizer = torch.optim.AdamW(
+        groups, lr=0.0, betas=recipe.betas, eps=recipe.eps, weight_decay=0.0, foreach=True
+    )
+    average = {name: p.detach().clone() for name, p in weights.items()}
+    done = 0
+    if resume:
+        if run is None:
+            raise InputError("resume needs the folder of the run")
+        done = load_state(run, asdict(recipe), weights, average, optimizer)
+
+    def save(index: int) -> None:
+        save_state(run, asdict(recipe), weights, average, optimizer, index)
+
+    batches = torch.utils.data.DataLoader(
+        Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed),
+        batch_size=None,
+        sampler=range(done, recipe.steps),
+        num_workers=recipe.workers,
+        # Its own, because a loader without one draws from the global generator.
+        generator=torch.Generator(),
+    )
+    saved = done
+    device = next(iter(weights.values())).device
+    started = time.perf_counter()
+    try:
+        for index, batch in enumerate(batches, start=done + 1):
+            rate = learning_rate(recipe, index - 1)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16)
+            with autocast, _attention(device):
+                value, metrics = loss(batch, seeded(recipe.seed, index, 1))
+            optimizer.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(weights.values(), recipe.clip_norm)
+            optimizer.step()
+            # A short average at first: a long one would still remember the initial weights.
+            decay = min(recipe.average, (1 + index) / (10 + index))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)
+            done = index
+            if run is not None and done % save_every == 0:
+                save(done)
+                saved = done
+            yield Step(done, value.item(), metrics, rate, time.perf_counter() - started)
+            started = time.perf_counter()
+    finally:
+        if run is not None and saved != done:
+            save(done)
+    with torch.no_grad():
+        for name, p in weights.items():
+            p.copy_(average[name])
+
+
+def _attention(device: torch.device) -> AbstractContextManager:
+    # With a CLIP's few tokens on a CPU, the fused attention's backward pass takes twice the time of the plain one.
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()

@@ -1,0 +1,330 @@
+"""The figures of the course: each takes data and returns a matplotlib Figure; none computes a result.
+
+Images are shown at their own pixels, never resampled. A colour always means the same degradation (see `style`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daclip_lab.data.degradations import CLEAN, NAMES
+from daclip_lab.viz.style import (
+    COLORS,
+    INK,
+    MARKERS,
+    MUTED,
+    PALE,
+    WIDTH,
+    area,
+    canvas,
+    percent,
+    picture,
+    pixels_of,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+GAP = 12
+"""Pixels between pictures."""
+CLIP_NAME, DACLIP_NAME = "CLIP alone", "DA-CLIP"
+TEN = 1 / len(NAMES)
+
+
+def degradation_gallery(clean, degraded: Mapping[str, object], *, zoom: int = 1) -> "Figure":
+    """A clean image and what became of it, each with its name, at native pixels.
+
+    `clean` and the values of `degraded` are images of one size; `zoom` is a whole number.
+    """
+    tiles = {CLEAN: clean, **degraded}
+    height, width = (side * zoom for side in pixels_of(clean).shape[:2])
+    columns = max(1, min(6, (WIDTH - GAP) // (width + GAP)))
+    rows = -(-len(tiles) // columns)
+    whole = (GAP + columns * (width + GAP), rows * (height + 32) + 28)
+    caption = "One photo, untouched and degraded. What gives each of them away?"
+    with canvas(*whole, caption) as figure:
+        for index, (name, image) in enumerate(tiles.items()):
+            row, column = divmod(index, columns)
+            axes = picture(
+                figure, image, GAP + column * (width + GAP), 24 + row * (height + 32), zoom
+            )
+            axes.set_title(name, fontsize=10, pad=4, weight="bold" if name == CLEAN else "normal")
+    return figure
+
+
+def classification_bars(
+    probabilities: "pd.Series | pd.DataFrame",
+    truths: Sequence[str],
+    images: Sequence | None = None,
+) -> "Figure":
+    """The probability of every answer for one image (a Series) or several (a row of a DataFrame each).
+
+    `truths` says what was really done to each image: that bar is coloured. `images`, up to 160 pixels wide, are shown
+    above the bars.
+    """
+    table = probabilities.to_frame().T if probabilities.ndim == 1 else probabilities
+    names = list(table.columns)
+    seen = [pixels_of(image) for image in images] if images is not None else []
+    side = 144 if not seen else max(132, max(image.shape[1] for image in seen))
+    above = 10 + max((image.shape[0] for image in seen), default=0)
+    left, gap = 112, 16
+    columns = max(1, min(len(table), (WIDTH - left) // (side + gap)))
+    rows = -(-len(table) // columns)
+    tall = above + 44 + 17 * len(names) + 42
+    caption = "In colour: what was really done. The longest bar is the answer."
+    with canvas(left + columns * (side + gap), rows * tall + 26, caption) as figure:
+        for index, (_, line) in enumerate(table.iterrows()):
+            row, column = divmod(index, columns)
+            x, y = left + column * (side + gap), 8 + row * tall
+            if seen:
+                picture(figure, seen[index].transpose(0, 1, 2), x, y)
+            axes = area(figure, x, y + above + 36, side, 17 * len(names))
+            truth, answer = truths[index], line.idxmax()
+            axes.barh(
+                range(len(names)),
+                line.to_numpy(),
+                color=[COLORS[name] if name == truth else "#cfcfcf" for name in names],
+                edgecolor=[INK if name == truth else "none" for name in names],
+                linewidth=0.8,
+                height=0.78,
+            )
+            axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xticks=(0, 0.5, 1))
+            percent(axes.xaxis)
+            axes.tick_params(axis="y", length=0)
+            axes.tick_params(axis="x", labelsize=8)
+            axes.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+            mark = "✓" if answer == truth else "✗"
+            axes.set_title(f"is {truth}\n{mark} says {answer}", fontsize=9, pad=5)
+            if row == rows - 1 or index + columns >= len(table):
+                axes.set_xlabel("probability", fontsize=9)
+    return figure
+
+
+def confusion_heatmap(confusion: "pd.DataFrame", n: "pd.Series | Mapping[str, int]") -> "Figure":
+    """What was done (rows) against what was answered (columns).
+
+    `confusion` holds shares that sum to 1 in each row, `n` the number of images of each row. Shares are written in
+    percent; a cell that never occurs stays blank.
+    """
+    import seaborn as sns
+
+    caption = (
+        "Each row sums to 100 %. A perfect classifier fills the diagonal only; a dark cell beside it "
+        "is a habit worth a look."
+    )
+    cell_width, cell_height = 64, 40
+    left, below = 172, 118
+    wide, high = cell_width * len(confusion.columns), cell_height * len(confusion)
+    share = confusion.to_numpy()
+    written = np.where(share > 0, np.char.mod("%.0f", 100 * share), "")
+    with canvas(left + wide + 40, 16 + high + below + 24, caption) as figure:
+        axes = area(figure, left, 16, wide, high)
+        sns.heatmap(
+            confusion,
+            ax=axes,
+            annot=written,
+            fmt="",
+            cmap=sns.light_palette("#1f4e8c", as_cmap=True),
+            vmin=0,
+            vmax=1,
+            mask=share == 0,
+            cbar=False,
+            linewidths=1,
+            linecolor="white",
+            annot_kws={"fontsize": 10},
+        )
+        axes.set_facecolor("#f4f4f4")
+        axes.set_xlabel("answer (share of the row, %)", labelpad=8)
+        axes.set_ylabel("what was done (number of images)", labelpad=8)
+        axes.set_xticks(axes.get_xticks(), list(confusion.columns), rotation=35, ha="right")
+        rows = [f"{name} ({n[name]})" for name in confusion.index]
+        axes.set_yticks(axes.get_yticks(), rows, rotation=0)
+        axes.tick_params(length=0)
+    return figure
+
+
+def embedding_scatter(
+    maps: Mapping[str, np.ndarray],
+    labels: Sequence[str],
+    severity: Sequence[float] | None = None,
+) -> "Figure":
+    """The same embeddings on one or more maps, side by side, a colour and a marker per degradation.
+
+    `maps` gives coordinates (n, 2) under a title, such as {"UMAP": ..., "PCA": ...}; with `severity` (0..1) a stronger
+    degradation is drawn larger.
+    """
+    labels = np.asarray(labels)
+    present = [name for name in COLORS if name in labels]
+    sizes = np.full(len(labels), 34.0) if severity is None else 12 + 48 * np.nan_to_num(severity)
+    side = (WIDTH - 3 * GAP) // max(2, len(maps)) - 12
+    caption = "Each mark is one image. Axes of a map have no unit: look at who is near whom."
+    if severity is not None:
+        caption += " Larger: more severe."
+    with canvas(GAP + len(maps) * (side + 2 * GAP), side + 134, caption) as figure:
+        for index, (title, places) in enumerate(maps.items()):
+            axes = area(figure, GAP + index * (side + 2 * GAP), 30, side, side)
+            for name in present:
+                at = labels == name
+                axes.scatter(
+                    *places[at].T,
+                    s=sizes[at],
+                    c=COLORS[name],
+                    marker=MARKERS[name],
+                    edgecolors=INK,
+                    linewidths=0.5,
+                    alpha=0.85,
+                    label=name,
+                )
+            axes.set(title=title, xticks=(), yticks=())
+            axes.margins(0.04)
+            axes.spines[:].set(visible=True, color=PALE)
+        handles, names = axes.get_legend_handles_labels()
+        key = figure.legend(
+            handles,
+            names,
+            ncols=6,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 26 / (side + 134)),
+            columnspacing=1.4,
+            handletextpad=0.3,
+        )
+        for handle in key.legend_handles:
+            handle.set_sizes([48])
+    return figure
+
+
+def restoration_triptychs(
+    degraded: Sequence, restored: Sequence, clean: Sequence, labels: "pd.DataFrame"
+) -> "Figure":
+    """Before, after and the clean image, two triples to a row, at native pixels.
+
+    `labels` has a row per triple: `degradation`, `psnr_input` and `psnr` in dB.
+    """
+    height, width = pixels_of(clean[0]).shape[:2]
+    triple = 3 * width + 2 * 4
+    columns = max(1, min(2, (WIDTH + 3 * GAP) // (triple + 3 * GAP)))
+    rows = -(-len(clean) // columns)
+    tall = height + 42
+    caption = (
+        "Left: degraded. Middle: restored. Right: the clean photo, which the restorer never sees. "
+        "PSNR in dB, higher is closer."
+    )
+    whole = (2 * GAP + columns * (triple + 3 * GAP) - 3 * GAP, rows * tall + 30)
+    with canvas(*whole, caption) as figure:
+        for index, (_, line) in enumerate(labels.iterrows()):
+            row, column = divmod(index, columns)
+            x, y = GAP + column * (triple + 3 * GAP), 30 + row * tall
+            gain = line.psnr - line.psnr_input
+            titles = (
+                f"{line.degradation}\n{line.psnr_input:.1f} dB",
+                f"restored\n{line.psnr:.1f} dB ({gain:+.1f})",
+                "clean\n",
+            )
+            images = (degraded[index], restored[index], clean[index])
+            for place, (title, image) in enumerate(zip(titles, images, strict=True)):
+                axes = picture(figure, image, x + place * (width + 4), y)
+                axes.set_title(title, fontsize=9, pad=3, linespacing=1.15)
+    return figure
+
+
+def training_curve(
+    steps: "pd.DataFrame",
+    held_out: "pd.Series",
+    *,
+    loss_chance: float,
+    loss_floor: float = 0.0,
+    total: int | None = None,
+) -> "Figure":
+    """A controller's training: accuracy on photos that it never trains on, and the loss of naming degradations.
+
+    `steps` has a row per step (index: 1, 2, ...) with the column `degradation_loss`; `held_out` gives the accuracy
+    (0..1) after some numbers of steps, 0 among them. `total` fixes the width of the axes while training goes on.
+    """
+    caption = (
+        "Left: share of degradations named right, before and during training. "
+        "Right: the loss, thin at each step and thick as a running mean."
+    )
+    end = total or max(len(steps), 1)
+    with canvas(WIDTH, 350, caption) as figure:
+        accuracy, loss = (area(figure, 62 + k * 438, 36, 350, 230) for k in (0, 1))
+        accuracy.plot(held_out.index, held_out, "-o", color=COLORS["raindrop"], markersize=5)
+        accuracy.set(ylim=(0, 1), ylabel="named right", title="Accuracy on held-out photos")
+        percent(accuracy.yaxis)
+        _level(accuracy, TEN, f"chance, {TEN:.0%}", end)
+        if len(steps):
+            values = steps.degradation_loss
+            loss.plot(values.index, values, color=COLORS["raindrop"], alpha=0.3, linewidth=1)
+            smooth = values.ewm(span=10).mean()
+            loss.plot(values.index, smooth, color=COLORS["raindrop"])
+            loss.set_ylim(loss_floor - 0.15, max(values.max(), loss_chance) * 1.08 + 0.1)
+        loss.set(ylabel="loss (nats)", title="Loss of the degradation embedding")
+        _level(loss, loss_chance, f"chance, {loss_chance:.2f}", end)
+        _level(loss, loss_floor, f"floor, {loss_floor:.2f}", end)
+        for axes in (accuracy, loss):
+            axes.set(xlim=(-0.02 * end, 1.02 * end), xlabel="training step")
+            axes.grid(axis="y")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def accuracy_and_gain(table: "pd.DataFrame") -> "Figure":
+    """Per degradation: how often it is named right by CLIP and by DA-CLIP, and what restoration gains.
+
+    `table` is that of `analysis.evaluation` with the measure `psnr_gain` beside it: rows are degradations and
+    `overall`; columns `clip_accuracy`, `accuracy` and `psnr_gain` (dB), each with `_low` and `_high`.
+    """
+    rows = [name for name in (*NAMES, "overall") if name in table.index]
+    shown = table.loc[rows]
+    at = np.arange(len(rows))
+    photos, n = int(shown.photos.max()), int(shown.n.iloc[0])
+    caption = (
+        f"Means over {n} images of each degradation; lines are 95 % bootstrap intervals over "
+        f"{photos} photos."
+    )
+    with canvas(WIDTH, 120 + 30 * len(rows), caption) as figure:
+        height = 30 * len(rows)
+        named, gain = (area(figure, x, 34, 345, height) for x in (130, 515))
+        measures = ((CLIP_NAME, "clip_accuracy", -0.16), (DACLIP_NAME, "accuracy", 0.16))
+        for title, measure, shift in measures:
+            plain = measure == "clip_accuracy"
+            _intervals(named, shown, measure, at + shift, hollow=plain)
+            named.scatter([], [], s=46, marker="s" if plain else "o", label=title,
+                          c="white" if plain else INK, edgecolors=INK)  # fmt: skip
+        named.axvline(TEN, color=MUTED, linestyle=":", linewidth=1.3, label=f"chance, {TEN:.0%}")
+        named.set(xlim=(-0.03, 1.03), xlabel="named right (of ten)", yticks=at)
+        named.set_yticklabels(rows)
+        percent(named.xaxis)
+        named.legend(
+            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderpad=0.2, columnspacing=1.2
+        )
+        _intervals(gain, shown, "psnr_gain", at, hollow=False)
+        gain.axvline(0, color=MUTED, linestyle=":", linewidth=1.3)
+        gain.set(xlabel="gain in PSNR over the degraded image (dB)", yticks=at)
+        gain.set_yticklabels([])
+        gain.set_title("Restoration; left of the line is worse than before", fontsize=10)
+        for axes in (named, gain):
+            axes.set_ylim(len(rows) - 0.4, -0.6)
+            axes.grid(axis="x")
+            axes.tick_params(axis="y", length=0)
+            if rows[-1] == "overall":
+                axes.axhline(len(rows) - 1.5, color=PALE, linewidth=1)
+    return figure
+
+
+def _intervals(axes, table: "pd.DataFrame", measure: str, at: np.ndarray, *, hollow: bool) -> None:
+    """One dot and one line per row: a mean and its interval."""
+    for (name, line), y in zip(table.iterrows(), at, strict=True):
+        color = COLORS.get(name, INK)
+        low, high = line[f"{measure}_low"], line[f"{measure}_high"]
+        axes.plot((low, high), (y, y), color=MUTED if hollow else INK, linewidth=1.4, zorder=2)
+        axes.scatter(line[measure], y, s=46, marker="s" if hollow else "o", zorder=3,
+                     c="white" if hollow else color, edgecolors=INK, linewidths=1)  # fmt: skip
+
+
+def _level(axes, value: float, text: str, end: int) -> None:
+    """A dotted line across the axes, with its name above its right end."""
+    axes.axhline(value, color=MUTED, linestyle=":", linewidth=1.4)
+    axes.annotate(text, (end, value), (0, 3), textcoords="offset points", ha="right", va="bottom",
+                  fontsize=9, color=MUTED)  # fmt: skip

@@ -1,0 +1,120 @@
+"""One look for the whole course: a colour and a marker for each degradation, and a canvas that counts in pixels."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from daclip_lab.data.image_io import read_image
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Found by a search for eleven colours that stay apart for every kind of colour vision (CIEDE2000 of at least 16 under
+# simulated protanopia, deuteranopia and tritanopia), then matched to what they name. Yellow and cyan are too pale for
+# text, so names are always written in INK.
+COLORS = {
+    "motion-blurry": "#624ed8",
+    "hazy": "#b3b3b3",
+    "jpeg-compressed": "#9d6200",
+    "low-light": "#621462",
+    "noisy": "#ebd814",
+    "raindrop": "#007662",
+    "rainy": "#4e9dff",
+    "shadowed": "#761400",
+    "snowy": "#00ebff",
+    "uncompleted": "#eb8976",
+    "clean": "#1a1a1a",
+}
+MARKERS = dict(zip(COLORS, ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h"), strict=True))
+INK = "#222222"
+MUTED = "#767676"
+PALE = "#e3e3e3"
+
+DPI = 100
+WIDTH = 880
+"""Width of a figure in pixels: that of a column of text on a web page."""
+
+STYLE = {
+    "figure.dpi": DPI,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": False,
+    "font.size": 10,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "text.color": INK,
+    "axes.facecolor": "white",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": PALE,
+    "grid.linewidth": 0.8,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 2,
+}
+
+
+@contextmanager
+def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
+    """A white figure of width x height pixels in the course's style, with a caption along its lower edge.
+
+    It is closed on leaving, so that a notebook shows it once: as the value of its cell.
+    """
+    from matplotlib import pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(width / DPI, height / DPI))
+        # A notebook trims a figure to what is drawn. This keeps it whole, so that pixels stay on the pixel grid.
+        figure.add_artist(
+            Rectangle((0, 0), 1, 1, transform=figure.transFigure, color="white", zorder=-10)
+        )
+        if caption:
+            figure.text(6 / width, 6 / height, caption, fontsize=9, color=MUTED, va="bottom")
+        try:
+            yield figure
+        finally:
+            plt.close(figure)
+
+
+def area(figure: "Figure", left: int, top: int, width: int, height: int) -> "Axes":
+    """Axes at a place given in pixels from the upper left corner of the figure."""
+    whole_width, whole_height = (figure.get_size_inches() * DPI).round()
+    return figure.add_axes(
+        (
+            left / whole_width,
+            1 - (top + height) / whole_height,
+            width / whole_width,
+            height / whole_height,
+        )
+    )
+
+
+def picture(figure: "Figure", image, left: int, top: int, zoom: int = 1) -> "Axes":
+    """Show an image at its own pixels, each `zoom` screen pixels wide, with its upper left corner at (left, top)."""
+    pixels = pixels_of(image).repeat(zoom, 0).repeat(zoom, 1)
+    height, width = pixels.shape[:2]
+    axes = area(figure, left, top, width, height)
+    axes.imshow(pixels, interpolation="nearest", aspect="auto", vmin=0, vmax=1)
+    axes.set_axis_off()
+    return axes
+
+
+def pixels_of(image) -> "np.ndarray":
+    """Anything that `read_image` takes, as an array (h, w, 3) in [0, 1]."""
+    return read_image(image).permute(1, 2, 0).numpy()
+
+
+def percent(axis) -> None:
+    """Write the shares 0..1 of an axis as percentages."""
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -1,0 +1,378 @@
+"""Every sampler takes the steps that the literature writes down, and ends where a perfect network says."""
+
+import math
+
+import pytest
+import torch
+
+from daclip_lab.diffusion.samplers import (
+    SAMPLERS,
+    SPACINGS,
+    denoiser,
+    euler_maruyama,
+    sample,
+    time_points,
+)
+from daclip_lab.diffusion.sde import MeanRevertingSDE
+from daclip_lab.errors import InputError
+
+CHOICES = [(order, stochastic) for order in (1, 2) for stochastic in (False, True)]
+
+
+@pytest.fixture(scope="module")
+def sde():
+    return MeanRevertingSDE()
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def images(*shape, seed=0):
+    return torch.rand(shape or (2, 3, 8, 8), generator=generator(seed), dtype=torch.float64)
+
+
+class Perfect:
+    """A network that knows the clean image, and says it, or the noise in the state at the time it is told."""
+
+    def __init__(self, predicts, sde, clean):
+        self.predicts, self.sde, self.clean = predicts, sde, clean
+
+    def __call__(self, state, degraded, t, conditions):
+        if self.predicts == "clean":
+            return self.clean
+        return self.sde.noise_from_clean(state, degraded, self.clean, t)
+
+
+def noises(like, count, seed=0):
+    """What `sample` draws from a generator with this seed: the prior's noise, then one for each step."""
+    drawing = generator(seed)
+    return [torch.randn(like.shape, generator=drawing, dtype=like.dtype) for _ in range(count)]
+
+
+def estimate(state, t):
+    """A made-up denoiser that depends on the state and on the time."""
+    return 0.3 * state + 0.2 + 0.1 * math.cos(t)
+
+
+# ---- the formulas ----
+
+
+def rates(sde, t, s):
+    """alpha and sigma at t and s, and the step in log signal-to-noise ratio."""
+    at, as_ = sde.alpha[t].item(), sde.alpha[s].item()
+    st, ss = sde.sigma_bar[t].item(), sde.sigma_bar[s].item()
+    return at, as_, st, ss, math.log(as_ / ss) - math.log(at / st)
+
+
+def ode_1(sde, x, x0, mu, t, s):
+    at, as_, st, ss, h = rates(sde, t, s)
+    return (
+        ss / st * x
+        - as_ * (math.exp(-h) - 1) * x0
+        + mu * (1 - ss / st + ss / st * at - as_)
+    )
+
+
+def sde_1(sde, x, x0, mu, t, s, z):
+    at, as_, st, ss, h = rates(sde, t, s)
+    gone = 1 - math.exp(-2 * h)
+    kept = 1 - as_ / at * math.exp(-2 * h) - as_ * gone
+    return ss / st * math.exp(-h) * x + as_ * gone * x0 + ss * math.sqrt(gone) * z + mu * kept
+
+
+def ode_2(sde, x, x0, x0_before, mu, t, s, before):
+    *_, as_, _, _, h = rates(sde, t, s)
+    r = rates(sde, before, t)[-1] / h
+    phi_2 = (math.exp(-h) - 1) / h + 1
+    return ode_1(sde, x, x0, mu, t, s) + as_ * phi_2 * (x0 - x0_before) / r
+
+
+def sde_2(sde, x, x0, x0_before, mu, t, s, before, z):
+    *_, as_, _, _, h = rates(sde, t, s)
+    r = rates(sde, before, t)[-1] / h
+    more = as_ * (1 - (1 - math.exp(-2 * h)) / (2 * h)) * (x0 - x0_before) / r
+    return sde_1(sde, x, x0, mu, t, s, z) + more
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize(("order", "stochastic"), CHOICES)
+def test_steps_are_those_of_the_literature(sde, order, stochastic, spacing):
+    """DPM-Solver++ for the mean-reverting SDE, data prediction (2502.07856), written out in full."""
+    mu = images()
+    times = time_points(sde, 5, spacing)
+    z = noises(mu, 5)
+    x, before, wanted = mu + sde.sigma_max * z[0], None, []
+    for i, (t, s) in enumerate(zip(times[:-2], times[1:-1], strict=True)):
+        x0 = estimate(x, t)
+        if order == 2 and before is not None:
+            when, last = before
+            if stochastic:
+                x = sde_2(sde, x, x0, last, mu, t, s, when, z[i + 1])
+            else:
+                x = ode_2(sde, x, x0, last, mu, t, s, when)
+        else:
+            x = sde_1(sde, x, x0, mu, t, s, z[i + 1]) if stochastic else ode_1(sde, x, x0, mu, t, s)
+        before = (t, x0)
+        wanted.append(x)
+    wanted.append(estimate(x, times[-2]))
+    steps = list(
+        sample(
+            estimate,
+            sde,
+            mu,
+            steps=5,
+            order=order,
+            stochastic=stochastic,
+            spacing=spacing,
+            generator=generator(),
+        )
+    )
+    assert [step.t for step in steps] == times[1:]
+    for step, state in zip(steps, wanted, strict=True):
+        torch.testing.assert_close(step.state, state, atol=1e-10, rtol=1e-10)
+
+
+def test_one_stochastic_step_draws_from_the_posterior(sde):
+    mu = images()
+    z = noises(mu, 4)
+    state = sde.prior(mu, z[0])
+    steps = sample(estimate, sde, mu, steps=4, stochastic=True, generator=generator())
+    for step, t, fresh in zip(steps, (100, 75, 50), z[1:], strict=False):
+        mean, std = sde.posterior(state, estimate(state, t), mu, t, step.t)
+        torch.testing.assert_close(step.state, mean + std * fresh)
+        state = step.state
+
+
+def test_one_deterministic_step_keeps_the_noise(sde):
+    """DDIM: the state at s has the same clean image and the same noise as the one at t."""
+    clean, mu = images(), images(seed=1)
+    state = sde.prior(mu, noises(mu, 1)[0])
+    t = 100
+    for step in sample(lambda *_: clean, sde, mu, steps=4, generator=generator()):
+        noise = sde.noise_from_clean(state, mu, clean, t)
+        torch.testing.assert_close(step.state, sde.diffuse(clean, mu, step.t, noise))
+        state, t = step.state, step.t
+
+
+# ---- convergence ----
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize(("order", "gain"), [(1, 2), (2, 4)])
+def test_deterministic_solvers_converge_at_their_order(order, gain, spacing):
+    """Clean pixels are normal around `mean`: the best denoiser and its probability flow are known exactly."""
+    sde = MeanRevertingSDE(steps=4096, schedule="constant")
+    mean, spread = 0.8, 0.15
+    mu = torch.full((1, 3, 4, 4), 0.3, dtype=torch.float64)
+
+    def best(state, t):
+        alpha, sigma = sde.alpha[t].item(), sde.sigma_bar[t].item()
+        gain = spread**2 * alpha / (spread**2 * alpha**2 + sigma**2)
+        return mean + gain * (state - mu - alpha * (mean - mu))
+
+    def flow(start, t):
+        def deviation(t):
+            return math.hypot(sde.alpha[t].item() * spread, sde.sigma_bar[t].item())
+
+        z = (start - mu - sde.alpha[-1].item() * (mean - mu)) / deviation(sde.steps)
+        return mu + sde.alpha[t].item() * (mean - mu) + deviation(t) * z
+
+    def miss(steps):
+        start = sde.prior(mu, noises(mu, 1)[0])
+        found = sample(best, sde, mu, steps=steps, order=order, spacing=spacing, generator=generator())
+        # The last step jumps to the estimate; up to there the path can be followed.
+        *_, reached, _ = found
+        return (reached.state - flow(start, reached.t)).abs().max().item()
+
+    if spacing == "snr":  # always ends at t = 1
+        ratios = [miss(n) / miss(2 * n) for n in (32, 64)]
+        assert ratios[-1] == pytest.approx(gain, rel=0.15)
+        return
+
+    def miss_at_half(steps):
+        start = sde.prior(mu, noises(mu, 1)[0])
+        found = sample(best, sde, mu, steps=steps, order=order, generator=generator())
+        reached = next(step for step in found if step.t == sde.steps // 2)
+        return (reached.state - flow(start, reached.t)).abs().max().item()
+
+    assert miss_at_half(64) / miss_at_half(128) == pytest.approx(gain, rel=0.15)
+
+
+@pytest.mark.parametrize(("order", "stochastic"), CHOICES)
+@pytest.mark.parametrize("steps", [2, 5, 20, 100])
+def test_every_state_holds_the_noise_of_its_time(sde, steps, order, stochastic):
+    """The trap of skipped steps: taking t -> t - 1 updates over longer jumps leaves noise behind."""
+    clean, mu = torch.full((1, 3, 64, 64), 0.7), torch.full((1, 3, 64, 64), 0.4)
+    found = sample(
+        lambda *_: clean,
+        sde,
+        mu,
+        steps=steps,
+        order=order,
+        stochastic=stochastic,
+        generator=generator(),
+    )
+    for step in found:
+        mean, std = sde.marginal(clean, mu, step.t)
+        # 12288 pixels: a deviation is known to 0.64 %, a mean to 0.9 % of it. Where restoring starts, what is left of
+        # `clean - degraded` is neglected: 0.005 * 0.3.
+        rest = step.state - mean
+        assert rest.std().item() == pytest.approx(std.item(), rel=0.03)
+        assert rest.mean().item() == pytest.approx(0, abs=0.04 * std.item() + 0.0015)
+
+
+# ---- where a perfect network ends ----
+
+
+@pytest.mark.parametrize("predicts", ["clean", "noise"])
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("steps", [1, 2, 5, 20, 100])
+def test_nothing_is_left_of_the_noise_at_the_end(sde, steps, spacing, predicts):
+    clean, mu = images(), images(seed=1)
+    predict = denoiser(Perfect(predicts, sde, clean), sde, mu, None)
+    for order, stochastic in CHOICES:
+        *_, last = sample(
+            predict,
+            sde,
+            mu,
+            steps=steps,
+            order=order,
+            stochastic=stochastic,
+            spacing=spacing,
+            generator=generator(),
+        )
+        assert last.t == 0
+        torch.testing.assert_close(last.state, clean, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize(("order", "stochastic"), CHOICES)
+def test_networks_that_predict_noise_or_the_clean_image_agree(sde, order, stochastic):
+    mu = images()
+
+    class Network:
+        def __init__(self, predicts):
+            self.predicts = predicts
+
+        def __call__(self, state, degraded, t, conditions):
+            clean = 0.5 * state + 0.1 * conditions
+            if self.predicts == "clean":
+                return clean
+            return sde.noise_from_clean(state, degraded, clean, t)
+
+    settings = {"steps": 7, "order": order, "stochastic": stochastic}
+    first, second = (
+        list(sample(denoiser(Network(p), sde, mu, 1.0), sde, mu, generator=generator(), **settings))
+        for p in ("clean", "noise")
+    )
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a.state, b.state)
+        torch.testing.assert_close(a.clean, b.clean)
+
+
+def test_euler_maruyama_ends_near_the_clean_image(sde):
+    clean, mu = images(1, 3, 16, 16), images(1, 3, 16, 16, seed=1)
+    steps = list(euler_maruyama(lambda *_: clean, sde, mu, generator=generator()))
+    assert [step.t for step in steps] == list(range(99, -1, -1))
+    # The last step has no noise, and what it misses of the exact one is of the order of theta[1] = 2e-4.
+    assert (steps[-1].state - clean).abs().max() < 1e-3
+
+
+# ---- the network is told the truth ----
+
+
+def test_the_network_is_called_once_per_step_with_the_time_of_its_state(sde):
+    told = []
+
+    class Network:
+        predicts = "clean"
+
+        def __call__(self, state, degraded, t, conditions):
+            told.append(t.tolist())
+            assert conditions == "conditions"
+            return degraded
+
+    mu = images(3, 3, 8, 8)
+    list(sample(denoiser(Network(), sde, mu, "conditions"), sde, mu, steps=4))
+    assert told == [[t] * 3 for t in (100, 75, 50, 25)]
+
+
+def test_clean_of_a_step_is_what_its_state_was_made_from(sde):
+    mu = images()
+    steps = list(sample(estimate, sde, mu, steps=3, generator=generator()))
+    state = sde.prior(mu, noises(mu, 1)[0])
+    for step, t in zip(steps, time_points(sde, 3), strict=False):
+        torch.testing.assert_close(step.clean, estimate(state, t))
+        state = step.state
+
+
+# ---- time points ----
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("total", [1, 2, 3, 37, 100])
+def test_times_are_distinct_from_the_end_to_the_start(total, spacing):
+    for schedule in ("cosine", "linear", "constant"):
+        sde = MeanRevertingSDE(steps=total, schedule=schedule)
+        for steps in range(1, total + 1):
+            times = time_points(sde, steps, spacing)
+            assert len(times) == steps + 1
+            assert times[0] == total
+            assert times[-1] == 0
+            assert all(a > b for a, b in zip(times, times[1:], strict=False))
+
+
+def test_spacing_is_even_in_what_it_names(sde):
+    assert time_points(sde, 4) == [100, 75, 50, 25, 0]
+    times = time_points(sde, 8, "snr")
+    assert times[-2] == 1
+    log_snr = [math.log(sde.alpha[t] / sde.sigma_bar[t]) for t in times[:-1]]
+    gaps = [b - a for a, b in zip(log_snr, log_snr[1:], strict=False)]
+    even = (log_snr[-1] - log_snr[0]) / 7
+    # Whole times near t = 1 are up to 0.7 apart in log signal-to-noise ratio.
+    assert all(gap == pytest.approx(even, abs=0.7) for gap in gaps)
+    by_time = [math.log(sde.alpha[t] / sde.sigma_bar[t]) for t in time_points(sde, 8)[:-1]]
+    assert max(gaps) < max(b - a for a, b in zip(by_time, by_time[1:], strict=False))
+
+
+# ---- randomness and refusals ----
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_same_seed_gives_the_same_bytes(sde, name):
+    mu = images().float()
+
+    def run(seed):
+        return list(
+            sample(estimate, sde, mu, steps=5, generator=generator(seed), **SAMPLERS[name])
+        )[-1].state
+
+    before = torch.get_rng_state()
+    assert torch.equal(run(0), run(0))
+    assert not torch.equal(run(0), run(1))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_stochastic_sampler_needs_its_own_noise_at_every_step(sde):
+    mu = images()
+    calm, lively = (
+        [
+            sde.noise_from_clean(step.state, mu, mu, step.t)
+            for step in sample(lambda *_: mu, sde, mu, steps=4, stochastic=s, generator=generator())
+            if step.t
+        ]
+        for s in (False, True)
+    )
+    torch.testing.assert_close(calm[0], calm[-1])
+    assert (lively[0] - lively[-1]).abs().mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"steps": 101}, {"steps": -1}, {"order": 3}, {"spacing": "log"}],
+    ids=str,
+)
+def test_impossible_arguments_are_refused(sde, wrong):
+    settings = {"steps": 2} | wrong
+    with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
+        next(sample(estimate, sde, images(), **settings))
