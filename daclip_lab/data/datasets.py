@@ -100,8 +100,8 @@ class Photos:
 
 
 BUNDLED = {
-    "train": ("chelsea", "coffee", "hubble_deep_field", "motorcycle_left", "flower"),
-    "test": ("astronaut", "rocket", "china"),
+    "train": ("chelsea", "hubble_deep_field", "motorcycle_left", "flower"),
+    "test": ("astronaut", "coffee", "rocket", "china"),
 }
 """Photos inside the scikit-image and scikit-learn wheels, split by photo once and for all."""
 
