@@ -154,15 +154,21 @@ def train(options: argparse.Namespace) -> None:
     elif options.part == "daclip":
         if given is None or given.clip is None:
             raise _input_error("training a controller needs --weights with a clip in it")
-        wanted = recipe(scale.daclip)
+        wanted = replace(recipe(scale.daclip), content=not options.degradation_only)
         daclip = DaCLIP(given.clip)
-        pipe = Pipeline(settings, daclip=daclip)
-        daclip.controller.requires_grad_(True)
-        daclip.logit_scale.requires_grad_(True)
+        if options.start:
+            started = load(options.start)
+            if started.daclip is None:
+                raise _input_error(f"{options.start} holds no controller to start from")
+            daclip.load_state_dict(started.daclip.state_dict())
+        # Probabilities of a new controller have to be calibrated anew.
+        pipe = Pipeline(replace(settings, temperature=1.0), daclip=daclip)
         steps = t.train_daclip(daclip, source, wanted, **loop)
     else:
-        wanted = recipe(scale.restorer)
+        wanted = replace(recipe(scale.restorer), oracle=options.oracle)
         daclip = given.daclip if given else None
+        if options.oracle and (given is None or given.clip is None):
+            raise _input_error("--oracle needs --weights with a clip in it")
         if options.start:
             started = load(options.start)
             if started.restorer is None:
@@ -170,9 +176,10 @@ def train(options: argparse.Namespace) -> None:
             net, settings = started.restorer, replace(settings, network=started.settings.network)
         else:
             net = scale.build_restorer(wanted.seed)
-        pipe = Pipeline(settings, daclip=daclip, restorer=net)
-        net.requires_grad_(True)
-        steps = t.train_restorer(net, daclip, pipe.sde, source, wanted, **loop)
+            settings = replace(settings, network=scale.network)
+        pipe = Pipeline(settings, clip=given.clip if given else None, daclip=daclip, restorer=net)
+        teacher = DaCLIP(given.clip) if options.oracle else daclip
+        steps = t.train_restorer(net, teacher, pipe.sde, source, wanted, **loop)
 
     out = Path(options.out)
     with tqdm(total=wanted.steps, unit="step", desc=options.part) as bar:
@@ -281,7 +288,17 @@ def _parser() -> argparse.ArgumentParser:
         "--out", required=True, metavar="RUN", help="folder for state, log and weights"
     )
     one.add_argument("--resume", action="store_true", help="go on where RUN was interrupted")
-    one.add_argument("--start", help="a folder whose restorer is trained further")
+    one.add_argument("--start", help="a folder whose controller or restorer is trained further")
+    one.add_argument(
+        "--degradation-only",
+        action="store_true",
+        help="train the controller's degradation embedding alone: three times as fast",
+    )
+    one.add_argument(
+        "--oracle",
+        action="store_true",
+        help="steer the restorer by what a perfect DA-CLIP would say, not by what it says",
+    )
     one.add_argument("--steps", type=int, help="instead of the scale's own")
     one.add_argument("--batch", type=int, help="instead of the scale's own")
     one.add_argument("--learning-rate", type=float, help="instead of the scale's own")

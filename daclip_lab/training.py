@@ -17,7 +17,7 @@ from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
 from daclip_lab.loop import Recipe, Step, fit
 from daclip_lab.models.clip import Clip
-from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce
 
 
@@ -31,6 +31,8 @@ class DaclipRecipe(Recipe):
     """Weight of one minus the cosine between the content embedding and CLIP's embedding of the clean image."""
     synonyms: bool = False
     """Name degradations by all their training phrasings, instead of the one canonical word."""
+    content: bool = True
+    """Train the content embedding as well; without it a step takes a third of the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,12 @@ class RestorerRecipe(Recipe):
     """The restorer's training (DA-CLIP, section 3.2)."""
 
     objective: str = "matching"
-    """`"matching"`: L1 to the optimum reverse step (IR-SDE, equation 15). `"clean"`: L1 to the clean image."""
+    """`"matching"`: L1 to the optimum reverse step (IR-SDE, equation 15). `"psnr"`: the log of the squared error of the
+    clean image, so that each degradation counts by the decibels to be gained and not by how far it is off."""
     from_start: float = 0.0
     """Share of examples at t = T, where every restoration starts; the others are even over 1..T."""
+    oracle: bool = False
+    """Steer by what DA-CLIP should say, instead of what it says: the word, and CLIP's embedding of the clean image."""
     untold: float = 0.0
     """Share of examples for which the embeddings are left out, so that the network can also do without."""
 
@@ -70,35 +75,36 @@ def train_clip(clip: Clip, source: Source, recipe: Recipe, **options) -> Iterato
 def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options) -> Iterator[Step]:
     """Train the controller (DA-CLIP, equation 3); CLIP itself stays frozen. Options are those of `fit`."""
     daclip.train()
+    daclip.controller.requires_grad_(True)
+    daclip.logit_scale.requires_grad_(True)
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         names = [_phrase(label, recipe.synonyms, generator) for label in batch.labels]
         with torch.no_grad():
-            captions = daclip.encode_text(batch.captions)
             words = daclip.encode_text(names)
-            clean = daclip.clip.encode_image(batch.clean)
-        content, degradation = daclip.encode_image(batch.degraded)
-        if recipe.multi_positive:
-            labels = _same(batch.labels)
-            for_content = multi_positive_info_nce(
-                content, captions, daclip.scale, _same(batch.captions)
-            )
-            for_degradation = multi_positive_info_nce(degradation, words, daclip.scale, labels)
+        if recipe.content:
+            content, degradation = daclip.encode_image(batch.degraded)
         else:
-            for_content = info_nce(content, captions, daclip.scale)
-            for_degradation = info_nce(degradation, words, daclip.scale)
-        cosine = F.cosine_similarity(content, clean).mean()
-        value = for_content + for_degradation + recipe.alignment * (1 - cosine)
+            degradation = daclip.encode_degradation(batch.degraded)
+        value = contrast(degradation, words, batch.labels)
+        metrics = {"degradation_loss": value.item()}
         nearest = (degradation @ words.T).argmax(1).tolist()
-        right = sum(
-            batch.labels[i] == label for i, label in zip(nearest, batch.labels, strict=True)
-        )
-        return value, {
-            "content_loss": for_content.item(),
-            "degradation_loss": for_degradation.item(),
-            "cosine": cosine.item(),
-            "accuracy": right / len(batch.labels),
-        }
+        right = [batch.labels[i] == label for i, label in zip(nearest, batch.labels, strict=True)]
+        metrics["accuracy"] = sum(right) / len(right)
+        if recipe.content:
+            with torch.no_grad():
+                captions = daclip.encode_text(batch.captions)
+                clean = daclip.clip.encode_image(batch.clean)
+            for_content = contrast(content, captions, batch.captions)
+            cosine = F.cosine_similarity(content, clean).mean()
+            value = value + for_content + recipe.alignment * (1 - cosine)
+            metrics |= {"content_loss": for_content.item(), "cosine": cosine.item()}
+        return value, metrics
+
+    def contrast(image: Tensor, text: Tensor, meanings: list[str]) -> Tensor:
+        if recipe.multi_positive:
+            return multi_positive_info_nce(image, text, daclip.scale, _same(meanings))
+        return info_nce(image, text, daclip.scale)
 
     return fit(daclip, loss, source, recipe, **options)
 
@@ -112,7 +118,7 @@ def train_restorer(
     **options,
 ) -> Iterator[Step]:
     """Train a restorer under a frozen DA-CLIP, or under none (then it is told nothing). Options are those of `fit`."""
-    net.train()
+    net.train().requires_grad_(True)
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         b = len(batch.clean)
@@ -122,13 +128,8 @@ def train_restorer(
         told = torch.rand(b, generator=generator) >= recipe.untold
         content = degradation = None
         if daclip is not None:
-            views = batch.degraded
-            if views.shape[-1] != daclip.clip.config.image_size:
-                views = F.interpolate(
-                    views, size=daclip.clip.config.image_size, mode="bicubic", antialias=True
-                ).clamp(0, 1)
             with torch.no_grad():
-                embeddings = daclip.encode_image(views)
+                embeddings = _oracle(daclip, batch) if recipe.oracle else _heard(daclip, batch)
             content, degradation = (e * told[:, None] for e in embeddings)
         state = sde.diffuse(batch.clean, batch.degraded, t, noise)
         conditions = net.prepare(content, degradation)
@@ -148,20 +149,40 @@ def restoration_error(
     state: Tensor,
     t: Tensor,
 ) -> Tensor:
-    """The L1 error of each image (b,), for either kind of prediction and either objective of `RestorerRecipe`."""
+    """The error of each image (b,), for either kind of prediction and either objective of `RestorerRecipe`."""
     clean = prediction
-    if objective == "clean":
+    if objective == "psnr":
         if predicts == "noise":
             clean = sde.clean_from_noise(state, batch.degraded, prediction, t)
-        return (clean - batch.clean).abs().mean((1, 2, 3))
+        # Beyond 40 dB there is nothing left to gain.
+        return ((clean - batch.clean).square().mean((1, 2, 3)) + 1e-4).log()
     if objective != "matching":
-        raise InputError(f"objective {objective!r} is unknown: use 'matching' or 'clean'")
+        raise InputError(f"objective {objective!r} is unknown: use 'matching' or 'psnr'")
     noise = prediction
     if predicts == "clean":
         noise = sde.noise_from_clean(state, batch.degraded, prediction, t)
     reached = state - sde.reverse_drift(state, batch.degraded, noise, t)
     wanted, _ = sde.posterior(state, batch.clean, batch.degraded, t, t - 1)
     return (reached - wanted).abs().mean((1, 2, 3))
+
+
+def _heard(daclip: DaCLIP, batch: Batch) -> Embeddings:
+    """What DA-CLIP says of the degraded images."""
+    return daclip.encode_image(_view(daclip, batch.degraded))
+
+
+def _oracle(daclip: DaCLIP, batch: Batch) -> Embeddings:
+    """What a perfect DA-CLIP would say of them: what its two losses compare it with."""
+    content = daclip.clip.encode_image(_view(daclip, batch.clean))
+    return Embeddings(content, daclip.encode_text(batch.labels))
+
+
+def _view(daclip: DaCLIP, images: Tensor) -> Tensor:
+    size = daclip.clip.config.image_size
+    if images.shape[-1] == size:
+        return images
+    resized = F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
+    return resized.clamp(0, 1)
 
 
 def _same(texts: list[str]) -> Tensor:

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -36,6 +36,7 @@ def refusal(image):
 # ---- what is read ----
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_png_round_trip_loses_nothing(tmp_path_factory, height, width, seed):
     path = tmp_path_factory.mktemp("images") / "a.png"

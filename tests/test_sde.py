@@ -107,7 +107,9 @@ def test_marginal_agrees_with_a_simulation_of_the_process(sde):
                 mean.item(), abs=5 * std.item() / math.sqrt(particles) + 2.5e-3
             )
             # A deviation's standard error is std / sqrt(2 n); the discretisation adds theta / 2 of it.
-            assert x.std().item() == pytest.approx(std.item(), rel=5 / math.sqrt(2 * particles) + 0.01)
+            assert x.std().item() == pytest.approx(
+                std.item(), rel=5 / math.sqrt(2 * particles) + 0.01
+            )
 
 
 def test_diffuse_and_its_two_inverses(sde):
@@ -154,7 +156,9 @@ def test_posterior_is_bayes_rule(sde, t, s):
     torch.testing.assert_close(std**2, std_s**2 - covariance**2 / std_t**2)
 
 
-@pytest.mark.parametrize(("t", "between", "s"), [(100, 50, 0), (100, 99, 98), (80, 30, 1), (3, 2, 1)])
+@pytest.mark.parametrize(
+    ("t", "between", "s"), [(100, 50, 0), (100, 99, 98), (80, 30, 1), (3, 2, 1)]
+)
 def test_posterior_through_a_time_between_is_the_direct_one(sde, t, between, s):
     """Chapman-Kolmogorov: x_t -> x_between -> x_s, given the clean image, is x_t -> x_s."""
     clean, degraded, state = (random_images(1, 3, 4, 4, seed=i) for i in range(3))

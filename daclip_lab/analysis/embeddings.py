@@ -80,7 +80,7 @@ def silhouette(vectors, labels: Sequence[str]) -> float:
 
 def _checked(vectors) -> np.ndarray:
     if isinstance(vectors, torch.Tensor):
-        vectors = vectors.detach().cpu().float().numpy()
+        vectors = vectors.detach().cpu().double().numpy()
     array = np.asarray(vectors, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] < 2:
         raise InputError(f"embeddings of shape {array.shape}: wanted (n, d) with d of at least 2")

@@ -84,6 +84,11 @@ class DaCLIP(nn.Module):
             F.normalize(content.float(), dim=-1), F.normalize(degradation.float(), dim=-1)
         )
 
+    def encode_degradation(self, images: Tensor) -> Tensor:
+        """The degradation embeddings alone: the controller's own output, for which the frozen tower is not needed."""
+        degradation, _ = self.controller(self.clip.normalize(images))
+        return F.normalize(degradation.float(), dim=-1)
+
     def encode_text(self, texts: list[str]) -> Tensor:
         """Text embeddings (b, d) of length 1, by the frozen text tower."""
         return self.clip.encode_text(texts)

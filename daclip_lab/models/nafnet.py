@@ -170,9 +170,10 @@ class ConditionalNAFNet(nn.Module):
 
 def _teller(embed_dim: int, steering: int) -> nn.Sequential:
     """Embedding to steering vector, without biases: an embedding of zeros then says nothing at all."""
-    last = nn.Linear(steering, steering, bias=False)
-    nn.init.zeros_(last.weight)
-    return nn.Sequential(nn.Linear(embed_dim, steering, bias=False), nn.SiLU(), last)
+    first = nn.Linear(embed_dim, steering, bias=False)
+    # The entries of a vector of length 1 are small; without this it would take long to be heard.
+    nn.init.normal_(first.weight)
+    return nn.Sequential(first, nn.SiLU(), nn.Linear(steering, steering, bias=False))
 
 
 def _pad_to(x: Tensor, multiple: int) -> Tensor:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 GAP = 12
 """Pixels between pictures."""
-CLIP_NAME, DACLIP_NAME = "CLIP alone", "DA-CLIP"
 TEN = 1 / len(NAMES)
 
 
@@ -69,7 +68,7 @@ def classification_bars(
     seen = [pixels_of(image) for image in images] if images is not None else []
     side = 144 if not seen else max(132, max(image.shape[1] for image in seen))
     above = 10 + max((image.shape[0] for image in seen), default=0)
-    left, gap = 112, 16
+    left, gap = 130, 16
     columns = max(1, min(len(table), (WIDTH - left) // (side + gap)))
     rows = -(-len(table) // columns)
     tall = above + 44 + 17 * len(names) + 42
@@ -79,26 +78,26 @@ def classification_bars(
             row, column = divmod(index, columns)
             x, y = left + column * (side + gap), 8 + row * tall
             if seen:
-                picture(figure, seen[index].transpose(0, 1, 2), x, y)
+                picture(figure, seen[index], x, y)
             axes = area(figure, x, y + above + 36, side, 17 * len(names))
             truth, answer = truths[index], line.idxmax()
             axes.barh(
                 range(len(names)),
                 line.to_numpy(),
-                color=[COLORS[name] if name == truth else "#cfcfcf" for name in names],
+                color=[COLORS[name] if name == truth else PALE for name in names],
                 edgecolor=[INK if name == truth else "none" for name in names],
                 linewidth=0.8,
                 height=0.78,
             )
-            axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xticks=(0, 0.5, 1))
-            percent(axes.xaxis)
+            axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6))
+            axes.set_xticks((0, 0.5, 1), ("0", "50", "100"))
             axes.tick_params(axis="y", length=0)
             axes.tick_params(axis="x", labelsize=8)
             axes.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
             mark = "✓" if answer == truth else "✗"
             axes.set_title(f"is {truth}\n{mark} says {answer}", fontsize=9, pad=5)
             if row == rows - 1 or index + columns >= len(table):
-                axes.set_xlabel("probability", fontsize=9)
+                axes.set_xlabel("probability (%)", fontsize=9)
     return figure
 
 
@@ -115,7 +114,7 @@ def confusion_heatmap(confusion: "pd.DataFrame", n: "pd.Series | Mapping[str, in
         "is a habit worth a look."
     )
     cell_width, cell_height = 64, 40
-    left, below = 172, 118
+    left, below = 180, 118
     wide, high = cell_width * len(confusion.columns), cell_height * len(confusion)
     share = confusion.to_numpy()
     written = np.where(share > 0, np.char.mod("%.0f", 100 * share), "")
@@ -185,8 +184,8 @@ def embedding_scatter(
             handles,
             names,
             ncols=6,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 26 / (side + 134)),
+            loc="upper center",
+            bbox_to_anchor=(0.5, axes.get_position().y0),
             columnspacing=1.4,
             handletextpad=0.3,
         )
@@ -211,21 +210,22 @@ def restoration_triptychs(
         "Left: degraded. Middle: restored. Right: the clean photo, which the restorer never sees. "
         "PSNR in dB, higher is closer."
     )
-    whole = (2 * GAP + columns * (triple + 3 * GAP) - 3 * GAP, rows * tall + 30)
+    whole = (2 * GAP + columns * (triple + 3 * GAP) - 3 * GAP, rows * tall + 34)
     with canvas(*whole, caption) as figure:
         for index, (_, line) in enumerate(labels.iterrows()):
             row, column = divmod(index, columns)
-            x, y = GAP + column * (triple + 3 * GAP), 30 + row * tall
-            gain = line.psnr - line.psnr_input
+            x, y = GAP + column * (triple + 3 * GAP), 36 + row * tall
+            gain = round(line.psnr - line.psnr_input, 1) + 0.0  # no "-0.0"
             titles = (
                 f"{line.degradation}\n{line.psnr_input:.1f} dB",
                 f"restored\n{line.psnr:.1f} dB ({gain:+.1f})",
-                "clean\n",
+                "clean",
             )
             images = (degraded[index], restored[index], clean[index])
             for place, (title, image) in enumerate(zip(titles, images, strict=True)):
                 axes = picture(figure, image, x + place * (width + 4), y)
-                axes.set_title(title, fontsize=9, pad=3, linespacing=1.15)
+                axes.annotate(title, (0, 1), (0, 31), xycoords="axes fraction", va="top",
+                              textcoords="offset pixels", fontsize=9, linespacing=1.15)  # fmt: skip
     return figure
 
 
@@ -248,7 +248,7 @@ def training_curve(
     )
     end = total or max(len(steps), 1)
     with canvas(WIDTH, 350, caption) as figure:
-        accuracy, loss = (area(figure, 62 + k * 438, 36, 350, 230) for k in (0, 1))
+        accuracy, loss = (area(figure, 72 + k * 444, 36, 340, 230) for k in (0, 1))
         accuracy.plot(held_out.index, held_out, "-o", color=COLORS["raindrop"], markersize=5)
         accuracy.set(ylim=(0, 1), ylabel="named right", title="Accuracy on held-out photos")
         percent(accuracy.yaxis)
@@ -272,44 +272,43 @@ def training_curve(
 def accuracy_and_gain(table: "pd.DataFrame") -> "Figure":
     """Per degradation: how often it is named right by CLIP and by DA-CLIP, and what restoration gains.
 
-    `table` is that of `analysis.evaluation` with the measure `psnr_gain` beside it: rows are degradations and
-    `overall`; columns `clip_accuracy`, `accuracy` and `psnr_gain` (dB), each with `_low` and `_high`.
+    `table` is that of `analysis.evaluation`: rows are degradations and `overall`; columns `n`, `photos`, and
+    `clip_accuracy`, `accuracy` and perhaps `psnr_gain` (dB), each with `_low` and `_high`.
     """
     rows = [name for name in (*NAMES, "overall") if name in table.index]
     shown = table.loc[rows]
     at = np.arange(len(rows))
+    restored = "psnr_gain" in table
     photos, n = int(shown.photos.max()), int(shown.n.iloc[0])
     caption = (
-        f"Means over {n} images of each degradation; lines are 95 % bootstrap intervals over "
-        f"{photos} photos."
+        f"Means over {n} images of each degradation; lines: 95 % intervals over {photos} photos."
     )
-    with canvas(WIDTH, 120 + 30 * len(rows), caption) as figure:
-        height = 30 * len(rows)
-        named, gain = (area(figure, x, 34, 345, height) for x in (130, 515))
-        measures = ((CLIP_NAME, "clip_accuracy", -0.16), (DACLIP_NAME, "accuracy", 0.16))
-        for title, measure, shift in measures:
-            plain = measure == "clip_accuracy"
-            _intervals(named, shown, measure, at + shift, hollow=plain)
-            named.scatter([], [], s=46, marker="s" if plain else "o", label=title,
-                          c="white" if plain else INK, edgecolors=INK)  # fmt: skip
+    height = 30 * len(rows)
+    with canvas(WIDTH if restored else 640, height + 118, caption) as figure:
+        named = area(figure, 130, 34, 345 if restored else 480, height)
+        _intervals(named, shown, "clip_accuracy", at - 0.16, hollow=True)
+        _intervals(named, shown, "accuracy", at + 0.16, hollow=False)
+        look = {"s": 46, "edgecolors": INK}
+        named.scatter([], [], marker="s", c="white", label="CLIP alone", **look)
+        named.scatter([], [], marker="o", c=INK, label="DA-CLIP", **look)
         named.axvline(TEN, color=MUTED, linestyle=":", linewidth=1.3, label=f"chance, {TEN:.0%}")
-        named.set(xlim=(-0.03, 1.03), xlabel="named right (of ten)", yticks=at)
-        named.set_yticklabels(rows)
+        named.set(xlim=(-0.03, 1.03), xlabel="named right, of ten")
+        named.set_yticks(at, rows)
         percent(named.xaxis)
-        named.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderpad=0.2, columnspacing=1.2
-        )
-        _intervals(gain, shown, "psnr_gain", at, hollow=False)
-        gain.axvline(0, color=MUTED, linestyle=":", linewidth=1.3)
-        gain.set(xlabel="gain in PSNR over the degraded image (dB)", yticks=at)
-        gain.set_yticklabels([])
-        gain.set_title("Restoration; left of the line is worse than before", fontsize=10)
-        for axes in (named, gain):
+        named.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderpad=0.2)
+        if restored:
+            gain = area(figure, 515, 34, 345, height)
+            _intervals(gain, shown, "psnr_gain", at, hollow=False)
+            gain.axvline(0, color=MUTED, linestyle=":", linewidth=1.3)
+            gain.set(xlabel="gain in PSNR by restoration (dB)")
+            gain.set_yticks(at, [""] * len(rows))
+            gain.set_title("left of the dotted line: worse than before", fontsize=9)
+        for axes in figure.axes:
             axes.set_ylim(len(rows) - 0.4, -0.6)
             axes.grid(axis="x")
             axes.tick_params(axis="y", length=0)
             if rows[-1] == "overall":
-                axes.axhline(len(rows) - 1.5, color=PALE, linewidth=1)
+                axes.axhline(len(rows) - 1.5, color=MUTED, linewidth=0.8)
     return figure
 
 

@@ -1,5 +1,6 @@
 """One look for the whole course: a colour and a marker for each degradation, and a canvas that counts in pixels."""
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -66,19 +67,21 @@ STYLE = {
 def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
     """A white figure of width x height pixels in the course's style, with a caption along its lower edge.
 
-    It is closed on leaving, so that a notebook shows it once: as the value of its cell.
+    A caption of several lines makes the figure higher. The figure is closed on leaving, so that a notebook shows it
+    once: as the value of its cell.
     """
     from matplotlib import pyplot as plt
     from matplotlib.patches import Rectangle
 
+    lines = textwrap.wrap(caption, int(width / 6.7))
+    height += 16 * max(0, len(lines) - 1)
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(width / DPI, height / DPI))
         # A notebook trims a figure to what is drawn. This keeps it whole, so that pixels stay on the pixel grid.
         figure.add_artist(
             Rectangle((0, 0), 1, 1, transform=figure.transFigure, color="white", zorder=-10)
         )
-        if caption:
-            figure.text(6 / width, 6 / height, caption, fontsize=9, color=MUTED, va="bottom")
+        figure.text(6 / width, 6 / height, "\n".join(lines), fontsize=9, color=MUTED, va="bottom")
         try:
             yield figure
         finally:

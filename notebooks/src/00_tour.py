@@ -1,0 +1,452 @@
+# %% [markdown]
+# # 00 · The tour
+#
+# **One network looks at a photo, says what is wrong with it, and its answer steers a second network that repairs it.**
+#
+# *You will learn*
+# - what DA-CLIP is asked (a degraded photo) and what it answers (two embeddings: *what is wrong* and *what is shown*);
+# - how well it names ten degradations of photos that it has never seen, and how a plain CLIP does on the same ones;
+# - what its embeddings look like from above, and how well they steer a restoration;
+# - that it starts as an exact copy of CLIP, and learns the rest while you watch.
+#
+# *You need* a little Python. Having met CLIP (images and sentences share one space) helps; nothing else is assumed, no
+# GPU is needed, and nothing is downloaded.
+#
+# *Time*: under three minutes to run on two CPU cores (the last cell prints what it took here), fifteen to read.
+
+# %%
+import time
+from importlib.util import find_spec
+
+start = time.perf_counter()
+if find_spec("daclip_lab") is None:
+    # As on Colab: installs the repository that this notebook lies in.
+    from IPython import get_ipython
+
+    get_ipython().run_line_magic("pip", "install --quiet ..")
+
+# %%
+import copy
+import os
+import platform
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+import torch
+from IPython.display import display
+from PIL import Image, ImageOps
+
+import daclip_lab as lab
+from daclip_lab.analysis.embeddings import embedding_map, silhouette, trustworthiness
+from daclip_lab.analysis.evaluation import Protocol, degraded_crops, interval, psnr
+from daclip_lab.data.datasets import Batches, Synthetic
+from daclip_lab.data.image_io import read_image, to_pil
+from daclip_lab.models.losses import chance, floor
+from daclip_lab.viz import figures
+from daclip_lab.viz.compare import compare
+
+scale = lab.presets.current()
+out = Path(os.environ.get("DACLIP_LAB_OUT", "../runs/tour"))
+out.mkdir(parents=True, exist_ok=True)
+print(f"scale {scale.name}")
+print(f"daclip_lab {lab.__version__}, Python {platform.python_version()}")
+print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
+
+# %% [markdown]
+# ## 1 · Ten ways to ruin a photo
+#
+# DA-CLIP knows ten degradations. Here they are on one photo that no training has seen. Each is a plain function of
+# *(image, severity, seed)*: severity 0 leaves the photo alone, 1 is strong.
+#
+# **Predict**: which two would *you* confuse at a glance? Keep your answer for the confusion matrix in part 3.
+
+# %%
+photos = lab.bundled("test")
+
+
+def middle(name, side):
+    """The middle square of a test photo, reduced to side x side pixels."""
+    photo = to_pil(photos[photos.names.index(name)])
+    return ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS)
+
+
+astronaut, coffee, rocket, china = (
+    middle(name, 112) for name in ("astronaut", "coffee", "rocket", "china")
+)
+degraded = {name: lab.degrade(astronaut, name, severity=0.7, seed=3) for name in lab.NAMES}
+figures.degradation_gallery(astronaut, degraded)
+
+# %% [markdown]
+# ## 2 · Ask what is wrong
+#
+# `lab.load("lab")` brings the weights that come with the package: a small CLIP, the controller that makes it
+# degradation-aware, and a restorer. `pipe.classify` compares the photo's **degradation embedding** with the embeddings
+# of words such as "hazy" or "a photo with raindrops" and returns a probability for each of eleven answers: the ten,
+# and *clean*.
+
+# %%
+pipe = lab.load("lab")
+
+asked = [
+    (china, "rainy"),
+    (rocket, "hazy"),
+    (coffee, "noisy"),
+    (china, "snowy"),
+    (astronaut, "clean"),
+]
+images = [
+    photo if name == "clean" else lab.degrade(photo, name, severity=0.6, seed=7)
+    for photo, name in asked
+]
+truths = [name for _, name in asked]
+answers = pipe.classify(images)
+answers.assign(truth=truths).set_index("truth").style.format("{:.0%}").background_gradient(
+    axis=None, vmin=0, vmax=1, cmap="Blues"
+)
+
+# %%
+figures.classification_bars(answers, truths, images)
+
+# %% [markdown]
+# ## 3 · Five pictures prove nothing: count
+#
+# Now crops of all test photos, each degraded in all ten ways at severities between 0.3 and 1, and left clean once. The
+# same crops are shown to **CLIP alone**: the frozen network inside DA-CLIP, asked with the same words.
+#
+# **Predict**: CLIP has read captions that mention fog or night now and then. Will it beat the chance level of 1 in 10?
+#
+# (The evaluation also restores every crop; part 5 reads those numbers.)
+
+# %%
+protocol = Protocol(crops=max(1, scale.examples // len(photos)))
+result = lab.evaluate(pipe, photos, protocol)
+table = result.table()
+
+
+def measured(measure, digits, factor=1):
+    """A measure of the table with its 95 % interval, as text."""
+    values = factor * table[[measure, f"{measure}_low", f"{measure}_high"]]
+    return [
+        "" if pd.isna(mean) else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        for mean, low, high in values.to_numpy()
+    ]
+
+
+print(f"protocol {protocol.hash}: {len(result.rows)} crops of {len(photos)} photos")
+table[["n", "photos"]].assign(
+    **{
+        "CLIP alone (%)": measured("clip_accuracy", 0, 100),
+        "DA-CLIP (%)": measured("accuracy", 0, 100),
+    }
+)
+
+# %%
+figures.accuracy_and_gain(table)
+
+# %% [markdown]
+# The dotted line is what guessing gives. The distance between a square and its disk is what the controller adds. Mind
+# the intervals: whole *photos* are drawn again for them, since crops of one photo are alike, and so few photos say little
+# about all others. (The row *clean* of the table counts how often an undamaged crop is called clean.)
+#
+# Where does it go wrong? Look beside the diagonal, and compare with the two that you picked in part 1.
+
+# %%
+ten = table.loc[list(lab.NAMES)]
+figures.confusion_heatmap(result.confusion(), ten.n)
+
+# %%
+columns = [m + end for m in ("accuracy", "clip_accuracy") for end in ("", "_low", "_high")]
+table[["n", "photos", *columns]].to_csv(out / "classification.csv", index_label="degradation")
+
+# %% [markdown]
+# ## 4 · The same crops from above
+#
+# Every crop has a degradation embedding: a point on a sphere in many dimensions. UMAP draws a map that keeps
+# neighbours together, PCA one that keeps the largest spread. Two maps, because each of them misleads in its own way.
+#
+# **Predict**: which degradations will lie next to each other?
+
+# %%
+batches = [degraded_crops(photos, index, protocol) for index in range(len(photos))]
+crops = [crop for _, seen, _ in batches for crop in seen]
+facts = pd.DataFrame([fact for _, _, known in batches for fact in known])
+content, degradation = pipe.encode(crops)
+maps = {
+    "UMAP": embedding_map(degradation, "umap", seed=0),
+    "PCA": embedding_map(degradation, "pca"),
+}
+figures.embedding_scatter(maps, facts.degradation, facts.severity)
+
+# %% [markdown]
+# A map illustrates; a number in the original space decides. The **silhouette** is 1 when each degradation is a tight
+# cluster of its own, 0 when they overlap, negative when most crops are nearer to another one. The **trustworthiness**
+# of a map says how many neighbours on it are real (1: all; about 0.5: no better than a random map).
+
+# %%
+spaces = {
+    "CLIP alone": pipe.encode_plain(crops),
+    "DA-CLIP, content": content,
+    "DA-CLIP, degradation": degradation,
+}
+apart = {space: silhouette(vectors, facts.degradation) for space, vectors in spaces.items()}
+trusted = {name: trustworthiness(degradation, places) for name, places in maps.items()}
+display(pd.DataFrame({"silhouette of the degradations": apart}).round(2))
+pd.DataFrame({"trustworthiness of the map": trusted}).round(2)
+
+# %% [markdown]
+# The two embeddings share the work. The degradation embedding *should* separate the degradations. The content embedding
+# should *not*: it is trained to say what the clean photo shows, whatever happened to it.
+#
+# ## 5 · Repair
+#
+# Restoration is a diffusion that starts from the degraded photo and ends at a clean one; both embeddings tell the
+# network what to look for. PSNR measures how close the result is to the clean photo: in decibels, 10 dB more means a
+# tenth of the squared error.
+
+# %%
+chosen = [
+    ("astronaut", "uncompleted"),
+    ("china", "rainy"),
+    ("rocket", "noisy"),
+    ("coffee", "shadowed"),
+]
+clean = [middle(photo, 128) for photo, _ in chosen]
+ruined = [
+    lab.degrade(photo, name, severity=0.6, seed=5)
+    for photo, (_, name) in zip(clean, chosen, strict=True)
+]
+restored = [pipe.restore(image, seed=0) for image in ruined]
+
+
+def decibels(image, reference):
+    """The PSNR of one image in dB."""
+    return psnr(read_image(image)[None], read_image(reference)[None]).item()
+
+
+labels = pd.DataFrame(
+    {
+        "degradation": [name for _, name in chosen],
+        "psnr_input": [decibels(*pair) for pair in zip(ruined, clean, strict=True)],
+        "psnr": [decibels(*pair) for pair in zip(restored, clean, strict=True)],
+    }
+)
+figures.restoration_triptychs(ruined, restored, clean, labels)
+
+# %% [markdown]
+# Look twice where something is *missing* (erased strokes, thick streaks): the network has to invent it, and the clean
+# photo shows what was really there. And again, four pictures prove nothing. Here are all crops of part 3:
+
+# %%
+rows = result.rows.assign(gain=result.rows.psnr - result.rows.psnr_input)
+groups = {name: rows[rows.degradation == name] for name in lab.LABELS}
+groups["overall"] = rows[rows.degradation != "clean"]
+gain_columns = ["psnr_gain", "psnr_gain_low", "psnr_gain_high"]
+table[gain_columns] = [
+    interval(groups[name].gain.to_numpy(), groups[name].photo.to_numpy()) for name in table.index
+]
+columns = [m + end for m in ("psnr_input", "psnr", "psnr_gain") for end in ("", "_low", "_high")]
+table[["n", "photos", *columns]].to_csv(out / "restoration.csv", index_label="degradation")
+
+table[["n", "photos"]].assign(
+    **{
+        "PSNR before (dB)": measured("psnr_input", 1),
+        "after (dB)": measured("psnr", 1),
+        "gain (dB)": measured("psnr_gain", 1),
+    }
+)
+
+# %%
+figures.accuracy_and_gain(table)
+
+# %% [markdown]
+# Why an interval for the gain, and not only for the two values that it comes from? Each crop is compared with itself, so
+# that differences between photos, which blur both values, mostly cancel. The row *clean* of the table asks the opposite question: does the network leave an
+# undamaged image alone? A negative gain there is the harm that it does.
+#
+# ## 6 · Drag it yourself
+#
+# The divider moves with mouse, finger or arrow keys. (The same pair, standing still, is the second one of the figure
+# in part 5.)
+
+# %%
+compare(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
+
+# %% [markdown]
+# ## 7 · Watch it learn
+#
+# Where does the knowledge come from? DA-CLIP is a frozen CLIP and a *controller*: a trainable copy of CLIP's image
+# tower, which outputs the degradation embedding and hands a correction to every block of the frozen one. The
+# corrections pass through layers that start at zero. So a fresh DA-CLIP **is** CLIP. That is worth checking before
+# training, since nothing else tells whether the parts were put together rightly:
+
+# %%
+fresh = lab.DaCLIP(copy.deepcopy(pipe.clip))  # a copy: the shipped weights stay as they are
+size = pipe.settings.clip.image_size
+exam = Protocol(crop=size, crops=max(1, scale.examples // 6), seed=1)
+batches = [degraded_crops(photos, index, exam) for index in range(len(photos))]
+seen = torch.cat([images for _, images, _ in batches])
+done = [fact["degradation"] for _, _, known in batches for fact in known]
+seen = seen[[name != "clean" for name in done]]
+done = torch.tensor([lab.NAMES.index(name) for name in done if name != "clean"])
+words = pipe.word_embeddings()[: len(lab.NAMES)]
+
+with torch.inference_mode():
+    alone = fresh.clip.encode_image(seen)
+    difference = max((part - alone).abs().max().item() for part in fresh.encode_image(seen))
+print(f"largest difference between the fresh DA-CLIP and CLIP: {difference:.1e}")
+assert difference < 1e-5
+
+# %% [markdown]
+# Now train it for about half a minute on crops of *other* photos and on drawn scenes. After every few steps it sits
+# an exam on the crops of the test photos.
+#
+# The loss compares each image with the words of its whole batch. *Chance* is its value for embeddings that say nothing,
+# *floor* the lowest that is possible. It may start **above** chance: CLIP is not ignorant but confidently wrong.
+#
+# **Predict**: how many steps until it is twice as good as guessing?
+
+
+# %%
+@torch.inference_mode()
+def named_right(daclip):
+    """The share of exam crops whose degradation is named right, of ten."""
+    degradation = daclip.encode_image(seen).degradation
+    return (degradation @ words.T).argmax(1).eq(done).float().mean().item()
+
+
+recipe = scale.live
+source = Synthetic(photos=lab.bundled("train"), scenes=scale.scenes)
+first = Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed)[0]
+classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])
+levels = {
+    "loss_chance": chance(classes, multi_positive=recipe.multi_positive),
+    "loss_floor": floor(classes, multi_positive=recipe.multi_positive),
+}
+exams, losses = {0: named_right(fresh)}, {}
+
+
+def curve():
+    """The training so far."""
+    done_so_far = pd.DataFrame({"degradation_loss": pd.Series(losses, dtype=float)})
+    return figures.training_curve(done_so_far, pd.Series(exams), total=recipe.steps, **levels)
+
+
+board = display(curve(), display_id=True)
+for step in lab.train_daclip(fresh, source, recipe):
+    losses[step.index] = step.metrics["degradation_loss"]
+    if step.index % max(1, recipe.steps // 8) == 0 and step.index < recipe.steps:
+        exams[step.index] = named_right(fresh)
+        board.update(curve())
+exams[recipe.steps] = named_right(fresh)
+board.update(curve())
+
+# %% [markdown]
+# The loop above is the whole interface: `lab.train_daclip` is a generator that yields every step, and the caller
+# decides what to do with it. Here is the same exam for all three, CLIP, the controller you just trained, and the
+# shipped one:
+
+# %%
+pd.DataFrame(
+    {
+        "training steps": {"CLIP": 0, "yours": recipe.steps, "shipped": scale.daclip.steps},
+        "named right (%)": {
+            "CLIP": round(100 * exams[0]),
+            "yours": round(100 * exams[recipe.steps]),
+            "shipped": round(100 * named_right(pipe.daclip)),
+        },
+    }
+)
+
+# %% [markdown]
+# ## 8 · Your turn
+#
+# **Exercise 1: how little haze is haze?** Degrade `china` with more and more haze and print what `pipe.classify` makes
+# of it. *Predict* the severity from which haze is the most probable answer. Does the answer change with the seed?
+#
+# <details><summary>One solution</summary>
+#
+# ```python
+# for severity in (0.05, 0.1, 0.2, 0.4, 0.8):
+#     answer = pipe.classify(lab.degrade(china, "hazy", severity=severity, seed=0))
+#     print(f"severity {severity:.2f}: {answer.idxmax():>16}, hazy {answer['hazy']:.0%}")
+# ```
+#
+# A little haze is also just a pale photo, so somewhere the answer has to turn. Where it does depends on the photo and on
+# the seed, which picks the haze's colour and depth. That is why tables average over many.
+#
+# </details>
+
+# %%
+# Your code here.
+
+# %% [markdown]
+# **Exercise 2: two things at once.** Photos are rarely ruined in one way only. Make `astronaut` both dark and noisy with
+# `daclip_lab.data.degradations.mix`. Which of the two gets named? Which comes second? Does a restoration help with both?
+#
+# <details><summary>One solution</summary>
+#
+# ```python
+# from daclip_lab.data.degradations import mix
+#
+# generator = torch.Generator().manual_seed(0)
+# both = mix(read_image(astronaut), [("low-light", 0.5), ("noisy", 0.5)], generator)
+# print(pipe.classify(both).sort_values(ascending=False).head(3))
+# compare(both, pipe.restore(both), labels=("dark and noisy", "restored"))
+# ```
+#
+# The probabilities sum to 1, so the answers compete: two true ones have to share. Try other pairs and other severities;
+# the mixed photos of notebook 04 show where such embeddings lie on the map.
+#
+# </details>
+
+# %%
+# Your code here.
+
+# %% [markdown]
+# ## The numbers obtained
+
+# %%
+overall = table.loc["overall"]
+pd.Series(
+    {
+        "named right by CLIP alone (%)": f"{100 * overall.clip_accuracy:.0f}",
+        "named right by DA-CLIP (%)": f"{100 * overall.accuracy:.0f}",
+        "silhouette of the degradation embeddings": f"{apart['DA-CLIP, degradation']:.2f}",
+        "PSNR before restoration (dB)": f"{overall.psnr_input:.1f}",
+        "PSNR after restoration (dB)": f"{overall.psnr:.1f}",
+        "your controller, exam before and after training (%)": (
+            f"{100 * exams[0]:.0f} and {100 * exams[recipe.steps]:.0f}"
+        ),
+        "protocol": protocol.hash,
+        "seconds for this notebook": f"{time.perf_counter() - start:.0f}",
+    },
+    name="obtained",
+).to_frame()
+
+# %% [markdown]
+# ## What next
+#
+# | notebook | its idea |
+# | --- | --- |
+# | `01_degradations` | ten ways to ruin an image, and mixtures of them; what a caption still says |
+# | `02_clip_is_fooled` | CLIP's answers drift as the damage grows: the problem that DA-CLIP solves |
+# | `03_train_daclip` | the controller in forty lines, then with the library |
+# | `04_degradation_space` | maps, probes, unseen severities, mixtures, real photos |
+# | `05_zero_shot_classification` | prompts, ensembles, calibration, your own folder |
+# | `06_mean_reverting_sde` | the diffusion that starts from the degraded image, from scratch |
+# | `07_train_restorer` | the network that restores, from scratch and live |
+# | `08_compare_restorations` | samplers, steps, seeds and backbones side by side |
+# | `09_ablations` | which part of the method does what, with intervals |
+# | `10_paper_scale` | the authors' weights, your own data, many GPUs |
+#
+# ## References
+#
+# - Z. Luo, F. K. Gustafsson, Z. Zhao, J. Sjölund, T. B. Schön. *Controlling Vision-Language Models for Multi-Task Image
+#   Restoration.* ICLR 2024, [arXiv 2310.01018](https://arxiv.org/abs/2310.01018). DA-CLIP itself.
+# - Z. Luo, F. K. Gustafsson, Z. Zhao, J. Sjölund, T. B. Schön. *Image Restoration with Mean-Reverting Stochastic
+#   Differential Equations.* ICML 2023, [arXiv 2301.11699](https://arxiv.org/abs/2301.11699). The diffusion behind it.
+# - A. Radford et al. *Learning Transferable Visual Models From Natural Language Supervision.* ICML 2021,
+#   [arXiv 2103.00020](https://arxiv.org/abs/2103.00020). CLIP.
+# - L. McInnes, J. Healy, J. Melville. *UMAP: Uniform Manifold Approximation and Projection for Dimension Reduction.*
+#   2018, [arXiv 1802.03426](https://arxiv.org/abs/1802.03426).

@@ -1,0 +1,213 @@
+"""Figures: what they show, that colours stay apart for every eye, and that pixels are not touched."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from daclip_lab.data.datasets import LABELS, seeded
+from daclip_lab.data.degradations import NAMES
+from daclip_lab.viz import figures
+from daclip_lab.viz.style import COLORS, MARKERS
+
+# Machado, Oliveira and Fernandes (2009), complete dichromacy, on linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def noise(*shape, seed=0):
+    return torch.rand(*shape, generator=seeded(seed))
+
+
+def image(seed=0, height=24, width=40):
+    return (noise(3, height, width, seed=seed) * 255).round() / 255
+
+
+def gallery():
+    return figures.degradation_gallery(image(), {name: image(k) for k, name in enumerate(NAMES)})
+
+
+def probabilities(rows=3):
+    return pd.DataFrame(noise(rows, 11).softmax(1).numpy(), columns=LABELS)
+
+
+def bars():
+    return figures.classification_bars(probabilities(), NAMES[:3], [image(k) for k in range(3)])
+
+
+def confusion():
+    share = pd.DataFrame(np.eye(10), index=NAMES, columns=NAMES)
+    share.iloc[0, :2] = 0.75, 0.25
+    return figures.confusion_heatmap(share, dict.fromkeys(NAMES, 7))
+
+
+def scatter():
+    labels = [name for name in LABELS for _ in range(3)]
+    maps = {"UMAP": noise(33, 2).numpy(), "PCA": noise(33, 2, seed=1).numpy()}
+    return figures.embedding_scatter(maps, labels, noise(33).numpy())
+
+
+def triptychs():
+    labels = pd.DataFrame(
+        {"degradation": ["hazy", "noisy"], "psnr_input": [12.0, 20.0], "psnr": [18.5, 19.0]}
+    )
+    first, second, third = ([image(k + 2 * j) for k in range(2)] for j in range(3))
+    return figures.restoration_triptychs(first, second, third, labels)
+
+
+def training():
+    steps = pd.DataFrame({"degradation_loss": [3.0, 2.0, 1.0]}, index=[1, 2, 3])
+    held_out = pd.Series({0: 0.1, 3: 0.4})
+    return figures.training_curve(steps, held_out, loss_chance=2.3, loss_floor=0.5, total=10)
+
+
+def table(gain=True):
+    lines = pd.DataFrame({"n": 6, "photos": 3}, index=[*NAMES, "overall"])
+    measures = ("clip_accuracy", "accuracy", *(["psnr_gain"] if gain else []))
+    for measure in measures:
+        lines[[measure, f"{measure}_low", f"{measure}_high"]] = (0.5, 0.4, 0.6)
+    return lines
+
+
+def accuracy():
+    return figures.accuracy_and_gain(table())
+
+
+ALL = [gallery, bars, confusion, scatter, triptychs, training, accuracy]
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(plt.Text) if text.get_text()]
+
+
+def drawn(figure):
+    """The figure as a notebook shows it, (h, w, 3) uint8."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", dpi=figure.dpi)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_figure_is_returned_and_none_is_left_open(make):
+    before = dict(plt.rcParams)
+    figure = make()
+    assert isinstance(figure, Figure) and not plt.get_fignums()
+    assert dict(plt.rcParams) == before
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_figure_fits_a_web_page_and_nothing_reaches_over_its_edge(make):
+    figure = make()
+    width, height = figure.get_size_inches()
+    assert width * figure.dpi <= 920
+    assert np.allclose(figure.get_tightbbox().extents, (0, 0, width, height))
+
+
+@pytest.mark.parametrize(("make", "first"), [(gallery, image(0)), (triptychs, image(0))])
+def test_images_are_shown_at_their_own_pixels(make, first):
+    page = drawn(make())
+    wanted = (first.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    height, width = wanted.shape[:2]
+    places = np.argwhere((page[: 1 - height, : 1 - width] == wanted[0, 0]).all(-1))
+    assert any((page[y : y + height, x : x + width] == wanted).all() for y, x in places)
+
+
+def test_zoom_repeats_pixels():
+    page = drawn(figures.degradation_gallery(image(), {"hazy": image(1)}, zoom=3))
+    wanted = (image().permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    wanted = wanted.repeat(3, 0).repeat(3, 1)
+    height, width = wanted.shape[:2]
+    places = np.argwhere((page[: 1 - height, : 1 - width] == wanted[0, 0]).all(-1))
+    assert any((page[y : y + height, x : x + width] == wanted).all() for y, x in places)
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_colours_stay_apart_for_every_eye(vision):
+    assert set(COLORS) == set(MARKERS) == set(LABELS)
+    assert len(set(COLORS.values())) == len(set(MARKERS.values())) == len(LABELS)
+    rgb = np.array([plt.matplotlib.colors.to_rgb(color) for color in COLORS.values()])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = (linear @ np.transpose(VISION[vision])).clip(0, 1)
+    seen = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    lab = rgb2lab(seen)
+    distance = deltaE_ciede2000(lab[:, None], lab[None])
+    assert distance[~np.eye(len(lab), dtype=bool)].min() > 16
+
+
+def test_the_gallery_names_every_image():
+    assert set(texts(gallery())) >= set(LABELS)
+
+
+def test_bars_show_the_truth_in_its_colour_and_mark_the_answer():
+    table = pd.DataFrame([[0.9] + [0.01] * 10, [0.01] * 10 + [0.9]], columns=LABELS)
+    figure = figures.classification_bars(table, ["motion-blurry", "rainy"])
+    first, second = figure.axes
+    to_hex = plt.matplotlib.colors.to_hex
+    assert to_hex(first.patches[0].get_facecolor()) == COLORS["motion-blurry"]
+    assert to_hex(second.patches[LABELS.index("rainy")].get_facecolor()) == COLORS["rainy"]
+    assert first.get_title(loc="left") == "is motion-blurry\n✓ says motion-blurry"
+    assert second.get_title(loc="left") == "is rainy\n✗ says clean"
+    assert [label.get_text() for label in first.get_yticklabels()] == list(LABELS)
+
+
+def test_one_answer_is_enough_for_bars():
+    assert len(figures.classification_bars(probabilities().iloc[0], ["hazy"]).axes) == 1
+
+
+def test_the_confusion_says_shares_counts_and_leaves_the_rest_blank():
+    axes = confusion().axes[0]
+    written = [text.get_text() for text in axes.texts if text.get_text()]
+    assert sorted(written) == sorted(["75", "25"] + ["100"] * 9)
+    assert axes.get_yticklabels()[0].get_text() == "motion-blurry (7)"
+    assert axes.get_xlabel() and axes.get_ylabel()
+
+
+def test_the_maps_share_one_key_with_a_name_for_each_colour():
+    figure = scatter()
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["UMAP", "PCA"]
+    assert [text.get_text() for text in figure.legends[0].texts] == list(COLORS)
+
+
+def test_triptychs_say_what_was_gained_and_lost():
+    said = texts(triptychs())
+    assert "restored\n18.5 dB (+6.5)" in said and "restored\n19.0 dB (-1.0)" in said
+
+
+def test_training_draws_chance_and_floor():
+    figure = training()
+    assert {"chance, 10%", "chance, 2.30", "floor, 0.50"} <= set(texts(figure))
+    assert all(axes.get_xlabel() == "training step" for axes in figure.axes)
+
+
+def test_training_can_be_drawn_before_the_first_step():
+    steps = pd.DataFrame({"degradation_loss": pd.Series(dtype=float)})
+    assert figures.training_curve(steps, pd.Series({0: 0.1}), loss_chance=2.3, total=5).axes
+
+
+def test_gain_is_drawn_where_it_is_known():
+    assert len(figures.accuracy_and_gain(table(gain=False)).axes) == 1
+    named, gain = accuracy().axes
+    assert "named right" in named.get_xlabel() and "(dB)" in gain.get_xlabel()
+    assert [label.get_text() for label in named.get_yticklabels()] == [*NAMES, "overall"]

@@ -1,0 +1,401 @@
+"""Trainings learn, keep the average of their weights, and go on exactly where they were interrupted."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from daclip_lab.data.datasets import Batch, Example, seeded
+from daclip_lab.errors import InputError
+from daclip_lab.loop import Recipe, fit, learning_rate
+from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.training import (
+    RestorerRecipe,
+    restoration_error,
+    train_clip,
+    train_daclip,
+    train_restorer,
+)
+
+COLOURS = {"hazy": "red", "rainy": "green", "noisy": "blue"}
+
+
+class Toy:
+    """A source that is learned in a moment: the colour of an image is its degradation, its brightness its caption."""
+
+    def draw(self, generator, size):
+        label = list(COLOURS)[int(torch.randint(3, (), generator=generator))]
+        bright = bool(torch.randint(2, (), generator=generator))
+        clean = torch.full((3, size, size), 0.9 if bright else 0.4)
+        clean = clean + 0.05 * torch.rand(3, size, size, generator=generator)
+        degraded = clean.clone()
+        degraded[list(COLOURS).index(label)] *= 0.5
+        return Example(
+            clean=clean,
+            degraded=degraded,
+            label=label,
+            severity=1.0,
+            caption="a white photo" if bright else "a gray photo",
+        )
+
+
+class Line(nn.Module):
+    """The smallest model."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, 3))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+
+def line_loss(model):
+    """A linear fit of the mean of the clean from the means of the degraded channels, blurred by noise."""
+
+    def loss(batch, generator):
+        seen = batch.degraded.mean((2, 3)) + 0.1 * torch.randn(
+            len(batch.labels), 3, generator=generator
+        )
+        value = (
+            (seen @ model.weight.T + model.bias - batch.clean.mean((1, 2, 3))[:, None])
+            .square()
+            .mean()
+        )
+        return value, {}
+
+    return loss
+
+
+def recipe(**changes):
+    return Recipe(
+        **{"steps": 8, "batch": 2, "size": 8, "learning_rate": 0.1, "workers": 0, "bf16": False}
+        | changes
+    )
+
+
+def run_line(options=None, source=None, **changes):
+    model = Line()
+    for _ in fit(model, line_loss(model), source or Toy(), recipe(**changes), **(options or {})):
+        pass
+    return model.state_dict()
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def trainings(scale, randomize):
+    """Each training of the library on its own fresh model: name -> function of options giving (model, steps)."""
+
+    def clip(**options):
+        model = scale.build_clip(seed=1)
+        return model, train_clip(model, Toy(), scale.clip_training, **options)
+
+    def daclip(**options):
+        model = DaCLIP(scale.build_clip(seed=1))
+        return model, train_daclip(model, Toy(), scale.daclip, **options)
+
+    def restorer(**options):
+        frozen = randomize(DaCLIP(scale.build_clip(seed=1)))
+        model = randomize(scale.build_restorer(seed=1), std=0.02)
+        return model, train_restorer(
+            model, frozen, scale.build_sde(), Toy(), scale.restorer, **options
+        )
+
+    return {"clip": clip, "daclip": daclip, "restorer": restorer}
+
+
+# ---- going on ----
+
+
+@pytest.mark.parametrize("name", ["clip", "daclip", "restorer"])
+def test_an_interrupted_training_ends_with_the_same_bytes(scale, randomize, tmp_path, name):
+    start = trainings(scale, randomize)[name]
+    whole, steps = start()
+    told = [(step.index, step.loss) for step in steps]
+    assert [index for index, _ in told] == [1, 2, 3, 4]
+
+    _, steps = start(run=tmp_path / "run")
+    first = [(step.index, step.loss) for _, step in zip(range(2), steps, strict=False)]
+    steps.close()
+    resumed, steps = start(run=tmp_path / "run", resume=True)
+    then = [(step.index, step.loss) for step in steps]
+    assert first + then == told
+    assert equal(resumed.state_dict(), whole.state_dict())
+
+
+def test_resuming_twice_and_from_a_periodic_checkpoint(tmp_path):
+    whole = run_line()
+    options = {"run": tmp_path, "save_every": 2}
+    for stop in (3, 2):
+        model = Line()
+        steps = fit(model, line_loss(model), Toy(), recipe(), resume=stop == 2, **options)
+        for _ in range(stop):
+            next(steps)
+        steps.close()
+    assert equal(run_line({"resume": True, **options}), whole)
+
+
+def test_an_interruption_in_the_middle_of_a_step_loses_no_batch(tmp_path):
+    """Ctrl-C nearly always falls into the computation of a step: that step must not count as done."""
+    whole = run_line()
+    model, calls = Line(), []
+    plain = line_loss(model)
+
+    def interrupted(batch, generator):
+        calls.append(batch)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(batch, generator)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(fit(model, interrupted, Toy(), recipe(), run=tmp_path, save_every=3))
+    assert equal(run_line({"run": tmp_path, "resume": True}), whole)
+
+
+def test_a_finished_training_resumes_to_what_it_was(tmp_path):
+    whole = run_line({"run": tmp_path})
+    assert equal(run_line({"run": tmp_path, "resume": True}), whole)
+
+
+def test_another_recipe_is_refused_with_the_field_named(tmp_path):
+    run_line({"run": tmp_path})
+    with pytest.raises(InputError, match=r"learning_rate=0\.1 there and 0\.2 here"):
+        run_line({"run": tmp_path, "resume": True}, learning_rate=0.2)
+
+
+def test_resuming_needs_a_run_that_exists(tmp_path):
+    with pytest.raises(InputError, match="needs the folder"):
+        run_line({"resume": True})
+    with pytest.raises(InputError, match="does not exist"):
+        run_line({"run": tmp_path / "none", "resume": True})
+    assert not (tmp_path / "none").exists()
+
+
+def test_batches_made_by_another_process_are_the_same():
+    assert equal(run_line(steps=3, workers=1), run_line(steps=3, workers=0))
+
+
+def test_what_a_source_refuses_is_one_line_from_another_process_too():
+    class Refusing(Toy):
+        def draw(self, generator, size):
+            raise InputError("a.png is broken")
+
+    for workers in (0, 1):
+        with pytest.raises(InputError) as caught:
+            run_line(source=Refusing(), workers=workers)
+        assert str(caught.value) == "a.png is broken"
+
+
+def test_training_touches_no_global_randomness(scale, randomize):
+    before = torch.get_rng_state()
+    run_line()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# ---- what is kept ----
+
+
+def test_the_end_is_the_running_average_of_the_weights():
+    model = Line()
+    weights = [p.detach().clone() for p in model.parameters()]
+    average = [w.double() for w in weights]
+    for step in fit(model, line_loss(model), Toy(), recipe(average=0.5)):
+        decay = min(0.5, (1 + step.index) / (10 + step.index))
+        latest = [p.detach().clone() for p in model.parameters()]
+        average = [decay * a + (1 - decay) * w for a, w in zip(average, latest, strict=True)]
+    for p, a, w in zip(model.parameters(), average, latest, strict=True):
+        torch.testing.assert_close(p.detach().double(), a, atol=1e-6, rtol=1e-6)
+        assert not torch.equal(p, w)
+
+
+def test_only_what_requires_a_gradient_is_trained():
+    model = Line()
+    model.bias.requires_grad_(False)
+    for _ in fit(model, line_loss(model), Toy(), recipe()):
+        pass
+    assert model.weight.any()
+    assert not model.bias.any()
+
+
+def test_biases_are_spared_the_weight_decay():
+    def drop(batch, generator):
+        return 0 * (model.weight.sum() + model.bias.sum()), {}
+
+    model = Line()
+    with torch.no_grad():
+        model.weight.fill_(1)
+        model.bias.fill_(1)
+    for _ in fit(model, drop, Toy(), recipe(weight_decay=0.5, average=0.0)):
+        pass
+    assert (model.weight < 1).all()
+    assert model.bias.item() == 1
+
+
+def test_the_seed_decides_the_training():
+    assert equal(run_line(seed=1), run_line(seed=1))
+    assert not equal(run_line(seed=1), run_line(seed=2))
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
+    plan = recipe(steps=30, warmup=10, learning_rate=2.0, final_learning_rate=0.5)
+    rates = [learning_rate(plan, i) for i in range(31)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[9] == rates[10] == pytest.approx(2.0)
+    assert rates[20] == pytest.approx((2.0 + 0.5) / 2)
+    assert rates[30] == pytest.approx(0.5)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert learning_rate(recipe(warmup=0), 0) == pytest.approx(0.1)
+
+
+# ---- what is learned ----
+
+
+def average_loss(steps):
+    losses = [step.loss for step in steps]
+    assert all(math.isfinite(loss) for loss in losses)
+    return sum(losses[:3]) / 3, sum(losses[-3:]) / 3
+
+
+def test_clip_learns(scale):
+    clip = scale.build_clip(seed=1)
+    plan = replace(scale.clip_training, steps=25, learning_rate=5e-3)
+    first, last = average_loss(train_clip(clip, Toy(), plan))
+    assert last < 0.6 * first
+
+
+def test_the_controller_learns_and_clip_stays_frozen(scale):
+    daclip = DaCLIP(scale.build_clip(seed=1))
+    before = {name: value.clone() for name, value in daclip.clip.state_dict().items()}
+    plan = replace(scale.daclip, steps=25, learning_rate=5e-3, multi_positive=True, synonyms=False)
+    steps = list(train_daclip(daclip, Toy(), plan))
+    degradation = [step.metrics["degradation_loss"] for step in steps]
+    assert sum(degradation[-3:]) < 0.6 * sum(degradation[:3])
+    assert steps[-1].metrics["accuracy"] > steps[0].metrics["accuracy"] - 1e-9
+    assert {"content_loss", "cosine"} <= set(steps[-1].metrics)
+    assert equal(daclip.clip.state_dict(), before)
+    assert all(p.grad is None for p in daclip.clip.parameters())
+
+
+def test_a_controller_taken_from_a_pipeline_can_be_trained_further(pipe, scale):
+    before = {name: value.clone() for name, value in pipe.daclip.controller.state_dict().items()}
+    for _ in train_daclip(pipe.daclip, Toy(), replace(scale.daclip, steps=1)):
+        pass
+    assert not equal(pipe.daclip.controller.state_dict(), before)
+
+
+def test_the_restorer_learns(scale):
+    plan = replace(scale.restorer, steps=25, learning_rate=1e-2)
+    steps = train_restorer(scale.build_restorer(seed=1), None, scale.build_sde(), Toy(), plan)
+    first, last = average_loss(steps)
+    assert last < 0.7 * first
+
+
+def test_metrics_are_numbers(scale, randomize):
+    """A batch in which no example starts at t = T has no error there: then it is left out, not NaN."""
+    plan = replace(scale.restorer, from_start=0.0, steps=3)
+    steps = train_restorer(scale.build_restorer(), None, scale.build_sde(), Toy(), plan)
+    assert all(math.isfinite(v) for step in steps for v in step.metrics.values())
+
+
+def test_retrieval_counts_an_equal_caption_as_right(scale):
+    """With two captions in the whole world, a CLIP that has learned both retrieves a right one nearly always."""
+    plan = replace(scale.clip_training, steps=30, batch=16, learning_rate=5e-3)
+    source = Toy()
+    source.draw = lambda g, s: replace(Toy.draw(source, g, s), label="clean")
+    last = list(train_clip(scale.build_clip(seed=1), source, plan))[-1]
+    assert last.loss < 0.3
+    assert last.metrics["retrieval"] > 0.8
+
+
+def test_examples_left_untold_teach_the_tellers_nothing(scale, randomize):
+    daclip = randomize(DaCLIP(scale.build_clip(seed=1)))
+
+    def changed(untold):
+        net = randomize(scale.build_restorer(seed=1), std=0.05)
+        before = {name: p.detach().clone() for name, p in net.named_parameters()}
+        plan = replace(scale.restorer, steps=1, untold=untold)
+        for _ in train_restorer(net, daclip, scale.build_sde(), Toy(), plan):
+            pass
+        return {
+            name.split(".")[0]
+            for name, p in net.named_parameters()
+            if not torch.equal(p, before[name])
+        }
+
+    assert {"content", "degradation", "time", "intro"} <= changed(untold=0.0)
+    assert changed(untold=1.0) & {"content", "degradation", "time"} == {"time"}
+
+
+def test_daclip_stays_frozen_under_a_restorer(scale, randomize):
+    daclip = randomize(DaCLIP(scale.build_clip(seed=1)))
+    before = {name: value.clone() for name, value in daclip.state_dict().items()}
+    for _ in train_restorer(
+        scale.build_restorer(), daclip, scale.build_sde(), Toy(), scale.restorer
+    ):
+        pass
+    assert equal(daclip.state_dict(), before)
+    assert all(p.grad is None for p in daclip.parameters())
+
+
+# ---- the restoration error ----
+
+
+@pytest.fixture
+def example(scale):
+    sde = scale.build_sde()
+    generator = seeded(0)
+    clean, degraded = torch.rand(2, 6, 3, 8, 8, generator=generator, dtype=torch.float64)
+    noise = torch.randn(6, 3, 8, 8, generator=generator, dtype=torch.float64)
+    t = torch.tensor([1, 2, 10, 50, 99, 100])
+    state = sde.diffuse(clean, degraded, t, noise)
+    batch = Batch(
+        clean=clean,
+        degraded=degraded,
+        labels=["hazy"] * 6,
+        severity=torch.ones(6),
+        captions=[""] * 6,
+    )
+    return sde, batch, state, t, {"clean": clean, "noise": noise}
+
+
+@pytest.mark.parametrize("predicts", ["clean", "noise"])
+def test_a_perfect_prediction_has_no_error(example, predicts):
+    sde, batch, state, t, perfect = example
+    error = restoration_error(predicts, "clean", sde, perfect[predicts], batch, state, t)
+    torch.testing.assert_close(error, torch.zeros(6, dtype=torch.float64), atol=1e-9, rtol=0)
+    # The matching objective compares an Euler step with the exact one: they differ by less than the square of
+    # theta, which is largest (0.104) at the end, times the distance to the degraded image and the noise (below 1).
+    error = restoration_error(predicts, "matching", sde, perfect[predicts], batch, state, t)
+    assert (error < 0.01).all()
+    assert (error[:4] < 1e-3).all()
+
+
+@pytest.mark.parametrize("objective", ["clean", "matching"])
+def test_both_kinds_of_prediction_mean_the_same_error(example, objective):
+    sde, batch, state, t, perfect = example
+    clean = perfect["clean"] * 0.9 + 0.02
+    noise = sde.noise_from_clean(state, batch.degraded, clean, t)
+    one = restoration_error("clean", objective, sde, clean, batch, state, t)
+    two = restoration_error("noise", objective, sde, noise, batch, state, t)
+    torch.testing.assert_close(one, two)
+    assert (one > 1e-5).all()
+
+
+def test_the_clean_objective_is_the_mean_absolute_error(example):
+    sde, batch, state, t, _ = example
+    error = restoration_error("clean", "clean", sde, batch.clean + 0.25, batch, state, t)
+    torch.testing.assert_close(error, torch.full((6,), 0.25, dtype=torch.float64))
+
+
+def test_an_unknown_objective_is_refused(example):
+    sde, batch, state, t, perfect = example
+    with pytest.raises(InputError, match="'l2' is unknown"):
+        restoration_error("clean", "l2", sde, perfect["clean"], batch, state, t)
+
+
+def test_recipes_say_what_the_paper_does():
+    paper = RestorerRecipe(steps=1, batch=1, size=8, learning_rate=1.0)
+    assert (paper.objective, paper.from_start, paper.untold) == ("matching", 0.0, 0.0)
