@@ -5,7 +5,8 @@ Every file is written under another name first and then renamed, so that an inte
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,11 +17,24 @@ from torch import Tensor, nn
 from daclip_lab.errors import InputError
 
 
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A file to write to, which takes the place of `path` when all went well."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with _temporary(path) as temporary:
+        temporary.write_text(text)
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -40,10 +54,9 @@ def read_json(path: Path) -> dict:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary)
-    os.replace(temporary, path)
+    with _temporary(path) as temporary:
+        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary)
+        temporary.chmod(0o644)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -116,10 +129,11 @@ def load_state(
     names = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
     if names != set(weights):
         raise InputError(f"{run} belongs to another model: its parameters have other names")
+    for name, p in weights.items():
+        if tensors[f"weight.{name}"].shape != p.shape:
+            raise InputError(f"{run} belongs to another model: {name} has another shape")
     with torch.no_grad():
         for name, p in weights.items():
-            if tensors[f"weight.{name}"].shape != p.shape:
-                raise InputError(f"{run} belongs to another model: {name} has another shape")
             p.copy_(tensors[f"weight.{name}"])
             average[name].copy_(tensors[f"average.{name}"])
             for key in ("step", "exp_avg", "exp_avg_sq"):

@@ -55,20 +55,24 @@ def classify(options: argparse.Namespace) -> None:
 
 def restore(options: argparse.Namespace) -> None:
     """Restore one image."""
-    from daclip_lab.data.image_io import read_image, save_image
+    from daclip_lab.data.image_io import check_target, read_image, save_image
     from daclip_lab.pipeline import load
 
-    image = read_image(options.image)
+    check_target(options.output)
+    read_image(options.image)
     pipe = load(options.weights)
-    restored = pipe.restore(image, steps=options.steps, sampler=options.sampler, seed=options.seed)
+    restored = pipe.restore(
+        options.image, steps=options.steps, sampler=options.sampler, seed=options.seed
+    )
     save_image(restored, options.output)
 
 
 def degrade(options: argparse.Namespace) -> None:
     """Degrade one image."""
     import daclip_lab
-    from daclip_lab.data.image_io import save_image
+    from daclip_lab.data.image_io import check_target, save_image
 
+    check_target(options.output)
     degraded = daclip_lab.degrade(
         options.image, options.name, severity=options.severity, seed=options.seed
     )
@@ -83,7 +87,9 @@ def evaluate(options: argparse.Namespace) -> None:
 
     photos = bundled("test") if options.data == "bundled" else folder(options.data)
     # Few photos are looked at in many places.
-    crops = options.crops or (1 if options.whole else math.ceil(100 / len(photos)))
+    crops = options.crops
+    if crops is None:
+        crops = 1 if options.whole else math.ceil(100 / len(photos))
     protocol = Protocol(
         crop=None if options.whole else 64,
         crops=crops,
@@ -123,9 +129,14 @@ def train(options: argparse.Namespace) -> None:
     from daclip_lab.models.daclip import DaCLIP
     from daclip_lab.pipeline import Pipeline, Settings, load
 
+    out = Path(options.out)
+    if out.exists() and not out.is_dir():
+        raise _input_error(f"{out} is a file: wanted a folder to write to")
+    if (out / "state.safetensors").exists() and not options.resume:
+        raise _input_error(f"{out} holds a training: go on with --resume, or name another folder")
     scale = presets.named(options.scale)
     source = _source(options.data, scale)
-    given = load(options.weights) if options.weights else None
+    given = None if options.part == "clip" else load(options.weights)
     settings = given.settings if given else Settings(
         clip=scale.clip, network=scale.network, sde=scale.sde, view=scale.view, steps=scale.steps,
         synonyms=scale.daclip.synonyms,
@@ -152,9 +163,13 @@ def train(options: argparse.Namespace) -> None:
         pipe = Pipeline(settings, clip=clip)
         steps = t.train_clip(clip, source, wanted, **loop)
     elif options.part == "daclip":
-        if given is None or given.clip is None:
-            raise _input_error("training a controller needs --weights with a clip in it")
-        wanted = replace(recipe(scale.daclip), content=not options.degradation_only)
+        if given.clip is None:
+            raise _input_error(f"{options.weights} holds no CLIP to put a controller on")
+        wanted = replace(
+            recipe(scale.daclip),
+            size=settings.clip.image_size,
+            content=not options.degradation_only,
+        )
         daclip = DaCLIP(given.clip)
         if options.start:
             started = load(options.start)
@@ -166,22 +181,20 @@ def train(options: argparse.Namespace) -> None:
         steps = t.train_daclip(daclip, source, wanted, **loop)
     else:
         wanted = replace(recipe(scale.restorer), oracle=options.oracle)
-        daclip = given.daclip if given else None
-        if options.oracle and (given is None or given.clip is None):
-            raise _input_error("--oracle needs --weights with a clip in it")
+        if given.clip is None or (given.daclip is None and not options.oracle):
+            raise _input_error(f"{options.weights} holds no DA-CLIP to steer a restorer")
         if options.start:
             started = load(options.start)
             if started.restorer is None:
                 raise _input_error(f"{options.start} holds no restorer to start from")
             net, settings = started.restorer, replace(settings, network=started.settings.network)
         else:
-            net = scale.build_restorer(wanted.seed)
             settings = replace(settings, network=scale.network)
-        pipe = Pipeline(settings, clip=given.clip if given else None, daclip=daclip, restorer=net)
-        teacher = DaCLIP(given.clip) if options.oracle else daclip
-        steps = t.train_restorer(net, teacher, pipe.sde, source, wanted, **loop)
+            net = presets.build_restorer(scale.network, settings.clip.embed_dim, wanted.seed)
+        pipe = Pipeline(settings, clip=given.clip, daclip=given.daclip, restorer=net)
+        daclip = given.daclip or DaCLIP(given.clip)
+        steps = t.train_restorer(net, daclip, pipe.sde, source, wanted, **loop)
 
-    out = Path(options.out)
     with tqdm(total=wanted.steps, unit="step", desc=options.part) as bar:
         for step in steps:
             bar.update(step.index - bar.n)
@@ -280,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = command("train", train)
     one.add_argument("part", choices=("clip", "daclip", "restorer"))
-    one.add_argument("--scale", default="lab", help="smoke or lab")
+    one.add_argument("--scale", default="lab", help="smoke, lab or paper")
     one.add_argument(
         "--data", nargs="+", default=["bundled"], help="'bundled', or folders of photos or of pairs"
     )
@@ -304,7 +317,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--learning-rate", type=float, help="instead of the scale's own")
     one.add_argument("--seed", type=int, help="instead of the scale's own")
     one.add_argument("--half", action="store_true", help="write the weights in half precision")
-    weights(one, default=None)
+    weights(one)
     return parser
 
 

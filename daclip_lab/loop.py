@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from daclip_lab.checkpoints import load_state, save_state
-from daclip_lab.data.datasets import Batch, Batches, Source, seeded
+from daclip_lab.data.datasets import Answers, Batch, Batches, Source, seeded
 from daclip_lab.errors import InputError
 
 
@@ -53,6 +53,13 @@ class Recipe:
     """Processes that make batches ahead of time; 0 makes them in the loop. The data are the same."""
     seed: int = 0
     """Decides the batches and every random choice in the loss."""
+
+    def __post_init__(self):
+        for field in ("steps", "batch", "size"):
+            if getattr(self, field) < 1:
+                raise InputError(f"{field}={getattr(self, field)}: wanted 1 or more")
+        if self.seed < 0:
+            raise InputError(f"seed={self.seed}: wanted 0 or more")
 
 
 @dataclass(frozen=True)
@@ -119,18 +126,20 @@ def fit(
         save_state(run, asdict(recipe), weights, average, optimizer, index)
 
     batches = torch.utils.data.DataLoader(
-        Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed),
+        Answers(Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed)),
         batch_size=None,
         sampler=range(done, recipe.steps),
         num_workers=recipe.workers,
         # Its own, because a loader without one draws from the global generator.
         generator=torch.Generator(),
     )
-    saved = done
+    saved, whole = done, True
     device = next(iter(weights.values())).device
     started = time.perf_counter()
     try:
         for index, batch in enumerate(batches, start=done + 1):
+            if isinstance(batch, InputError):
+                raise batch
             rate = learning_rate(recipe, index - 1)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -140,19 +149,21 @@ def fit(
             optimizer.zero_grad()
             value.backward()
             nn.utils.clip_grad_norm_(weights.values(), recipe.clip_norm)
+            whole = False
             optimizer.step()
             # A short average at first: a long one would still remember the initial weights.
             decay = min(recipe.average, (1 + index) / (10 + index))
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)
-            done = index
+            done, whole = index, True
             if run is not None and done % save_every == 0:
                 save(done)
                 saved = done
             yield Step(done, value.item(), metrics, rate, time.perf_counter() - started)
             started = time.perf_counter()
     finally:
-        if run is not None and saved != done:
+        # Interrupted in the middle of an update, the weights belong to no step: the last checkpoint stands.
+        if run is not None and whole and saved != done:
             save(done)
     with torch.no_grad():
         for name, p in weights.items():

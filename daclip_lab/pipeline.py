@@ -6,6 +6,7 @@ A pipeline is a folder: `pipeline.json`, and the weights of as many of its three
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,10 +97,10 @@ class Pipeline:
         """
         import pandas as pd
 
-        if isinstance(image, list | tuple):
-            return pd.DataFrame([self.classify(each) for each in image])
-        degradation = self.encode([image]).degradation
-        return pd.Series(self.probabilities(degradation)[0].double().numpy(), index=LABELS)
+        many = isinstance(image, list | tuple)
+        degradation = self.encode(image if many else [image]).degradation
+        table = pd.DataFrame(self.probabilities(degradation).double().numpy(), columns=LABELS)
+        return table if many else table.loc[0].rename(None)
 
     def probabilities(self, degradation: Tensor) -> Tensor:
         """The probabilities (n, 11) of `LABELS` that degradation embeddings (n, d) stand for."""
@@ -108,15 +109,17 @@ class Pipeline:
     @torch.inference_mode()
     def logits(self, degradation: Tensor) -> Tensor:
         """The scaled cosines (n, 11) of degradation embeddings (n, d) to the words for `LABELS`."""
-        return self.daclip.scale * degradation @ self.word_embeddings().T
+        return self._daclip().scale * degradation @ self.word_embeddings.T
 
-    @torch.inference_mode()
+    @cached_property
     def word_embeddings(self) -> Tensor:
         """The text embedding (11, d) that stands for each of `LABELS`."""
-        if not self.settings.synonyms:
-            return self._daclip().encode_text(list(LABELS))
-        means = [self._daclip().encode_text(training_texts(name)).mean(0) for name in LABELS]
-        return F.normalize(torch.stack(means), dim=-1)
+        encode = self._daclip().encode_text
+        with torch.inference_mode():
+            if not self.settings.synonyms:
+                return encode(list(LABELS))
+            means = [encode(training_texts(name)).mean(0) for name in LABELS]
+            return F.normalize(torch.stack(means), dim=-1)
 
     @torch.inference_mode()
     def encode(self, images: Sequence) -> Embeddings:
@@ -132,6 +135,8 @@ class Pipeline:
 
     def _pooled(self, images: Sequence, encode, batch: int = 64) -> list[Tensor]:
         size, view = self.settings.clip.image_size, self.settings.view
+        if not images:
+            raise InputError("no images: wanted at least one")
         seen = [views(read_image(image), size, view) for image in images]
         parts = [encode(chunk) for chunk in torch.cat(seen).split(batch)]
         counts = [len(v) for v in seen]
@@ -168,6 +173,10 @@ class Pipeline:
             seed: decides the noise; the same seed gives the same image.
         """
         degraded = read_image(image)[None]
+        if min(degraded.shape[-2:]) < 16:
+            h, w = degraded.shape[-2:]
+            name = f"{image}: " if isinstance(image, str | Path) else ""
+            raise InputError(f"{name}{w}x{h} pixels are too few: restoring wants at least 16x16")
         *_, last = self.trajectory(degraded, steps=steps, sampler=sampler, seed=seed)
         return to_pil(last.state[0].clamp(0, 1))
 
@@ -189,9 +198,6 @@ class Pipeline:
             raise InputError("these weights hold no restorer: load some that do, such as 'lab'")
         if sampler not in SAMPLERS:
             raise InputError(f"sampler {sampler!r} is unknown: use one of {', '.join(SAMPLERS)}")
-        if min(degraded.shape[-2:]) < 16:
-            h, w = degraded.shape[-2:]
-            raise InputError(f"the image is {w}x{h} pixels: restoring wants at least 16x16")
         if embeddings is None and self.daclip is not None:
             embeddings = self.encode(list(degraded))
         conditions = self.restorer.prepare(*(embeddings or (None, None)))
@@ -207,8 +213,10 @@ class Pipeline:
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write the pipeline into a folder; `half` stores the weights in float16, at half the size."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, module in self._parts().items():
+        parts = self._parts()
+        for absent in {"clip", "controller", "restorer"} - set(parts):
+            (folder / f"{absent}.safetensors").unlink(missing_ok=True)
+        for name, module in parts.items():
             tensors = module.state_dict()
             if half:
                 tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
@@ -258,7 +266,7 @@ def load(name_or_folder: str | Path = "lab") -> Pipeline:
     Raises InputError where there are none, or where they do not fit together.
     """
     folder = Path(name_or_folder)
-    if not folder.is_dir():
+    if not (folder / "pipeline.json").is_file():
         folder = SHIPPED / str(name_or_folder)
     if not (folder / "pipeline.json").is_file():
         shipped = sorted(path.parent.name for path in SHIPPED.glob("*/pipeline.json"))
@@ -267,6 +275,12 @@ def load(name_or_folder: str | Path = "lab") -> Pipeline:
             f"or one of the shipped: {', '.join(shipped)}"
         )
     settings = _read_settings(folder / "pipeline.json")
+    # Building a network draws initial weights; the caller's random state is not ours to move.
+    with torch.random.fork_rng(devices=[]):
+        return _build(folder, settings)
+
+
+def _build(folder: Path, settings: Settings) -> Pipeline:
     clip = daclip = restorer = None
     if (folder / "clip.safetensors").exists():
         clip = Clip(settings.clip)
@@ -285,12 +299,18 @@ def load(name_or_folder: str | Path = "lab") -> Pipeline:
 
 def _read_settings(path: Path) -> Settings:
     content = read_json(path)
-    if content.pop("format", None) != FORMAT:
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise InputError(f"{path} is of another format: wanted format {FORMAT}")
     try:
         clip = content.pop("clip")
         for key in ("vocabulary", "mean", "std"):
             clip[key] = tuple(clip[key])
-        return Settings(clip=ClipConfig(**clip), **content)
-    except (TypeError, KeyError) as error:
-        raise InputError(f"{path} lacks or has too many fields: {error}") from None
+        settings = Settings(clip=ClipConfig(**clip), **content)
+        MeanRevertingSDE(**settings.sde)
+        with torch.device("meta"):
+            build_restorer(settings.network, settings.clip.embed_dim)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} lacks a field or has one too many: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return settings

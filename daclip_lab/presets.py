@@ -68,19 +68,22 @@ class Scale:
 
     def build_restorer(self, seed: int = 0) -> nn.Module:
         """A restorer with random weights."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return build_restorer(self.network, self.clip.embed_dim)
+        return build_restorer(self.network, self.clip.embed_dim, seed)
 
 
-def build_restorer(network: dict, embed_dim: int) -> nn.Module:
-    """The restorer that `network` describes: its `kind` ("nafnet" or "unet") and the arguments of that class."""
+def build_restorer(network: dict, embed_dim: int, seed: int = 0) -> nn.Module:
+    """The restorer that `network` describes, with random weights.
+
+    `network` holds its `kind`, "nafnet" or "unet", and the arguments of that class.
+    """
     arguments = {k: v for k, v in network.items() if k != "kind"}
-    if network["kind"] == "nafnet":
-        return ConditionalNAFNet(embed_dim=embed_dim, **arguments)
-    if network["kind"] == "unet":
-        return ConditionalUNet(context=embed_dim, **arguments)
-    raise InputError(f"restorer kind {network['kind']!r} is unknown: use 'nafnet' or 'unet'")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if network.get("kind") == "nafnet":
+            return ConditionalNAFNet(embed_dim=embed_dim, **arguments)
+        if network.get("kind") == "unet":
+            return ConditionalUNet(context=embed_dim, **arguments)
+    raise InputError(f"restorer kind {network.get('kind')!r} is unknown: use 'nafnet' or 'unet'")
 
 
 def smoke() -> Scale:
@@ -230,6 +233,7 @@ def paper() -> Scale:
             final_learning_rate=1e-6,
             betas=(0.9, 0.99),
             eps=1e-8,
+            # The authors average every tenth step with 0.995.
             average=0.9995,
         ),
         sde={"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005},

@@ -65,8 +65,9 @@ def train_clip(clip: Clip, source: Source, recipe: Recipe, **options) -> Iterato
         image, text = clip.encode_image(batch.degraded), clip.encode_text(texts)
         # CLIP's own guard: a temperature below 1/100 makes training unstable.
         scale = clip.scale.clamp(max=100)
-        value = multi_positive_info_nce(image, text, scale, _same(texts))
-        right = (image @ text.T).argmax(1) == torch.arange(len(texts))
+        same = _same(texts)
+        value = multi_positive_info_nce(image, text, scale, same)
+        right = same[(image @ text.T).argmax(1)] == same
         return value, {"retrieval": right.float().mean().item()}
 
     return fit(clip, loss, source, recipe, **options)
@@ -135,7 +136,9 @@ def train_restorer(
         conditions = net.prepare(content, degradation)
         prediction = net(state, batch.degraded, t, conditions).float()
         error = restoration_error(net.predicts, recipe.objective, sde, prediction, batch, state, t)
-        return error.mean(), {"from_start": error[t == sde.steps].mean().item()}
+        from_start = error[t == sde.steps]
+        metrics = {"from_start": from_start.mean().item()} if len(from_start) else {}
+        return error.mean(), metrics
 
     return fit(net, loss, source, recipe, **options)
 

@@ -77,7 +77,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     else:
         monkeypatch.setattr("pathlib.Path.write_text", half)
         monkeypatch.setattr(checkpoints, "save_file", lambda _, target: half(target))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="No space left"):
         write(path, content)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -54,6 +54,7 @@ class Knowing:
     def encode_plain(self, images):
         return torch.eye(11)[[NAMES.index("hazy")] * len(images)]
 
+    @property
     def word_embeddings(self):
         return torch.eye(11)
 

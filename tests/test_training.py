@@ -364,8 +364,10 @@ def example(scale):
 @pytest.mark.parametrize("predicts", ["clean", "noise"])
 def test_a_perfect_prediction_has_no_error(example, predicts):
     sde, batch, state, t, perfect = example
-    error = restoration_error(predicts, "clean", sde, perfect[predicts], batch, state, t)
-    torch.testing.assert_close(error, torch.zeros(6, dtype=torch.float64), atol=1e-9, rtol=0)
+    error = restoration_error(predicts, "psnr", sde, perfect[predicts], batch, state, t)
+    # The log of the squared error ends at 40 dB, so that no image asks for more.
+    lowest = torch.full((6,), math.log(1e-4), dtype=torch.float64)
+    torch.testing.assert_close(error, lowest, atol=1e-6, rtol=0)
     # The matching objective compares an Euler step with the exact one: they differ by less than the square of
     # theta, which is largest (0.104) at the end, times the distance to the degraded image and the noise (below 1).
     error = restoration_error(predicts, "matching", sde, perfect[predicts], batch, state, t)
@@ -373,7 +375,7 @@ def test_a_perfect_prediction_has_no_error(example, predicts):
     assert (error[:4] < 1e-3).all()
 
 
-@pytest.mark.parametrize("objective", ["clean", "matching"])
+@pytest.mark.parametrize("objective", ["psnr", "matching"])
 def test_both_kinds_of_prediction_mean_the_same_error(example, objective):
     sde, batch, state, t, perfect = example
     clean = perfect["clean"] * 0.9 + 0.02
@@ -381,13 +383,18 @@ def test_both_kinds_of_prediction_mean_the_same_error(example, objective):
     one = restoration_error("clean", objective, sde, clean, batch, state, t)
     two = restoration_error("noise", objective, sde, noise, batch, state, t)
     torch.testing.assert_close(one, two)
-    assert (one > 1e-5).all()
+    perfect = restoration_error("clean", objective, sde, batch.clean, batch, state, t)
+    assert (one > perfect).all()
 
 
-def test_the_clean_objective_is_the_mean_absolute_error(example):
+def test_the_psnr_objective_counts_decibels(example):
     sde, batch, state, t, _ = example
-    error = restoration_error("clean", "clean", sde, batch.clean + 0.25, batch, state, t)
-    torch.testing.assert_close(error, torch.full((6,), 0.25, dtype=torch.float64))
+    near = restoration_error("clean", "psnr", sde, batch.clean + 0.1, batch, state, t)
+    far = restoration_error("clean", "psnr", sde, batch.clean + 0.2, batch, state, t)
+    decibels = 10 / math.log(10) * (far - near)
+    torch.testing.assert_close(
+        decibels, torch.full((6,), 6.0, dtype=torch.float64), atol=0.05, rtol=0
+    )
 
 
 def test_an_unknown_objective_is_refused(example):

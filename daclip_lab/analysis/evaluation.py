@@ -6,13 +6,13 @@ every run. Numbers of different protocols must not be compared: the hash of the 
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from daclip_lab.data.datasets import LABELS, Photos, choose, seeded, uniform
@@ -43,6 +43,11 @@ class Protocol:
     """One of `diffusion.samplers.SAMPLERS`."""
     seed: int = 0
     """Decides crops, severities, degradations and the noise of the restoration."""
+
+    def __post_init__(self):
+        for field in ("crop", "crops", "steps"):
+            if (value := getattr(self, field)) is not None and value < 1:
+                raise InputError(f"{field}={value}: wanted 1 or more")
 
     @property
     def hash(self) -> str:
@@ -77,9 +82,13 @@ class Evaluation:
             clip_accuracy=(self.rows.clip_named == self.rows.degradation).astype(float),
             false_clean=(self.rows.called == CLEAN).astype(float),
         )
+        if "psnr" in rows:
+            rows["psnr_gain"] = rows.psnr - rows.psnr_input
         rows.loc[rows.degradation == CLEAN, ["clip_accuracy", "false_clean"]] = np.nan
         measures = ["accuracy", "clip_accuracy", "false_clean"]
-        measures += [m for m in ("psnr_input", "psnr", "ssim_input", "ssim") if m in rows]
+        measures += [
+            m for m in ("psnr_input", "psnr", "psnr_gain", "ssim_input", "ssim") if m in rows
+        ]
         groups = {name: rows[rows.degradation == name] for name in NAMES}
         groups["overall"] = rows[rows.degradation != CLEAN]
         groups[CLEAN] = rows[rows.degradation == CLEAN]
@@ -146,6 +155,8 @@ def evaluate(
     import pandas as pd
 
     protocol = protocol or Protocol()
+    if protocol.steps is None:
+        protocol = replace(protocol, steps=pipe.settings.steps)
     restore = restore and pipe.restorer is not None
     rows = []
     for index in tqdm(range(len(photos)), desc="evaluating", unit="photo", leave=False):
@@ -199,7 +210,7 @@ def degraded_crops(
 def _answers(pipe: Pipeline, degraded: Tensor) -> list[dict]:
     """What DA-CLIP, and CLIP without it, say is wrong with each image."""
     probabilities = pipe.probabilities(pipe.encode(list(degraded)).degradation)
-    plain = pipe.encode_plain(list(degraded)) @ pipe.word_embeddings().T
+    plain = pipe.encode_plain(list(degraded)) @ pipe.word_embeddings.T
     ten = len(NAMES)
     return [
         {
@@ -255,7 +266,17 @@ def psnr(images: Tensor, clean: Tensor) -> Tensor:
 
 def ssim(images: Tensor, clean: Tensor) -> Tensor:
     """Structural similarity of each image (b,): Gaussian window of 11x11, sigma 1.5 (Wang et al., 2004)."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    x = torch.arange(-5, 6, device=images.device)
+    line = torch.exp(-(x**2) / (2 * 1.5**2))
+    window = (line[:, None] * line / line.sum() ** 2).expand(3, 1, 11, 11)
 
-    measure: Callable = structural_similarity_index_measure
-    return measure(images, clean, data_range=1.0, reduction="none").reshape(len(images))
+    def mean(x: Tensor) -> Tensor:
+        # Only windows that lie inside the image: padding would count pixels that nobody took.
+        return F.conv2d(x, window, groups=3)
+
+    a, b = mean(images), mean(clean)
+    covariance = mean(images * clean) - a * b
+    variances = mean(images**2) - a**2 + mean(clean**2) - b**2
+    small, smaller = 0.01**2, 0.03**2
+    similarity = (2 * a * b + small) * (2 * covariance + smaller)
+    return (similarity / ((a**2 + b**2 + small) * (variances + smaller))).mean((1, 2, 3))

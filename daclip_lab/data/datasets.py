@@ -6,7 +6,6 @@ k depends on (seed, k) alone: a training can stop and go on at any step, in any 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -27,8 +26,11 @@ LABELS = (*NAMES, CLEAN)
 
 
 def seeded(*numbers: int) -> torch.Generator:
-    """A generator that is a pure function of some whole numbers, such as (seed, batch)."""
-    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    """A generator that is a pure function of some whole numbers from 0, such as (seed, batch)."""
+    if min(numbers) < 0:
+        raise InputError(f"seed {min(numbers)} is negative: wanted 0 or more")
+    sequence = np.random.SeedSequence(numbers[0], spawn_key=numbers[1:])
+    state = sequence.generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
@@ -42,8 +44,12 @@ def choose(generator: torch.Generator, n: int) -> int:
     return int(torch.randint(n, (), generator=generator))
 
 
+MOST_DECODED = 600
+"""Photos kept in memory as pixels; BSDS500's take 270 MB."""
+
+
 class Photos:
-    """A list of photos by name, decoded when first needed and kept in memory (up to 600 of them).
+    """A list of photos by name, decoded when first needed and kept in memory (up to `MOST_DECODED`).
 
     `photos[i]` is a (3, h, w) tensor in [0, 1]; `photos.names[i]` says which photo it is.
     """
@@ -52,12 +58,24 @@ class Photos:
         if not paths:
             raise InputError("no photos: the list of paths is empty")
         self.paths = list(paths)
-        self._decode = lru_cache(maxsize=600)(lambda i: to_pil(read_image(self.paths[i])))
+        self._decoded: dict[int, Image.Image] = {}
+
+    def __getstate__(self) -> dict:
+        # A worker process that is not forked decodes for itself.
+        return {"paths": self.paths, "_decoded": {}}
 
     @property
     def names(self) -> list[str]:
-        """The file names without their endings."""
-        return [path.stem for path in self.paths]
+        """The file names without their endings; the paths where names occur twice."""
+        stems = [path.stem for path in self.paths]
+        return stems if len(set(stems)) == len(stems) else [str(path) for path in self.paths]
+
+    def _decode(self, index: int) -> Image.Image:
+        if index not in self._decoded:
+            if len(self._decoded) >= MOST_DECODED:
+                self._decoded.pop(next(iter(self._decoded)))
+            self._decoded[index] = to_pil(read_image(self.paths[index]))
+        return self._decoded[index]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -204,6 +222,8 @@ class PairFolder:
         self.pairs: dict[str, list[tuple[Path, Path]]] = {}
         for low in sorted(Path(root).glob("*/LQ")):
             name = low.parent.name
+            if name not in LABELS:
+                raise InputError(f"{low.parent}: {name!r} is none of {', '.join(LABELS)}")
             partners = {path.stem: path for path in find_images(low.parent / "GT")}
             for path in find_images(low):
                 if path.stem not in partners:
@@ -270,3 +290,16 @@ class Batches(torch.utils.data.Dataset):
     def __getitem__(self, k: int) -> Batch:
         generator = seeded(self.seed, k)
         return Batch.of([self.source.draw(generator, self.size) for _ in range(self.batch)])
+
+
+class Answers(torch.utils.data.Dataset):
+    """The batches, or the InputError that came up instead: raised in a worker, it would arrive as a traceback."""
+
+    def __init__(self, batches: Batches):
+        self.batches = batches
+
+    def __getitem__(self, k: int) -> Batch | InputError:
+        try:
+            return self.batches[k]
+        except InputError as error:
+            return error

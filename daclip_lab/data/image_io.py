@@ -73,13 +73,7 @@ def save_image(image: torch.Tensor | Image.Image, path: str | os.PathLike) -> No
 
     The file appears whole or not at all. Raises InputError for an unknown extension, or where nothing can be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path}: the extension must be one of {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise InputError(f"{path}: this is a folder; name a file in it")
+    path = check_target(path)
     picture = to_pil(image if isinstance(image, torch.Tensor) else read_image(image))
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -89,6 +83,18 @@ def save_image(image: torch.Tensor | Image.Image, path: str | os.PathLike) -> No
         raise InputError(f"{path}: cannot be written: {_one_line(error)}") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike) -> Path:
+    """Refuse, before any work is done, a path that `save_image` could not write to; returns it as a Path."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: the extension must be one of {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; name a file in it")
+    return path
 
 
 def find_images(folder: str | os.PathLike) -> list[Path]:

@@ -35,6 +35,12 @@ def _speeds(schedule: str, steps: int) -> Tensor:
     raise InputError(f"schedule {schedule!r} is unknown: use 'cosine', 'linear' or 'constant'")
 
 
+def _shaped(values: Tensor, like: Tensor) -> Tensor:
+    """Values () or (b,), shaped to multiply `like` (b, ...), of its type and on its device."""
+    values = values.to(like.device, like.dtype)
+    return values.reshape(-1, *[1] * (like.dim() - 1)) if values.dim() else values
+
+
 class MeanRevertingSDE:
     """The schedule of the mean-reverting SDE and every closed form that follows from it.
 
@@ -73,8 +79,7 @@ class MeanRevertingSDE:
 
     def at(self, table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
         """The value of a table at `t`, shaped to multiply `like` (b, ...) and in its type."""
-        values = torch.as_tensor(table[t], device=like.device, dtype=like.dtype)
-        return values.reshape(-1, *[1] * (like.dim() - 1)) if values.dim() else values
+        return _shaped(table[t], like)
 
     def marginal(self, clean: Tensor, degraded: Tensor, t: Tensor | int) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the state at time `t` (IR-SDE, equation 6).
@@ -115,14 +120,13 @@ class MeanRevertingSDE:
         At s = t - 1 the mean is the optimum reverse step that the paper trains towards (IR-SDE, equation 14). It
         holds for any s, which is what makes it right for any number of steps. At s = 0 it is `clean` and 0.
         """
-        # A is the decay from s to t, B from 0 to t, C from 0 to s; A = B / C.
-        b, c = self.at(self.alpha, t, state), self.at(self.alpha, s, state)
-        a = b / c
-        from_state = a * (1 - c**2) / (1 - b**2)
-        from_clean = c * (1 - a**2) / (1 - b**2)
-        mean = degraded + from_state * (state - degraded) + from_clean * (clean - degraded)
-        variance = self.sigma_max**2 * (1 - a**2) * (1 - c**2) / (1 - b**2)
-        return mean, variance.clamp(min=0).sqrt()
+        # In float64 up to the last line: near t = 0 these are ratios of differences from 1. `from_s` is 1 - exp(-2 x).
+        to_s, to_t = self.theta_bar[s], self.theta_bar[t]
+        from_s, from_t, between = (-torch.expm1(-2 * x) for x in (to_s, to_t, to_t - to_s))
+        of_state = _shaped(torch.exp(to_s - to_t) * from_s / from_t, state)
+        of_clean = _shaped(torch.exp(-to_s) * between / from_t, state)
+        std = _shaped(self.sigma_max * (between * from_s / from_t).sqrt(), state)
+        return degraded + of_state * (state - degraded) + of_clean * (clean - degraded), std
 
     def reverse_drift(self, state: Tensor, degraded: Tensor, noise: Tensor, t: int) -> Tensor:
         """One step of the reverse SDE's drift from `t` to t - 1: an Euler mean is `state - drift`.

@@ -175,6 +175,11 @@ def _grid(height: int, width: int, size: int, most: int) -> list[tuple[int, int]
         shrink = math.sqrt(most / (rows * columns))
         rows = max(1, min(most, int(rows * shrink)))
         columns = max(1, min(most // rows, round(columns * shrink)))
-    ys = torch.linspace(0, height - size, rows).round().long().tolist()
-    xs = torch.linspace(0, width - size, columns).round().long().tolist()
-    return [(y, x) for y in ys for x in xs]
+    return [(y, x) for y in _places(height - size, rows) for x in _places(width - size, columns)]
+
+
+def _places(last: int, count: int) -> list[int]:
+    """Whole numbers spread evenly from 0 to `last`; a single one lies in the middle."""
+    if count == 1:
+        return [last // 2]
+    return torch.linspace(0, last, count).round().long().tolist()

@@ -33,7 +33,9 @@ class Controller(nn.Module):
         self.visual = copy.deepcopy(visual).requires_grad_(True)
         width = visual.ln_pre.normalized_shape[0]
         self.zeros = nn.ModuleList(
-            nn.Linear(width, width) for _ in self.visual.transformer.resblocks
+            # Without drawing initial values, which would move the global random state for nothing.
+            nn.utils.skip_init(nn.Linear, width, width)
+            for _ in self.visual.transformer.resblocks
         )
         for layer in self.zeros:
             nn.init.zeros_(layer.weight)
