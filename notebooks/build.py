@@ -46,6 +46,8 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
         notebook,
         kernel_name="python3",
         timeout=None,
+        startup_timeout=300,  # a busy machine is slow, not wrong
+        iopub_timeout=60,
         record_timing=False,
         coalesce_streams=True,
         store_widget_state=False,

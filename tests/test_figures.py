@@ -13,7 +13,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from daclip_lab.data.datasets import LABELS, seeded
 from daclip_lab.data.degradations import NAMES
-from daclip_lab.viz import figures
+from daclip_lab.viz import figures, galleries
 from daclip_lab.viz.style import COLORS, MARKERS
 
 # Machado, Oliveira and Fernandes (2009), complete dichromacy, on linear RGB.
@@ -46,7 +46,7 @@ def image(seed=0, height=24, width=40):
 
 
 def gallery():
-    return figures.degradation_gallery(image(), {name: image(k) for k, name in enumerate(NAMES)})
+    return galleries.degradation_gallery(image(), {name: image(k) for k, name in enumerate(NAMES)})
 
 
 def probabilities(rows=3):
@@ -54,7 +54,7 @@ def probabilities(rows=3):
 
 
 def bars():
-    return figures.classification_bars(probabilities(), NAMES[:3], [image(k) for k in range(3)])
+    return galleries.classification_bars(probabilities(), NAMES[:3], [image(k) for k in range(3)])
 
 
 def confusion():
@@ -74,7 +74,7 @@ def triptychs():
         {"degradation": ["hazy", "noisy"], "psnr_input": [12.0, 20.0], "psnr": [18.5, 19.0]}
     )
     first, second, third = ([image(k + 2 * j) for k in range(2)] for j in range(3))
-    return figures.restoration_triptychs(first, second, third, labels)
+    return galleries.restoration_triptychs(first, second, third, labels)
 
 
 def training():
@@ -135,7 +135,7 @@ def test_images_are_shown_at_their_own_pixels(make, first):
 
 
 def test_zoom_repeats_pixels():
-    page = drawn(figures.degradation_gallery(image(), {"hazy": image(1)}, zoom=3))
+    page = drawn(galleries.degradation_gallery(image(), {"hazy": image(1)}, zoom=3))
     wanted = (image().permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     wanted = wanted.repeat(3, 0).repeat(3, 1)
     height, width = wanted.shape[:2]
@@ -162,7 +162,7 @@ def test_the_gallery_names_every_image():
 
 def test_bars_show_the_truth_in_its_colour_and_mark_the_answer():
     table = pd.DataFrame([[0.9] + [0.01] * 10, [0.01] * 10 + [0.9]], columns=LABELS)
-    figure = figures.classification_bars(table, ["motion-blurry", "rainy"])
+    figure = galleries.classification_bars(table, ["motion-blurry", "rainy"])
     first, second = figure.axes
     to_hex = plt.matplotlib.colors.to_hex
     assert to_hex(first.patches[0].get_facecolor()) == COLORS["motion-blurry"]
@@ -173,7 +173,7 @@ def test_bars_show_the_truth_in_its_colour_and_mark_the_answer():
 
 
 def test_one_answer_is_enough_for_bars():
-    assert len(figures.classification_bars(probabilities().iloc[0], ["hazy"]).axes) == 1
+    assert len(galleries.classification_bars(probabilities().iloc[0], ["hazy"]).axes) == 1
 
 
 def test_the_confusion_says_shares_counts_and_leaves_the_rest_blank():

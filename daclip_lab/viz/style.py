@@ -34,6 +34,8 @@ MUTED = "#767676"
 PALE = "#e3e3e3"
 
 DPI = 100
+GAP = 12
+"""Pixels between pictures."""
 WIDTH = 880
 """Width of a figure in pixels: that of a column of text on a web page."""
 

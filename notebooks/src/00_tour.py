@@ -39,11 +39,11 @@ from PIL import Image, ImageOps
 
 import daclip_lab as lab
 from daclip_lab.analysis.embeddings import embedding_map, silhouette, trustworthiness
-from daclip_lab.analysis.evaluation import Protocol, degraded_crops, interval, psnr
+from daclip_lab.analysis.evaluation import Protocol, degraded_crops, psnr
 from daclip_lab.data.datasets import Batches, Synthetic
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.models.losses import chance, floor
-from daclip_lab.viz import figures
+from daclip_lab.viz import figures, galleries
 from daclip_lab.viz.compare import compare
 
 scale = lab.presets.current()
@@ -75,7 +75,7 @@ astronaut, coffee, rocket, china = (
     middle(name, 112) for name in ("astronaut", "coffee", "rocket", "china")
 )
 degraded = {name: lab.degrade(astronaut, name, severity=0.7, seed=3) for name in lab.NAMES}
-figures.degradation_gallery(astronaut, degraded)
+galleries.degradation_gallery(astronaut, degraded)
 
 # %% [markdown]
 # ## 2 · Ask what is wrong
@@ -106,7 +106,7 @@ answers.assign(truth=truths).set_index("truth").style.format("{:.0%}").backgroun
 )
 
 # %%
-figures.classification_bars(answers, truths, images)
+galleries.classification_bars(answers, truths, images)
 
 # %% [markdown]
 # ## 3 · Five pictures prove nothing: count
@@ -142,7 +142,7 @@ table[["n", "photos"]].assign(
 )
 
 # %%
-figures.accuracy_and_gain(table)
+figures.accuracy_and_gain(table.drop(columns="psnr_gain"))
 
 # %% [markdown]
 # The dotted line is what guessing gives. The distance between a square and its disk is what the controller adds. Mind
@@ -231,20 +231,13 @@ labels = pd.DataFrame(
         "psnr": [decibels(*pair) for pair in zip(restored, clean, strict=True)],
     }
 )
-figures.restoration_triptychs(ruined, restored, clean, labels)
+galleries.restoration_triptychs(ruined, restored, clean, labels)
 
 # %% [markdown]
 # Look twice where something is *missing* (erased strokes, thick streaks): the network has to invent it, and the clean
 # photo shows what was really there. And again, four pictures prove nothing. Here are all crops of part 3:
 
 # %%
-rows = result.rows.assign(gain=result.rows.psnr - result.rows.psnr_input)
-groups = {name: rows[rows.degradation == name] for name in lab.LABELS}
-groups["overall"] = rows[rows.degradation != "clean"]
-gain_columns = ["psnr_gain", "psnr_gain_low", "psnr_gain_high"]
-table[gain_columns] = [
-    interval(groups[name].gain.to_numpy(), groups[name].photo.to_numpy()) for name in table.index
-]
 columns = [m + end for m in ("psnr_input", "psnr", "psnr_gain") for end in ("", "_low", "_high")]
 table[["n", "photos", *columns]].to_csv(out / "restoration.csv", index_label="degradation")
 
@@ -289,7 +282,7 @@ seen = torch.cat([images for _, images, _ in batches])
 done = [fact["degradation"] for _, _, known in batches for fact in known]
 seen = seen[[name != "clean" for name in done]]
 done = torch.tensor([lab.NAMES.index(name) for name in done if name != "clean"])
-words = pipe.word_embeddings()[: len(lab.NAMES)]
+words = pipe.word_embeddings[: len(lab.NAMES)]
 
 with torch.inference_mode():
     alone = fresh.clip.encode_image(seen)
