@@ -141,7 +141,7 @@ def raindrop(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
     for _ in range(max(1, round(covered * h * w / (np.pi * (1.1 * typical) ** 2)))):
         radius = min(typical * np.exp(rng.normal(0, 0.35)), 0.4 * min(h, w))
         _add_drop(alpha, gain, source, radius, softness, rng)
-    shrink = max(2, round(0.35 * typical))
+    shrink = max(2, round(0.5 * typical))
     small = max(2, h // shrink), max(2, w // shrink)
     blurred = np.stack([resize(resize(channel, *small), h, w) for channel in image])
     alpha *= min(1, 0.3 + 2 * severity)
@@ -179,8 +179,9 @@ def _add_drop(
     bright = 1 + rng.choice([-1, 1]) * rng.uniform(0.1, 0.35)
     shading = bright * (1 + rng.uniform(0, 0.4) * v - rng.uniform(0.1, 0.4) * rho**4)
     np.copyto(gain[patch], np.maximum(shading, 0), where=wins)
-    # A drop is a strong lens: it shows a wide piece of the scene, turned by 180 degrees.
-    wide = radius * rng.uniform(2, 4)
+    # A drop is a strong lens: it shows a wide piece of the scene, turned by 180 degrees; of a small image not so wide
+    # that the piece, folded back at the borders, would look like a kaleidoscope.
+    wide = min(radius * rng.uniform(2, 4), 0.35 * min(h, w))
     np.copyto(source[0][patch], _mirror(cy - wide * v, h), where=wins)
     np.copyto(source[1][patch], _mirror(cx - wide * u, w), where=wins)
 
