@@ -148,7 +148,7 @@ def train(options: argparse.Namespace) -> None:
             for k in ("steps", "batch", "learning_rate", "seed")
             if (v := getattr(options, k)) is not None
         }
-        return replace(default, **changed)
+        return replace(default, workers=1, **changed)
 
     loop = {"run": options.out, "resume": options.resume}
     if options.part == "clip":
@@ -177,7 +177,8 @@ def train(options: argparse.Namespace) -> None:
                 raise _input_error(f"{options.start} holds no controller to start from")
             daclip.load_state_dict(started.daclip.state_dict())
         # Probabilities of a new controller have to be calibrated anew.
-        pipe = Pipeline(replace(settings, temperature=1.0), daclip=daclip)
+        settings = replace(settings, temperature=1.0, synonyms=wanted.synonyms)
+        pipe = Pipeline(settings, daclip=daclip)
         steps = t.train_daclip(daclip, source, wanted, **loop)
     else:
         wanted = replace(recipe(scale.restorer), oracle=options.oracle)

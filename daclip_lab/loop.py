@@ -49,8 +49,9 @@ class Recipe:
     """Largest norm of a gradient."""
     bf16: bool = True
     """Run the networks in bfloat16 (autocast); the weights stay in float32."""
-    workers: int = 1
-    """Processes that make batches ahead of time; 0 makes them in the loop. The data are the same."""
+    workers: int = 0
+    """Processes that make batches ahead of time; the data are the same. The command line takes one. In a notebook leave
+    it at 0: a process forked from a kernel whose libraries run threads may hang."""
     seed: int = 0
     """Decides the batches and every random choice in the loss."""
 

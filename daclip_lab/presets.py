@@ -96,7 +96,6 @@ def smoke() -> Scale:
         multi_positive=True,
         alignment=1.0,
         synonyms=True,
-        workers=0,
     )
     return Scale(
         name="smoke",
@@ -107,7 +106,7 @@ def smoke() -> Scale:
             vocabulary=vocabulary_of(list(all_texts())),
         ),
         pretrained=None,
-        clip_training=Recipe(steps=4, batch=8, size=32, learning_rate=1e-3, workers=0),
+        clip_training=Recipe(steps=4, batch=8, size=32, learning_rate=1e-3),
         mentioned=0.15,
         scenes=0.5,
         mixed=0.1,
@@ -130,7 +129,6 @@ def smoke() -> Scale:
             objective="psnr",
             from_start=0.3,
             untold=0.1,
-            workers=0,
         ),
         sde={"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005},
         view="both",
@@ -150,7 +148,7 @@ def lab() -> Scale:
         weight_decay=0.05,
         multi_positive=True,
         alignment=10.0,
-        synonyms=True,
+        synonyms=False,
     )
     return Scale(
         name="lab",

@@ -82,7 +82,7 @@ def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         names = [_phrase(label, recipe.synonyms, generator) for label in batch.labels]
         with torch.no_grad():
-            words = daclip.encode_text(names)
+            words = _encode_each_once(daclip, names)
         if recipe.content:
             content, degradation = daclip.encode_image(batch.degraded)
         else:
@@ -94,7 +94,7 @@ def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options
         metrics["accuracy"] = sum(right) / len(right)
         if recipe.content:
             with torch.no_grad():
-                captions = daclip.encode_text(batch.captions)
+                captions = _encode_each_once(daclip, batch.captions)
                 clean = daclip.clip.encode_image(batch.clean)
             for_content = contrast(content, captions, batch.captions)
             cosine = F.cosine_similarity(content, clean).mean()
@@ -177,7 +177,7 @@ def _heard(daclip: DaCLIP, batch: Batch) -> Embeddings:
 def _oracle(daclip: DaCLIP, batch: Batch) -> Embeddings:
     """What a perfect DA-CLIP would say of them: what its two losses compare it with."""
     content = daclip.clip.encode_image(_view(daclip, batch.clean))
-    return Embeddings(content, daclip.encode_text(batch.labels))
+    return Embeddings(content, _encode_each_once(daclip, batch.labels))
 
 
 def _view(daclip: DaCLIP, images: Tensor) -> Tensor:
@@ -186,6 +186,12 @@ def _view(daclip: DaCLIP, images: Tensor) -> Tensor:
         return images
     resized = F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
     return resized.clamp(0, 1)
+
+
+def _encode_each_once(daclip: DaCLIP, texts: list[str]) -> Tensor:
+    """The embeddings (b, d) of texts of which many are equal."""
+    place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return daclip.encode_text(list(place))[[place[text] for text in texts]]
 
 
 def _same(texts: list[str]) -> Tensor:

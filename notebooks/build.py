@@ -73,13 +73,9 @@ def _drop_dead_widgets(notebook: nbformat.NotebookNode) -> None:
     """Leave out what would read "model not found", or show an empty bar, when the notebook is opened again."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        if cell.cell_type == "code":
-            for output in cell.outputs:
-                if output.get("data", {}).pop(WIDGET_VIEW, None) and set(output.data) == {
-                    "text/plain"
-                }:
-                    del output.data["text/plain"]
-            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+        for output in list(cell.get("outputs", [])):
+            if output.get("data", {}).pop(WIDGET_VIEW, None) and {*output.data} <= {"text/plain"}:
+                cell.outputs.remove(output)
 
 
 def save(path: Path, content: str | bytes) -> None:
@@ -91,7 +87,7 @@ def save(path: Path, content: str | bytes) -> None:
 
 def read_source(source: Path) -> nbformat.NotebookNode:
     """The unexecuted notebook of a py:percent file; the same text gives the same bytes."""
-    import jupytext
+    import jupytext  # comes with the `dev` extra, which running the tour does not need
 
     notebook = jupytext.read(source, fmt="py:percent")
     for index, cell in enumerate(notebook.cells):

@@ -1,0 +1,34 @@
+"""The shipped weights are small, load, know more than chance, and repair more than they harm."""
+
+import pytest
+
+from daclip_lab.analysis.evaluation import Protocol, evaluate
+from daclip_lab.data.datasets import bundled
+from daclip_lab.data.degradations import NAMES
+from daclip_lab.pipeline import SHIPPED, load
+
+
+@pytest.fixture(scope="module")
+def table():
+    return evaluate(load("lab"), bundled("test"), Protocol(crops=4)).table()
+
+
+def test_all_shipped_weights_take_less_than_25_mb():
+    assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) < 25e6
+
+
+def test_degradations_are_named_far_better_than_by_chance(table):
+    assert table.accuracy["overall"] > 0.5
+    assert table.accuracy["overall"] > table.clip_accuracy["overall"]
+
+
+def test_restoring_brings_photos_nearer_to_the_clean_ones(table):
+    assert table.psnr_gain["overall"] > 2
+    assert table.ssim["overall"] > table.ssim_input["overall"]
+    assert (table.psnr_gain[list(NAMES)] > -1).all()
+
+
+def test_the_card_names_the_commands():
+    card = (SHIPPED / "lab" / "README.md").read_text()
+    for part in ("clip", "daclip", "restorer"):
+        assert f"daclip-lab train {part}" in card
