@@ -98,7 +98,6 @@ def test_lab_weights_in_half_precision_can_be_shipped():
 def test_lab_departs_from_the_paper_where_it_says_so():
     scale = presets.lab()
     assert scale.daclip.multi_positive
-    assert scale.daclip.synonyms
     assert scale.view == "both"
     assert scale.sde == {"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005}
 
