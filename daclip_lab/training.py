@@ -75,6 +75,11 @@ def train_clip(clip: Clip, source: Source, recipe: Recipe, **options) -> Iterato
 
 def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options) -> Iterator[Step]:
     """Train the controller (DA-CLIP, equation 3); CLIP itself stays frozen. Options are those of `fit`."""
+    size = daclip.clip.config.image_size
+    if recipe.size != size:
+        raise InputError(
+            f"size={recipe.size} in the recipe: this CLIP sees images of {size} pixels"
+        )
     daclip.train()
     daclip.controller.requires_grad_(True)
     daclip.logit_scale.requires_grad_(True)
