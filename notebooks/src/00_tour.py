@@ -83,8 +83,7 @@ galleries.degradation_gallery(astronaut, degraded)
 #
 # `lab.load("lab")` brings the weights that come with the package: a small CLIP, the controller that makes it
 # degradation-aware, and a restorer. `pipe.classify` compares the photo's **degradation embedding** with the embeddings
-# of words such as "hazy" or "a photo with raindrops" and returns a probability for each of eleven answers: the ten,
-# and *clean*.
+# of words such as "hazy" or "rainy", and returns a probability for each of eleven answers: the ten, and *clean*.
 
 # %%
 pipe = lab.load("lab")
@@ -425,6 +424,8 @@ pd.Series(
 
 # %% [markdown]
 # ## What next
+#
+# The course goes on, one idea a notebook. Those that are not there yet are being written.
 #
 # | notebook | its idea |
 # | --- | --- |
