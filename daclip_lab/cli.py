@@ -306,7 +306,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--degradation-only",
         action="store_true",
-        help="train the controller's degradation embedding alone: three times as fast",
+        help="train the controller's degradation embedding alone, in less than half of the time",
     )
     one.add_argument(
         "--oracle",

@@ -172,5 +172,5 @@ def fit(
 
 
 def _attention(device: torch.device) -> AbstractContextManager:
-    # With a CLIP's few tokens on a CPU, the fused attention's backward pass takes twice the time of the plain one.
+    # With a CLIP's few tokens on a CPU, the fused attention's backward pass is slower than the plain one.
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
