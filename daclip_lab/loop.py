@@ -48,7 +48,7 @@ class Recipe:
     clip_norm: float = 1.0
     """Largest norm of a gradient."""
     bf16: bool = True
-    """Run the networks in bfloat16 (autocast); the weights stay in float32."""
+    """Run the networks in bfloat16 (autocast) where the processor has it; the weights stay in float32."""
     workers: int = 0
     """Processes that make batches ahead of time; the data are the same. The command line takes one. In a notebook leave
     it at 0: a process forked from a kernel whose libraries run threads may hang."""
@@ -144,8 +144,8 @@ def fit(
             rate = learning_rate(recipe, index - 1)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16)
-            with autocast, _attention(device):
+            half = recipe.bf16 and has_bf16(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half), _attention(device):
                 value, metrics = loss(batch, seeded(recipe.seed, index, 1))
             optimizer.zero_grad()
             value.backward()
@@ -169,6 +169,15 @@ def fit(
     with torch.no_grad():
         for name, p in weights.items():
             p.copy_(average[name])
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the processor computes in bfloat16 itself; one that has to imitate it is many times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return any(torch.cpu.get_capabilities().get(f) for f in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False
 
 
 def _attention(device: torch.device) -> AbstractContextManager:

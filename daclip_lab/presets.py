@@ -14,11 +14,10 @@ from torch import nn
 from daclip_lab.data.words import all_texts
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
-from daclip_lab.loop import Recipe
 from daclip_lab.models.clip import Clip, ClipConfig, named_config, vocabulary_of
 from daclip_lab.models.nafnet import ConditionalNAFNet
 from daclip_lab.models.unet import ConditionalUNet
-from daclip_lab.training import DaclipRecipe, RestorerRecipe
+from daclip_lab.training import ClipRecipe, DaclipRecipe, RestorerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +30,16 @@ class Scale:
     """The architecture of CLIP."""
     pretrained: str | None
     """open_clip's tag of the weights that CLIP starts from; None where it is trained here."""
-    clip_training: Recipe | None
+    clip_training: ClipRecipe | None
     """How CLIP is trained; None where it comes pretrained."""
+    words: ClipRecipe | None
+    """How its text tower then learns that phrasings mean the same; None where it comes pretrained."""
     mentioned: float
     """Share of CLIP's training images that are degraded, with captions that say so (web captions: rarely)."""
     scenes: float
     """Share of training images that are procedural scenes."""
+    clean: float
+    """Share of images that are left clean, in the controller's and restorer's training."""
     mixed: float
     """Share of the degraded images that carry a second degradation, in the controller's and restorer's training."""
     daclip: DaclipRecipe
@@ -106,9 +109,13 @@ def smoke() -> Scale:
             vocabulary=vocabulary_of(list(all_texts())),
         ),
         pretrained=None,
-        clip_training=Recipe(steps=4, batch=8, size=32, learning_rate=1e-3),
+        clip_training=ClipRecipe(steps=4, batch=8, size=32, learning_rate=1e-3),
+        words=ClipRecipe(
+            steps=4, batch=8, size=32, learning_rate=1e-3, paraphrases=1.0, images=False
+        ),
         mentioned=0.15,
         scenes=0.5,
+        clean=0.15,
         mixed=0.1,
         daclip=daclip,
         live=replace(daclip, content=False),
@@ -139,6 +146,9 @@ def smoke() -> Scale:
 
 def lab() -> Scale:
     """The default: a CLIP, a controller and a restorer that are trained on a laptop and come with the package."""
+    clip = ClipRecipe(
+        steps=1200, batch=128, size=64, learning_rate=1e-3, warmup=100, weight_decay=0.1
+    )
     daclip = DaclipRecipe(
         steps=1800,
         batch=96,
@@ -148,8 +158,7 @@ def lab() -> Scale:
         weight_decay=0.05,
         multi_positive=True,
         alignment=10.0,
-        # The bare words, as in the paper: this small text tower does not tell all phrasings apart.
-        synonyms=False,
+        synonyms=True,
     )
     return Scale(
         name="lab",
@@ -160,16 +169,13 @@ def lab() -> Scale:
             vocabulary=vocabulary_of(list(all_texts())),
         ),
         pretrained=None,
-        clip_training=Recipe(
-            steps=1200,
-            batch=128,
-            size=64,
-            learning_rate=1e-3,
-            warmup=100,
-            weight_decay=0.1,
+        clip_training=clip,
+        words=replace(
+            clip, steps=300, warmup=20, learning_rate=5e-4, paraphrases=1.0, images=False
         ),
         mentioned=0.15,
         scenes=0.25,
+        clean=0.15,
         mixed=0.1,
         daclip=daclip,
         live=replace(daclip, steps=120, batch=48, warmup=10, learning_rate=1e-3, content=False),
@@ -219,8 +225,10 @@ def paper() -> Scale:
         clip=named_config("ViT-B-32"),
         pretrained="laion2b_s34b_b79k",
         clip_training=None,
+        words=None,
         mentioned=0.0,
         scenes=0.0,
+        clean=0.0,
         mixed=0.0,
         daclip=daclip,
         live=replace(daclip, steps=4, batch=8),

@@ -3,6 +3,7 @@
 Each is a loss of one batch, handed to `loop.fit`, which yields every step.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from daclip_lab.data.datasets import Batch, Source
+from daclip_lab.data.datasets import LABELS, Batch, Source
 from daclip_lab.data.degradations import CLEAN
 from daclip_lab.data.words import describe, training_texts
 from daclip_lab.diffusion.sde import MeanRevertingSDE
@@ -19,6 +20,18 @@ from daclip_lab.loop import Recipe, Step, fit
 from daclip_lab.models.clip import Clip
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecipe(Recipe):
+    """The training of the lab's own CLIP."""
+
+    paraphrases: float = 0.0
+    """Weight of a contrastive loss between phrasings of the same degradation ("foggy", "in thick fog"): the knowledge
+    of language that a CLIP of the web has from its billions of captions, and ours cannot have."""
+    images: bool = True
+    """Train the image tower as well; without it, texts learn to describe the features that there are
+    (Zhai et al., LiT, 2111.07991)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +63,13 @@ class RestorerRecipe(Recipe):
     """Share of examples for which the embeddings are left out, so that the network can also do without."""
 
 
-def train_clip(clip: Clip, source: Source, recipe: Recipe, **options) -> Iterator[Step]:
-    """Train a CLIP from scratch on captions; where an image is degraded, its caption says so.
+def train_clip(clip: Clip, source: Source, recipe: ClipRecipe, **options) -> Iterator[Step]:
+    """Train a CLIP on captions; where an image is degraded, its caption says so.
 
     Draw the degradations in `source` rarely: web captions, too, speak of fog now and then. Options are those of `fit`.
     """
     clip.train().requires_grad_(True)
+    clip.visual.requires_grad_(recipe.images)
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         texts = [
@@ -68,9 +82,22 @@ def train_clip(clip: Clip, source: Source, recipe: Recipe, **options) -> Iterato
         same = _same(texts)
         value = multi_positive_info_nce(image, text, scale, same)
         right = same[(image @ text.T).argmax(1)] == same
-        return value, {"retrieval": right.float().mean().item()}
+        metrics = {"retrieval": right.float().mean().item()}
+        if recipe.paraphrases:
+            alike = paraphrase_loss(clip, scale, generator)
+            value = value + recipe.paraphrases * alike
+            metrics["paraphrase_loss"] = alike.item()
+        return value, metrics
 
     return fit(clip, loss, source, recipe, **options)
+
+
+def paraphrase_loss(clip: Clip, scale: Tensor, generator: torch.Generator, each: int = 3) -> Tensor:
+    """How badly texts tell phrasings of one degradation from those of the others: `each` against `each` of all."""
+    labels = [label for label in LABELS for _ in range(each)]
+    drawn = [_phrase(label, True, generator) for label in labels * 2]
+    one, other = clip.encode_text(drawn).chunk(2)
+    return multi_positive_info_nce(one, other, scale, _same(labels))
 
 
 def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options) -> Iterator[Step]:
@@ -84,10 +111,15 @@ def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options
     daclip.controller.requires_grad_(True)
     daclip.logit_scale.requires_grad_(True)
 
+    @functools.cache
+    def word(text: str) -> Tensor:
+        # The text tower is frozen: of some hundred phrasings each is encoded once in a training.
+        with torch.no_grad():
+            return daclip.encode_text([text])[0]
+
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         names = [_phrase(label, recipe.synonyms, generator) for label in batch.labels]
-        with torch.no_grad():
-            words = _encode_each_once(daclip, names)
+        words = torch.stack([word(name) for name in names])
         if recipe.content:
             content, degradation = daclip.encode_image(batch.degraded)
         else:

@@ -32,6 +32,7 @@ LEVELS = [
     {"pipeline"},
     {"analysis"},
     {"viz"},
+    {"commands"},
     {"cli", "__init__", "__main__"},
 ]
 HEAVY = {
