@@ -51,6 +51,8 @@ class Settings:
     """Steps of a restoration, unless the caller says otherwise."""
     synonyms: bool
     """Classify by the mean of all training phrasings of a degradation, instead of its one canonical word."""
+    labels: tuple[str, ...] = LABELS
+    """The answers that the classifier chooses from; the authors' weights know no "clean"."""
     temperature: float = 1.0
     """Divides the logits of the classifier; fitted on validation photos, so that probabilities are calibrated."""
 
@@ -91,34 +93,36 @@ class Pipeline:
                 part.eval().requires_grad_(False)
 
     def classify(self, image) -> "pd.Series | pd.DataFrame":
-        """The probability of each degradation, and of none ("clean").
+        """The probability of each degradation, and of none ("clean") where the weights know it.
 
-        Returns a Series over the eleven names, summing to 1; for a list of images a DataFrame with a row for each.
+        Returns a Series over `settings.labels`, summing to 1; for a list of images a DataFrame with a row for each.
         """
         import pandas as pd
 
         many = isinstance(image, list | tuple)
         degradation = self.encode(image if many else [image]).degradation
-        table = pd.DataFrame(self.probabilities(degradation).double().numpy(), columns=LABELS)
+        table = pd.DataFrame(
+            self.probabilities(degradation).double().numpy(), columns=self.settings.labels
+        )
         return table if many else table.loc[0].rename(None)
 
     def probabilities(self, degradation: Tensor) -> Tensor:
-        """The probabilities (n, 11) of `LABELS` that degradation embeddings (n, d) stand for."""
+        """The probabilities (n, k) of the k `settings.labels` that degradation embeddings (n, d) stand for."""
         return (self.logits(degradation) / self.settings.temperature).softmax(1)
 
     @torch.inference_mode()
     def logits(self, degradation: Tensor) -> Tensor:
-        """The scaled cosines (n, 11) of degradation embeddings (n, d) to the words for `LABELS`."""
+        """The scaled cosines (n, k) of degradation embeddings (n, d) to the words for the k labels."""
         return self._daclip().scale * degradation @ self.word_embeddings.T
 
     @cached_property
     def word_embeddings(self) -> Tensor:
-        """The text embedding (11, d) that stands for each of `LABELS`."""
+        """The text embedding (k, d) that stands for each of the k `settings.labels`."""
         encode = self._daclip().encode_text
         with torch.inference_mode():
             if not self.settings.synonyms:
-                return encode(list(LABELS))
-            means = [encode(training_texts(name)).mean(0) for name in LABELS]
+                return encode(list(self.settings.labels))
+            means = [encode(training_texts(name)).mean(0) for name in self.settings.labels]
             return F.normalize(torch.stack(means), dim=-1)
 
     @torch.inference_mode()
@@ -305,6 +309,7 @@ def _read_settings(path: Path) -> Settings:
         clip = content.pop("clip")
         for key in ("vocabulary", "mean", "std"):
             clip[key] = tuple(clip[key])
+        content["labels"] = tuple(content.get("labels", LABELS))
         settings = Settings(clip=ClipConfig(**clip), **content)
         MeanRevertingSDE(**settings.sde)
         with torch.device("meta"):
