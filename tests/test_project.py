@@ -30,8 +30,10 @@ LEVELS = [
     {"training"},
     {"presets"},
     {"pipeline"},
+    {"official"},
     {"analysis"},
     {"viz"},
+    {"course"},
     {"commands"},
     {"cli", "__init__", "__main__"},
 ]
