@@ -9,7 +9,7 @@ export PIP_EXTRA_INDEX_URL := $(PIP_EXTRA_INDEX_URL) https://download.pytorch.or
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab lint notebooks
+.PHONY: help run test lab lint notebooks site
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: $(VENV)/ready-dev ## ruff over code and notebooks
 
 notebooks: $(VENV)/ready-dev ## execute the notebooks whose source, library or weights changed
 	@$(BIN)/python notebooks/build.py
+
+site: $(VENV)/ready-dev ## render the course and the reference to pages that open from the disk: runs/site
+	@$(BIN)/python site/make.py
 
 # Set-up. `ready` is what `make run` needs; `ready-dev` adds what the tests need.
 

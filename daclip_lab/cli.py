@@ -6,11 +6,12 @@ What a person hands over wrongly is answered in one line on standard error, with
 import argparse
 import sys
 
-from daclip_lab.commands import images, measure, train
+from daclip_lab.commands import captions, images, measure, train
 from daclip_lab.errors import InputError
 
 COMMANDS = (
     images,
+    captions,
     measure,
     train,
 )

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from daclip_lab.checkpoints import load_state, save_state
-from daclip_lab.data.datasets import Answers, Batch, Batches, Source, seeded
+from daclip_lab.data.datasets import Answers, Batch, Batches, Source
+from daclip_lab.data.random import seeded
 from daclip_lab.errors import InputError
 
 

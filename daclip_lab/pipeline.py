@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from daclip_lab.checkpoints import load_weights, read_json, read_tensors, write_json, write_tensors
 from daclip_lab.data import degradations
-from daclip_lab.data.datasets import LABELS, seeded
+from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.image_io import read_image, to_pil
+from daclip_lab.data.random import seeded
 from daclip_lab.data.words import training_texts
 from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, sample
 from daclip_lab.diffusion.sde import MeanRevertingSDE

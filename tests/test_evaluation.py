@@ -15,9 +15,10 @@ from daclip_lab.analysis.evaluation import (
     psnr,
     ssim,
 )
-from daclip_lab.data.datasets import LABELS, folder
+from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.degradations import NAMES
 from daclip_lab.data.image_io import save_image
+from daclip_lab.data.photos import folder
 from daclip_lab.diffusion.samplers import SampleStep
 from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import Embeddings

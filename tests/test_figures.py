@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from daclip_lab.data.datasets import LABELS, seeded
+from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.degradations import NAMES
+from daclip_lab.data.random import seeded
 from daclip_lab.viz import figures, galleries
 from daclip_lab.viz.style import COLORS, MARKERS
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from daclip_lab.data.datasets import Batch, Example, seeded
+from daclip_lab.data.datasets import Batch, Example
+from daclip_lab.data.random import seeded
 from daclip_lab.errors import InputError
 from daclip_lab.loop import Recipe, fit, learning_rate
 from daclip_lab.models.daclip import DaCLIP

@@ -3,7 +3,7 @@
 import pytest
 
 from daclip_lab.analysis.evaluation import Protocol, evaluate
-from daclip_lab.data.datasets import bundled
+from daclip_lab.data.photos import bundled
 from daclip_lab.pipeline import SHIPPED, load
 
 

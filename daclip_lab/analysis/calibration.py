@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from daclip_lab.analysis.evaluation import Protocol, degraded_crops
-from daclip_lab.data.datasets import LABELS, Photos
+from daclip_lab.data.datasets import LABELS
+from daclip_lab.data.photos import Photos
 from daclip_lab.pipeline import Pipeline
 
 

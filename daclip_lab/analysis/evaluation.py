@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from daclip_lab.data.datasets import LABELS, Photos, choose, seeded, uniform
+from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.degradations import CLEAN, NAMES, camera, degrade
+from daclip_lab.data.photos import Photos
+from daclip_lab.data.random import choose, seeded, uniform
 from daclip_lab.errors import InputError
 from daclip_lab.pipeline import Pipeline
 

@@ -67,11 +67,11 @@ def restore(options: argparse.Namespace) -> None:
 
 def degrade(options: argparse.Namespace) -> None:
     """Degrade one image."""
-    import daclip_lab
+    from daclip_lab import pipeline
     from daclip_lab.data.image_io import check_target, save_image
 
     check_target(options.output)
-    degraded = daclip_lab.degrade(
+    degraded = pipeline.degrade(
         options.image, options.name, severity=options.severity, seed=options.seed
     )
     save_image(degraded, options.output)

@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Measure classification and restoration on degraded photos."""
     from daclip_lab.analysis.evaluation import Protocol, evaluate
-    from daclip_lab.data.datasets import bundled, folder
+    from daclip_lab.data.photos import bundled, folder
     from daclip_lab.pipeline import load
 
     photos = bundled("test") if options.data == "bundled" else folder(options.data)
@@ -52,7 +52,7 @@ def calibrate(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from daclip_lab.analysis.calibration import calibrate
-    from daclip_lab.data.datasets import folder
+    from daclip_lab.data.photos import folder
     from daclip_lab.pipeline import load
 
     pipe = load(options.weights)

@@ -1,6 +1,4 @@
-"""Which photos a training sees, and which it holds out."""
-
-from pathlib import Path
+"""Which images a training sees, and which it holds out."""
 
 from daclip_lab.errors import InputError
 
@@ -8,19 +6,30 @@ HOLD_OUT = 10
 """One photo in so many is kept from training, for validation."""
 
 
-def source_of(data: list[str], scale):
-    """Training pairs from what --data names; a tenth of the photos is held out for validation."""
-    from daclip_lab.data.datasets import PairFolder, Synthetic, bundled, folder
+def source_of(data: list[str], scale, part: str = "restorer"):
+    """Training pairs from what --data names: "bundled", folders of photos, or real pairs (`pairs.find_pairs`).
 
+    A tenth of the photos is held out for validation; pairs are all used. `part` is what is trained: "clip", "words",
+    "daclip" or "restorer". Where the scale's CLIP sees whole images resized, as in the paper, pairs are shown whole to
+    all but the restorer; where it sees native crops, as in the lab, they are cropped.
+    """
+    from daclip_lab.data.datasets import Synthetic
+    from daclip_lab.data.pairs import PairFolder, is_pairs
+    from daclip_lab.data.photos import bundled, folder
+
+    kinds = {path: is_pairs(path) for path in data if path != "bundled"}
+    if any(kinds.values()):
+        if len(kinds) != len(data) or not all(kinds.values()):
+            photos = next(path for path in data if not kinds.get(path))
+            raise InputError(f"{photos} holds no pairs, and other --data do: name one kind only")
+        whole = part != "restorer" and scale.view == "resize"
+        return PairFolder(*data, crop="whole" if whole else "patch")
     if data == ["bundled"]:
-        return Synthetic(
-            photos=bundled("train"), scenes=scale.scenes, clean=scale.clean, mixed=scale.mixed
-        )
-    if len(data) == 1 and any(Path(data[0]).glob("*/LQ")):
-        return PairFolder(data[0])
-    photos = folder(*data)
-    if len(photos) >= HOLD_OUT:
-        photos, _ = photos.split(held_out=len(photos) // HOLD_OUT)
+        photos = bundled("train")
+    else:
+        photos = folder(*data)
+        if len(photos) >= HOLD_OUT:
+            photos, _ = photos.split(held_out=len(photos) // HOLD_OUT)
     return Synthetic(photos=photos, scenes=scale.scenes, clean=scale.clean, mixed=scale.mixed)
 
 

@@ -1,0 +1,44 @@
+"""captions: what the clean images of a folder show, in the table that trainings read."""
+
+import argparse
+
+from daclip_lab.commands.options import Commands, command
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    one = command(commands, "captions", captions)
+    one.add_argument("folder", metavar="DIR", help="pairs <degradation>/LQ and /GT, or any images")
+    one.add_argument(
+        "-o", "--output", required=True, metavar="CSV", help="the table; its lines are kept"
+    )
+    one.add_argument(
+        "--captioner",
+        choices=("attributes", "blip"),
+        default="attributes",
+        help="attributes: by rule, colours and layout; blip: as the paper, needs transformers",
+    )
+    one.add_argument("--model", help="instead of BLIP large: a folder, or a name on the hub")
+
+
+def captions(options: argparse.Namespace) -> None:
+    """Write captions of the clean images of a folder; run again after an interruption, it goes on."""
+    from daclip_lab.data.captioning import write_captions
+
+    new = write_captions(options.folder, options.output, captioner(options))
+    print(f"{new} captions written to {options.output}")
+
+
+def captioner(options: argparse.Namespace):
+    """The captioner that --captioner and --model name."""
+    from daclip_lab.data import blip
+    from daclip_lab.data.captioning import attribute_captions
+    from daclip_lab.errors import InputError
+
+    if options.captioner == "attributes":
+        if options.model:
+            raise InputError("--model names a BLIP: use it with --captioner blip")
+        return attribute_captions
+    model = options.model or blip.MODEL
+    print(f"captioner: {model} (downloaded once, unless it is a folder)")
+    return blip.Blip(model)

@@ -1,0 +1,99 @@
+"""The authors' table of captions: tab-separated text, a line for each degraded image.
+
+The header is `filepath` and `title`; a title is `caption: degradation` (scripts/generate_captions.py of the authors).
+Captions of clean photos stand in the same table, without a degradation.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from daclip_lab.errors import InputError
+
+HEADER = ("filepath", "title")
+
+
+class Row(NamedTuple):
+    """One line of a table."""
+
+    line: int
+    """Its number in the file, from 1."""
+    path: Path
+    """The image, absolute."""
+    title: str
+    """`caption: degradation`, or a caption alone."""
+
+
+def read_table(file: str | Path) -> list[Row]:
+    """Read the lines of a table; an InputError names the line that is wrong.
+
+    A path is absolute, or counts from the folder of the table. The authors' own tables count from where their script
+    ran: leading folders that do not exist beside the table are left out.
+    """
+    file = Path(file)
+    rows, folder = [], Path(os.path.abspath(file.parent))
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter="\t", strict=True)
+            header = next(reader, [])
+            if not set(HEADER) <= set(header):
+                raise InputError(f"{file}, line 1: wanted a header with {_written(HEADER)}")
+            columns = [header.index(name) for name in HEADER]
+            for fields in reader:
+                if not fields:
+                    continue
+                line = reader.line_num
+                if len(fields) != len(header):
+                    raise InputError(
+                        f"{file}, line {line}: {len(fields)} fields between tabs, "
+                        f"wanted {len(header)}: {_written(header)}"
+                    )
+                path, title = (fields[column].strip() for column in columns)
+                if not path or not title:
+                    raise InputError(f"{file}, line {line}: {HEADER[bool(path)]} is empty")
+                rows.append(Row(line, _place(path, folder, f"{file}, line {line}"), title))
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: wanted text in UTF-8") from None
+    except csv.Error as error:
+        raise InputError(f"{file}, line {reader.line_num}: {error}") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+    if not rows:
+        raise InputError(f"{file}: no line below the header {_written(HEADER)}")
+    return rows
+
+
+def write_table(file: str | Path, titles: Mapping[Path, str]) -> None:
+    """Write the title of each image, whole or not at all; paths are written from the folder of the table on."""
+    file = Path(file)
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(HEADER)
+    for path, title in titles.items():
+        place = os.path.relpath(path, file.parent).replace(os.sep, "/")
+        writer.writerow((place, " ".join(title.split())))
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text.getvalue(), "utf-8", newline="")
+        os.replace(part, file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _written(header) -> str:
+    return " and ".join(map(repr, header)) + ", tab-separated"
+
+
+def _place(written: str, folder: Path, where: str) -> Path:
+    """The image that a path in a table of this folder means."""
+    parts = Path(written.replace("\\", "/")).parts
+    for skipped in range(len(parts)):
+        found = folder.joinpath(*parts[skipped:])
+        if found.is_file():
+            return Path(os.path.normpath(found))
+    raise InputError(f"{where}: no such file: {written}")

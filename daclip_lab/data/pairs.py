@@ -1,0 +1,260 @@
+"""Real pairs of files, a degraded image and its clean partner, in the layouts of the DA-CLIP authors.
+
+A folder: `<root>/train/<degradation>/{LQ,GT}`, files paired by name. A table: see `caption_table`.
+"""
+
+import math
+import os
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from daclip_lab.data.caption_table import read_table
+from daclip_lab.data.captions import caption
+from daclip_lab.data.datasets import LABELS, Example
+from daclip_lab.data.image_io import find_images, read_image
+from daclip_lab.data.random import choose, uniform
+from daclip_lab.errors import InputError
+
+CROPS = ("patch", "whole")
+PARTS = ("train", "val", "test")
+LOW, CLEAN = "LQ", "GT"
+SMALLEST = 16  # a caption of visible attributes needs as many pixels
+
+
+class Pair(NamedTuple):
+    """Two files and what is known about them."""
+
+    degraded: Path
+    clean: Path
+    label: str
+    """The degradation: any word."""
+    caption: str | None = None
+    """What the clean image shows; None where no table says so."""
+
+
+class PairFolder:
+    """A source of real pairs: degradations are drawn evenly, then a pair, then the same part of both images.
+
+    Degradations may be the ten of the paper or any others: their names are those of the folders, or stand in the table.
+    """
+
+    def __init__(self, *roots: str | Path, crop: str = "patch"):
+        """Find all pairs; the images themselves are read when they are drawn.
+
+        Args:
+            roots: folders as `find_pairs` takes them. Captions come from a table that lies in the folder, or beside a
+                folder named train, val or test: `captions.csv` or `daclip_<train, val or test>.csv`.
+            crop: `"patch"`, for the restorer: a square of the size asked for, at native pixels, mirrored and turned by
+                multiples of 90 degrees at random (DA-CLIP's code, train.yml). `"whole"`, for the controller: 90 to
+                100 % of the area, resized bicubically to a square (open_clip's training transform).
+
+        Raises InputError, naming the file, for a missing partner, a bad line of a table or a folder without pairs.
+        """
+        if crop not in CROPS:
+            raise InputError(f"crop {crop!r} is unknown: use {' or '.join(map(repr, CROPS))}")
+        self.crop = crop
+        self.pairs: dict[str, list[Pair]] = {}
+        for pair in (pair for root in roots for pair in _captioned(Path(root))):
+            self.pairs.setdefault(pair.label, []).append(pair)
+        self._described: dict[Path, str] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The degradations: first those of `LABELS`, in that order, then others by the alphabet."""
+        return in_order(self.pairs)
+
+    def draw(self, generator: torch.Generator, size: int) -> Example:
+        """A random pair as an `Example` of (3, size, size); its severity is unknown, NaN.
+
+        Raises InputError, naming the file, where the two differ in size or are too small.
+        """
+        pairs = self.pairs[self.labels[choose(generator, len(self.pairs))]]
+        pair = pairs[choose(generator, len(pairs))]
+        if self.crop == "patch":
+            degraded, clean = _patch(_read(pair, size), generator, size)
+            text = pair.caption or caption(clean)
+        else:
+            whole = _read(pair, SMALLEST)
+            degraded, clean = _whole(whole, generator, size)
+            text = pair.caption or self._describe(pair.clean, whole[1])
+        return Example(
+            clean=clean, degraded=degraded, label=pair.label, severity=float("nan"), caption=text
+        )
+
+    def _describe(self, path: Path, image: Tensor) -> str:
+        if path not in self._described:
+            self._described[path] = caption(image)
+        return self._described[path]
+
+
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Degradations without repetition: first those of `LABELS`, in that order, then others by the alphabet."""
+    labels = set(labels)
+    return (*(name for name in LABELS if name in labels), *sorted(labels - set(LABELS)))
+
+
+def find_pairs(root: str | Path) -> list[Pair]:
+    """List the pairs below a folder or in a table, by degradation and name.
+
+    root: a folder that holds `<degradation>/LQ` and `<degradation>/GT` or a folder `train` that does; one degradation
+    alone, with LQ and GT in it; or a table whose images lie in folders LQ, their partners beside it in GT. The endings
+    of partners may differ. Raises InputError as `PairFolder` does.
+    """
+    root = Path(root)
+    if root.is_file():
+        return _by_table(root)
+    pairs = []
+    for folder in _degradations(root):
+        label, partners = Path(os.path.abspath(folder)).name, _Partners(folder / CLEAN)
+        for low in find_images(folder / LOW):
+            pairs.append(Pair(low, partners.of(low, folder / LOW), label))
+    return pairs
+
+
+def is_pairs(root: str | Path) -> bool:
+    """Whether a path is meant for `find_pairs`: a table, or a folder in the authors' layout."""
+    root = Path(root)
+    return root.suffix.lower() in (".csv", ".tsv") or any(
+        any(root.glob(f"{inside}{LOW}")) for inside in ("", "*/", f"{PARTS[0]}/*/")
+    )
+
+
+def _degradations(root: Path) -> list[Path]:
+    """The folders that hold LQ and GT."""
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder")
+    if (root / LOW).is_dir():
+        return [root]
+    for folder in (root, root / PARTS[0]):
+        if found := sorted(low.parent for low in folder.glob(f"[!.]*/{LOW}")):
+            return found
+    raise InputError(
+        f"{root} holds no pairs: wanted folders <degradation>/{LOW} and <degradation>/{CLEAN} in it, "
+        f"or in its folder {PARTS[0]}"
+    )
+
+
+def _by_table(table: Path) -> list[Pair]:
+    pairs, partners = [], {}
+    for row in read_table(table):
+        text, _, label = (part.strip() for part in row.title.rpartition(":"))
+        if not text or not label:
+            raise InputError(
+                f"{table}, line {row.line}: wanted 'caption: degradation', got {row.title!r}"
+            )
+        low = next((p for p in row.path.parents if p.name == LOW), None)
+        if low is None:
+            raise InputError(
+                f"{table}, line {row.line}: {row.path} lies in no folder {LOW}, beside which its "
+                f"partner would be in {CLEAN}"
+            )
+        if low not in partners:
+            partners[low] = _Partners(low.parent / CLEAN)
+        pairs.append(Pair(row.path, partners[low].of(row.path, low), label, text))
+    return pairs
+
+
+class _Partners:
+    """The clean images of a folder, by name."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.named: dict[str, list[Path]] = {}
+        for path in find_images(folder):
+            self.named.setdefault(_name(path, folder), []).append(path)
+
+    def of(self, degraded: Path, folder: Path) -> Path:
+        found = self.named.get(_name(degraded, folder), [])
+        exact = [path for path in found if path.name == degraded.name]
+        if not found:
+            raise InputError(f"{degraded} has no partner of the same name in {self.folder}")
+        if len(found) > 1 and not exact:
+            raise InputError(f"{degraded} has two partners: {found[0]} and {found[1].name}")
+        return (exact or found)[0]
+
+
+def _name(path: Path, folder: Path) -> str:
+    # Some systems write an accent as a letter of its own.
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+
+
+def _captioned(root: Path) -> list[Pair]:
+    """The pairs of a root, with the captions of the table that lies there."""
+    pairs = find_pairs(root)
+    table = None if root.is_file() else _table_of(root, pairs[0])
+    if table is None:
+        return pairs
+    titles = {row.path: row.title for row in read_table(table)}
+    for place, pair in enumerate(pairs):
+        title = titles.get(Path(os.path.abspath(pair.degraded)))
+        if title is None:
+            raise InputError(f"{table} has no line for {pair.degraded}: run daclip-lab captions")
+        pairs[place] = pair._replace(caption=title.removesuffix(f": {pair.label}"))
+    return pairs
+
+
+def _table_of(root: Path, pair: Pair) -> Path | None:
+    degradation = next(p for p in Path(os.path.abspath(pair.degraded)).parents if p.name == LOW)
+    part = degradation.parent.parent
+    places = [Path(os.path.abspath(root)), part] + ([part.parent] if part.name in PARTS else [])
+    names = ("captions.csv", f"daclip_{part.name}.csv")
+    found = (place / name for place in places for name in names)
+    return next((path for path in found if path.is_file()), None)
+
+
+def _read(pair: Pair, smallest: int) -> tuple[Tensor, Tensor]:
+    degraded, clean = read_image(pair.degraded), read_image(pair.clean)
+    if degraded.shape != clean.shape or min(clean.shape[-2:]) < smallest:
+        raise InputError(
+            f"{pair.degraded} is {degraded.shape[2]}x{degraded.shape[1]} and its partner "
+            f"{clean.shape[2]}x{clean.shape[1]}: wanted equal sizes of at least {smallest}x{smallest}"
+        )
+    return degraded, clean
+
+
+def _patch(both: Iterable[Tensor], generator: torch.Generator, size: int) -> list[Tensor]:
+    """The same square of both, in one of its eight positions."""
+    *_, height, width = both[0].shape
+    top, left = choose(generator, height - size + 1), choose(generator, width - size + 1)
+    turns, mirrored = choose(generator, 4), choose(generator, 2)
+    squares = (
+        image[:, top : top + size, left : left + size].rot90(turns, (1, 2)) for image in both
+    )
+    return [(square.flip(-1) if mirrored else square).contiguous() for square in squares]
+
+
+def _whole(both: Iterable[Tensor], generator: torch.Generator, size: int) -> list[Tensor]:
+    """The same 90 to 100 % of both, resized to a square."""
+    *_, height, width = both[0].shape
+    top, left, h, w = large_part(height, width, generator)
+    return [
+        F.interpolate(
+            image[None, :, top : top + h, left : left + w],
+            size=(size, size),
+            mode="bicubic",
+            antialias=True,
+        )[0].clamp(0, 1)
+        for image in both
+    ]
+
+
+def large_part(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random part with 90 to 100 % of the area and sides of 3:4 to 4:3.
+
+    The law of torchvision's `RandomResizedCrop(scale=(0.9, 1))`, which open_clip trains with. Where no such part fits,
+    it is the largest in the centre with allowed sides.
+    """
+    for _ in range(10):
+        area = height * width * uniform(generator, 0.9, 1.0)
+        ratio = math.exp(uniform(generator, math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if h <= height and w <= width:
+            return choose(generator, height - h + 1), choose(generator, width - w + 1), h, w
+    h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w

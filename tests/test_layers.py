@@ -1,0 +1,138 @@
+"""Block by block: the walk is DA-CLIP's own, and the measures give what planted features must give."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from daclip_lab.analysis.layers import TOWERS, Trace, injection, readability, repair, trace, walk
+from daclip_lab.errors import InputError
+from daclip_lab.models.daclip import DaCLIP, project
+from daclip_lab.viz import insight_figures
+
+PHOTOS = np.repeat([f"photo {k}" for k in range(6)], 10)
+LABELS = np.tile(["hazy", "noisy"], 30)
+
+
+@pytest.fixture
+def images():
+    return torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def planted():
+    """Two blocks of features of 60 images: the second controller block shows the label, all else is noise."""
+    rng = np.random.default_rng(0)
+    features = {tower: rng.normal(size=(2, 2, 60, 8)) for tower in TOWERS}
+    features["controller"][1, :, LABELS == "hazy", 0] += 8
+    return Trace(features, rng.uniform(size=(2, 60)))
+
+
+# ---- the walk ----
+
+
+def test_the_walk_ends_at_both_embeddings(pipe, images):
+    daclip = pipe.daclip
+    blocks = walk(daclip, images)
+    content = F.normalize(project(daclip.clip.visual, blocks.controlled[-1]), dim=-1)
+    degradation = F.normalize(project(daclip.controller.visual, blocks.controller[-1]), dim=-1)
+    plain = F.normalize(project(daclip.clip.visual, blocks.plain[-1]), dim=-1)
+    expected = daclip.encode_image(images)
+    torch.testing.assert_close(content, expected.content)
+    torch.testing.assert_close(degradation, expected.degradation)
+    torch.testing.assert_close(plain, daclip.clip.encode_image(images))
+
+
+def test_a_fresh_controller_injects_nothing(scale, images):
+    blocks = walk(DaCLIP(scale.build_clip()), images)
+    for plain, controlled, injected in zip(
+        blocks.plain, blocks.controlled, blocks.injected, strict=True
+    ):
+        assert not injected.any() and torch.equal(plain, controlled)
+
+
+def test_the_first_controller_block_feeds_the_last_block_of_clip(scale, images):
+    daclip = DaCLIP(scale.build_clip())
+    torch.nn.init.ones_(daclip.controller.zeros[0].bias)
+    shares = trace(daclip, images).injected
+    assert not shares[:-1].any() and (shares[-1] > 0).all()
+
+
+def test_a_trace_does_not_depend_on_its_batches(pipe, images):
+    one, many = trace(pipe.daclip, images), trace(pipe.daclip, images, batch=2)
+    for tower in TOWERS:
+        assert one.features[tower].shape == (2, 2, 5, 32)
+        np.testing.assert_allclose(one.features[tower], many.features[tower], atol=1e-5)
+    np.testing.assert_allclose(one.injected, many.injected, rtol=1e-4)
+
+
+def test_a_correction_is_measured_against_what_it_is_added_to(pipe, images):
+    blocks = walk(pipe.daclip, images)
+    before = pipe.daclip.clip.visual.transformer.resblocks[1](blocks.controlled[0])
+    share = (blocks.injected[1].norm(dim=-1) / before.norm(dim=-1)).mean(1)
+    np.testing.assert_allclose(trace(pipe.daclip, images).injected[1], share, rtol=1e-4)
+
+
+# ---- the measures ----
+
+
+def test_a_probe_reads_what_is_there_and_guesses_elsewhere(planted):
+    table = readability(planted, LABELS, PHOTOS).set_index(["tower", "tokens", "block"])
+    assert (table.loc["controller"].xs(2, level="block").accuracy > 0.98).all()
+    others = table.drop([("controller", "class", 2), ("controller", "patches", 2)])
+    assert len(others) == 10 and others.accuracy.between(0.2, 0.8).all()
+    assert (table.low <= table.accuracy).all() and (table.accuracy <= table.high).all()
+
+
+def test_a_probe_cannot_cheat_by_knowing_the_photo():
+    # Each photo has one label and its own features: nothing carries over to other photos.
+    rng = np.random.default_rng(1)
+    own = np.repeat(rng.normal(size=(6, 8)), 10, axis=0)
+    labels = np.repeat(["hazy", "noisy"] * 3, 10)
+    traced = Trace({t: np.tile(own, (1, 2, 1, 1)) for t in TOWERS}, np.ones((1, 60)))
+    assert readability(traced, labels, PHOTOS).accuracy.max() < 0.9
+
+
+def test_repair_is_complete_where_the_corrected_tower_sees_the_clean_image(planted):
+    rng = np.random.default_rng(2)
+    clean = Trace({t: 5 + rng.normal(size=(2, 2, 60, 8)) for t in TOWERS}, planted.injected)
+    degraded = Trace(planted.features | {"controlled": clean.features["plain"]}, planted.injected)
+    table = repair(degraded, clean, PHOTOS).groupby("tower").cosine
+    assert table.min()["controlled"] == pytest.approx(1)
+    # The common offset of all images, which would make everything alike, does not count.
+    assert table.max()["plain"] < 0.3
+
+
+def test_injection_is_averaged_for_each_label(planted):
+    planted.injected[0, LABELS == "hazy"] = 0.5
+    table = injection(planted, LABELS, PHOTOS).set_index(["label", "block"])
+    assert table.loc[("hazy", 1), "share"] == pytest.approx(0.5)
+    assert table.loc[("hazy", 1), "from_block"] == 2
+    assert table.loc[("noisy", 2), "share"] == pytest.approx(planted.injected[1, 1::2].mean())
+
+
+def test_what_cannot_be_measured_is_refused(pipe, planted, images):
+    with pytest.raises(InputError, match="5, 3, 16, 16"):
+        trace(pipe.daclip, images[..., :16, :16])
+    with pytest.raises(InputError, match="one for each"):
+        readability(planted, LABELS[:-1], PHOTOS)
+    with pytest.raises(InputError, match="all images are of 'hazy'"):
+        readability(planted, ["hazy"] * 60, PHOTOS)
+    with pytest.raises(InputError, match="at least 2"):
+        readability(planted, LABELS, ["photo"] * 60)
+    with pytest.raises(InputError, match="5 clean"):
+        repair(planted, trace(pipe.daclip, images), PHOTOS)
+
+
+# ---- the figures ----
+
+
+def test_the_figures_draw_every_block(planted):
+    read = readability(planted, LABELS, PHOTOS)
+    near = repair(planted, planted, PHOTOS)
+    figure = insight_figures.readable_and_repaired(read, near, chance=0.5)
+    assert [len(axes.collections) for axes in figure.axes] == [6, 4]  # intervals of each line
+    figure = insight_figures.injection_heatmap(injection(planted, LABELS, PHOTOS))
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert len(written) == 4
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["1  (2)", "2  (1)"]
