@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DaCLIP": "daclip_lab.models.daclip",
+    "EmbeddingTable": "daclip_lab.data.tables",
     "InputError": "daclip_lab.errors",
     "NAMES": "daclip_lab.data.degradations",
     "LABELS": "daclip_lab.data.datasets",
@@ -19,6 +20,7 @@ _HOME = {
     "folder": "daclip_lab.data.photos",
     "load": "daclip_lab.pipeline",
     "presets": None,
+    "report": "daclip_lab.viz.report_page",
     "train_clip": "daclip_lab.training",
     "train_daclip": "daclip_lab.training",
     "train_restorer": "daclip_lab.training",

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import SafetensorError
@@ -71,7 +72,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     """Copy named tensors into a module; an InputError lists what is missing, unexpected or of another shape."""
-    own = module.state_dict()
+    check_fit(module.state_dict(), tensors, what)
+    module.load_state_dict(tensors)
+
+
+def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str) -> None:
+    """Refuse tensors that do not have the names and shapes of a model's own; an InputError lists what differs."""
     faults = [f"missing {name}" for name in own if name not in tensors]
     faults += [f"unexpected {name}" for name in tensors if name not in own]
     faults += [
@@ -82,7 +88,6 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], what: str) ->
     if faults:
         more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise InputError(f"{what} does not match the model: {'; '.join(faults[:5])}{more}")
-    module.load_state_dict(tensors)
 
 
 def save_state(
@@ -112,15 +117,18 @@ def load_state(
     weights: Mapping[str, Tensor],
     average: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
+    defaults: Mapping = MappingProxyType({}),
 ) -> int:
     """Restore what `save_state` wrote and return the number of steps done.
+
+    `defaults` are the values of fields that a saved recipe may be too old to name.
 
     Raises InputError where the folder holds no state, another recipe, or another model.
     """
     run = Path(run)
     tensors = read_tensors(run / "state.safetensors")
-    saved = read_json(run / "recipe.json")
     wanted = json.loads(json.dumps(recipe))
+    saved = {**defaults, **read_json(run / "recipe.json")}
     # How batches are prepared does not change what is learned.
     other = [k for k in wanted if k != "workers" and saved.get(k) != wanted[k]]
     if other:
@@ -138,5 +146,7 @@ def load_state(
             average[name].copy_(tensors[f"average.{name}"])
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 if f"optimizer.{key}.{name}" in tensors:
-                    optimizer.state[p][key] = tensors[f"optimizer.{key}.{name}"]
+                    value = tensors[f"optimizer.{key}.{name}"]
+                    # AdamW counts its steps on the CPU.
+                    optimizer.state[p][key] = value if key == "step" else value.to(p.device)
     return int(tensors["step"])

@@ -6,14 +6,18 @@ What a person hands over wrongly is answered in one line on standard error, with
 import argparse
 import sys
 
-from daclip_lab.commands import captions, images, measure, train
+from daclip_lab.commands import captions, embed, fetch, images, measure, official, report, train
 from daclip_lab.errors import InputError
 
 COMMANDS = (
+    fetch,
     images,
     captions,
+    embed,
+    report,
     measure,
     train,
+    official,
 )
 
 

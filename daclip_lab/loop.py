@@ -3,14 +3,18 @@
 A training is a generator. The caller owns the loop: plot, stop, look at the model, go on. What a training teaches is
 a loss of (batch, generator); `fit` owns the rest: the learning rate, the average of the weights, checkpoints, and
 resuming so exactly that an interrupted training ends with the same bytes as one that was not.
+
+Several processes, such as one for each GPU, train as one (see `make_accelerator`): step k of n processes takes the
+batches nk to nk + n - 1 of one endless list, one each, of the recipe's batch divided by n, and averages gradients.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +25,9 @@ from daclip_lab.data.datasets import Answers, Batch, Batches, Source
 from daclip_lab.data.random import seeded
 from daclip_lab.errors import InputError
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -29,7 +36,7 @@ class Recipe:
     steps: int
     """Number of optimiser steps."""
     batch: int
-    """Images a step."""
+    """Images a step, in all processes together."""
     size: int
     """Side of the training images, in pixels."""
     learning_rate: float
@@ -45,9 +52,11 @@ class Recipe:
     weight_decay: float = 0.0
     """AdamW's decay of weight matrices; biases, norms and temperatures are spared."""
     average: float = 0.999
-    """Decay of the running average of the weights, which is what is kept at the end."""
-    clip_norm: float = 1.0
-    """Largest norm of a gradient."""
+    """Decay of the running average of the weights, which is what is kept at the end; 0 keeps the latest."""
+    average_every: int = 1
+    """Steps from one update of that average to the next; the last step always updates it."""
+    clip_norm: float | None = 1.0
+    """Largest norm of a gradient; None leaves it as it is."""
     bf16: bool = True
     """Run the networks in bfloat16 (autocast) where the processor has it; the weights stay in float32."""
     workers: int = 0
@@ -57,11 +66,10 @@ class Recipe:
     """Decides the batches and every random choice in the loss."""
 
     def __post_init__(self):
-        for field in ("steps", "batch", "size"):
-            if getattr(self, field) < 1:
-                raise InputError(f"{field}={getattr(self, field)}: wanted 1 or more")
-        if self.seed < 0:
-            raise InputError(f"seed={self.seed}: wanted 0 or more")
+        least = {"steps": 1, "batch": 1, "size": 1, "average_every": 1, "workers": 0, "seed": 0}
+        for field, lowest in least.items():
+            if getattr(self, field) < lowest:
+                raise InputError(f"{field}={getattr(self, field)}: wanted {lowest} or more")
 
 
 @dataclass(frozen=True)
@@ -71,13 +79,42 @@ class Step:
     index: int
     """1 for the first step."""
     loss: float
+    """The mean over all processes."""
     metrics: dict[str, float]
+    """What the loss tells of itself, of this process's share of the batch."""
     learning_rate: float
     seconds: float
     """Time that this step took, its batch included."""
 
 
 Loss = Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, float]]]
+
+
+def make_accelerator() -> "Accelerator":
+    """What `accelerate launch` started, as the trainings want it: on CUDA, or else on the CPU.
+
+    Numbers stay as the recipe wants them (`Recipe.bf16`), whatever precision the launcher names.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    return Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="no",
+        # A training may use a part of its model only, such as the controller without its content.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+
+
+def to_device(module: nn.Module, accelerator: "Accelerator | None") -> torch.device:
+    """Move a module to the accelerator's device, or leave it where it is, and return that device."""
+    if accelerator is not None:
+        module.to(accelerator.device)
+    return next(module.parameters()).device
+
+
+def steps_of(epochs: int, pairs: int, batch: int) -> int:
+    """The steps of some passes over the data in whole batches; what is left over at the end of each is dropped."""
+    return epochs * max(1, pairs // batch)
 
 
 def learning_rate(recipe: Recipe, index: int) -> float:
@@ -98,18 +135,25 @@ def fit(
     run: str | Path | None = None,
     resume: bool = False,
     save_every: int = 200,
+    accelerator: "Accelerator | None" = None,
 ) -> Iterator[Step]:
     """Train the parameters of `model` that require gradients, yielding every step.
 
     When the generator is exhausted, the model holds the running average of its weights; until then, the latest.
 
     Args:
-        run: a folder for checkpoints; one is written every `save_every` steps and when the loop is left early.
+        run: a folder for checkpoints; one is written every `save_every` steps and when the loop is left early. Of
+            several processes the main one writes; all of them read, when they resume.
         resume: go on from the checkpoint in `run`. The recipe must be the one it was started with.
+        accelerator: several processes, or another device than the model's (`make_accelerator`).
 
     Raises:
-        InputError: the checkpoint is missing, or belongs to another recipe or model.
+        InputError: the checkpoint is missing, or belongs to another recipe or model; the batch cannot be divided among
+            the processes.
     """
+    share, shares = _share(accelerator, recipe.batch)
+    device = to_device(model, accelerator)
+    task = loss if accelerator is None else accelerator.prepare_model(_Task(model, loss))
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     matrices = [p for p in weights.values() if p.dim() > 1]
     others = [p for p in weights.values() if p.dim() <= 1]
@@ -122,21 +166,22 @@ def fit(
     if resume:
         if run is None:
             raise InputError("resume needs the folder of the run")
-        done = load_state(run, asdict(recipe), weights, average, optimizer)
+        # A recipe from before a field existed had its default.
+        defaults = {field.name: field.default for field in fields(recipe)}
+        done = load_state(run, asdict(recipe), weights, average, optimizer, defaults)
 
     def save(index: int) -> None:
         save_state(run, asdict(recipe), weights, average, optimizer, index)
 
     batches = torch.utils.data.DataLoader(
-        Answers(Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed)),
+        Answers(Batches(source, size=recipe.size, batch=recipe.batch // shares, seed=recipe.seed)),
         batch_size=None,
-        sampler=range(done, recipe.steps),
+        sampler=range(done * shares + share, recipe.steps * shares, shares),
         num_workers=recipe.workers,
         # Its own, because a loader without one draws from the global generator.
         generator=torch.Generator(),
     )
-    saved, whole = done, True
-    device = next(iter(weights.values())).device
+    saved, whole, writes = done, True, run is not None and share == 0
     started = time.perf_counter()
     try:
         for index, batch in enumerate(batches, start=done + 1):
@@ -146,26 +191,32 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             half = recipe.bf16 and has_bf16(device)
+            generator = seeded(recipe.seed, (index - 1) * shares + share + 1, 1)
             with torch.autocast(device.type, torch.bfloat16, enabled=half), _attention(device):
-                value, metrics = loss(batch, seeded(recipe.seed, index, 1))
+                value, metrics = task(_moved(batch, device), generator)
             optimizer.zero_grad()
             value.backward()
-            nn.utils.clip_grad_norm_(weights.values(), recipe.clip_norm)
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(weights.values(), recipe.clip_norm)
             whole = False
             optimizer.step()
-            # A short average at first: a long one would still remember the initial weights.
-            decay = min(recipe.average, (1 + index) / (10 + index))
-            with torch.no_grad():
-                torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)
+            if index % recipe.average_every == 0 or index == recipe.steps:
+                # A short average at first: a long one would still remember the initial weights.
+                updates = math.ceil(index / recipe.average_every)
+                decay = min(recipe.average, (1 + updates) / (10 + updates))
+                with torch.no_grad():
+                    torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)
             done, whole = index, True
-            if run is not None and done % save_every == 0:
+            if writes and done % save_every == 0:
                 save(done)
                 saved = done
+            if shares > 1:
+                value = accelerator.reduce(value.detach(), "mean")
             yield Step(done, value.item(), metrics, rate, time.perf_counter() - started)
             started = time.perf_counter()
     finally:
         # Interrupted in the middle of an update, the weights belong to no step: the last checkpoint stands.
-        if run is not None and whole and saved != done:
+        if writes and whole and saved != done:
             save(done)
     with torch.no_grad():
         for name, p in weights.items():
@@ -184,3 +235,38 @@ def has_bf16(device: torch.device) -> bool:
 def _attention(device: torch.device) -> AbstractContextManager:
     # With a CLIP's few tokens on a CPU, the fused attention's backward pass is slower than the plain one.
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+
+
+class _Task(nn.Module):
+    """A loss as a module around its model, because accelerate averages the gradients of what is called through it."""
+
+    def __init__(self, model: nn.Module, loss: Loss):
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        return self.loss(batch, generator)
+
+
+def _share(accelerator: "Accelerator | None", batch: int) -> tuple[int, int]:
+    """Which share of every batch is this process's, of how many."""
+    if accelerator is None:
+        return 0, 1
+    kind, shares = accelerator.distributed_type.value, accelerator.num_processes
+    if accelerator.mixed_precision == "fp16" or not (kind == "NO" or kind.startswith("MULTI_")):
+        raise InputError(
+            f"accelerate is set to {kind} and {accelerator.mixed_precision}: wanted a copy of the model in each "
+            "process, without fp16"
+        )
+    if batch % shares:
+        raise InputError(f"batch={batch}: wanted a multiple of the {shares} processes")
+    return accelerator.process_index, shares
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    return replace(
+        batch,
+        clean=batch.clean.to(device),
+        degraded=batch.degraded.to(device),
+        severity=batch.severity.to(device),
+    )

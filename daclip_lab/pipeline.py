@@ -4,70 +4,39 @@ A pipeline is a folder: `pipeline.json`, and the weights of as many of its three
 (`clip`, `controller`, `restorer`), each in safetensors.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
-from daclip_lab.checkpoints import load_weights, read_json, read_tensors, write_json, write_tensors
+from daclip_lab import folders
 from daclip_lab.data import degradations
-from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.random import seeded
+from daclip_lab.data.tables import EmbeddingTable
 from daclip_lab.data.words import training_texts
-from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, sample
+from daclip_lab.diffusion.samplers import SAMPLERS, SampleStep, denoiser, sample
 from daclip_lab.diffusion.sde import MeanRevertingSDE
+from daclip_lab.diffusion.tiling import Tiled, in_tiles
+from daclip_lab.embedding import embed
 from daclip_lab.errors import InputError
-from daclip_lab.models.clip import Clip, ClipConfig, views
+from daclip_lab.folders import Settings
+from daclip_lab.loop import has_bf16
+from daclip_lab.models.clip import Clip, views
 from daclip_lab.models.daclip import DaCLIP, Embeddings
-from daclip_lab.presets import build_restorer
+from daclip_lab.official import read_released
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
 SHIPPED = Path(__file__).parent / "weights"
-FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a pipeline's weights want to be used; kept with them in `pipeline.json`."""
-
-    clip: ClipConfig
-    """The architecture of CLIP, and how images are normalised for it."""
-    network: dict
-    """What `presets.build_restorer` needs."""
-    sde: dict
-    """Arguments of MeanRevertingSDE."""
-    view: str
-    """Which views of an image are embedded, see `models.clip.views`."""
-    steps: int
-    """Steps of a restoration, unless the caller says otherwise."""
-    synonyms: bool
-    """Classify by the mean of all training phrasings of a degradation, instead of its one canonical word."""
-    labels: tuple[str, ...] = LABELS
-    """The answers that the classifier chooses from; the authors' weights know no "clean"."""
-    temperature: float = 1.0
-    """Divides the logits of the classifier; fitted on validation photos, so that probabilities are calibrated."""
-
-
-@dataclass(frozen=True)
-class EmbeddingTable:
-    """Embeddings of many images, and what is known about each."""
-
-    rows: "pd.DataFrame"
-    """One row per image; the column `image` says which."""
-    content: np.ndarray
-    """(n, d), rows of length 1."""
-    degradation: np.ndarray
-    """(n, d), rows of length 1."""
 
 
 class Pipeline:
@@ -119,6 +88,10 @@ class Pipeline:
     @cached_property
     def word_embeddings(self) -> Tensor:
         """The text embedding (k, d) that stands for each of the k `settings.labels`."""
+        if not self.settings.labels:
+            raise InputError(
+                "these weights name no degradation: their controller was trained without words (wild-IR)"
+            )
         encode = self._daclip().encode_text
         with torch.inference_mode():
             if not self.settings.synonyms:
@@ -138,6 +111,14 @@ class Pipeline:
         clip = self._daclip().clip
         return self._pooled(images, lambda seen: (clip.encode_image(seen),))[0]
 
+    @torch.inference_mode()
+    def encode_all(self, images: Sequence) -> list[Tensor]:
+        """Content, degradation and plain CLIP embeddings of n images, each read once: three tensors (n, d)."""
+        daclip = self._daclip()
+        return self._pooled(
+            images, lambda seen: (*daclip.encode_image(seen), daclip.clip.encode_image(seen))
+        )
+
     def _pooled(self, images: Sequence, encode, batch: int = 64) -> list[Tensor]:
         size, view = self.settings.clip.image_size, self.settings.view
         if not images:
@@ -150,40 +131,65 @@ class Pipeline:
             for kind in zip(*parts, strict=True)
         ]
 
-    def embed(self, images) -> EmbeddingTable:
-        """Content and degradation embeddings of one image or a list of them, as a table."""
-        import pandas as pd
-
-        if not isinstance(images, list | tuple):
-            images = [images]
-        names = [
-            str(i) if isinstance(i, str | Path) else f"image {k}" for k, i in enumerate(images)
-        ]
-        content, degradation = self.encode(images)
-        return EmbeddingTable(pd.DataFrame({"image": names}), content.numpy(), degradation.numpy())
-
-    def restore(
+    def embed(
         self,
-        image,
+        images,
         *,
-        steps: int | None = None,
-        sampler: str = "posterior",
-        seed: int = 0,
-    ) -> "Image.Image":
-        """The image without its degradation, as a PIL image of the same size.
+        clean: Sequence | None = None,
+        known: "pd.DataFrame | Mapping[str, Sequence] | None" = None,
+        out: str | Path | None = None,
+        half: bool = False,
+    ) -> EmbeddingTable:
+        """Content and degradation embeddings of images, CLIP's own, and what is known about each, as a table.
+
+        Thousands of images need no more memory than a few; a bar shows how far it is.
 
         Args:
-            steps: calls of the network, 1 to T; None takes what the weights want.
-            sampler: one of `diffusion.samplers.SAMPLERS`.
-            seed: decides the noise; the same seed gives the same image.
+            images: a folder, real pairs in the authors' layout, one image, or a list of them, see `embedding.listing`.
+            clean: the clean partners of a list of images.
+            known: columns of what is known about a list of images, such as `degradation`, `severity` or `photo`.
+            out: Parquet file to write; an interrupted run goes on where it was.
+            half: write the embeddings in float16.
+
+        Raises InputError, naming the file, for an image that cannot be read.
+        """
+        self._daclip()
+        return embed(self, images, clean=clean, known=known, out=out, half=half)
+
+    def word(self, words: str) -> Tensor:
+        """The degradation embedding (d,) of words: for one of `settings.labels`, what the classifier compares with."""
+        if words in self.settings.labels:
+            return self.word_embeddings[self.settings.labels.index(words)]
+        with torch.inference_mode():
+            return self._daclip().encode_text([words])[0]
+
+    def restore(self, image, *, as_degradation=None, **options) -> "Image.Image":
+        """The image without its degradation, as a PIL image of the same size, at least 16x16 pixels.
+
+        `as_degradation`, words or an embedding (d,), tells the restorer what to undo instead of what DA-CLIP sees; the
+        content stays the image's own. Whether the restorer follows is measured in `analysis.arithmetic`.
+
+        The options are those of `trajectory`, such as `steps`, `sampler`, `seed` and `tile`. Who restores many images
+        of one size may compile the network before: `pipe.restorer.compile()`.
         """
         degraded = read_image(image)[None]
         if min(degraded.shape[-2:]) < 16:
             h, w = degraded.shape[-2:]
             name = f"{image}: " if isinstance(image, str | Path) else ""
             raise InputError(f"{name}{w}x{h} pixels are too few: restoring wants at least 16x16")
-        *_, last = self.trajectory(degraded, steps=steps, sampler=sampler, seed=seed)
-        return to_pil(last.state[0].clamp(0, 1))
+        if as_degradation is not None:
+            told = self.word(as_degradation) if isinstance(as_degradation, str) else as_degradation
+            content = self.encode([degraded]).content
+            if told.shape != content[0].shape:
+                raise InputError(
+                    f"as_degradation: {tuple(told.shape)}, wanted ({len(content[0])},)"
+                )
+            options["embeddings"] = Embeddings(content, told[None])
+        path = self.trajectory(degraded, **options)
+        steps = options.get("steps") or self.settings.steps
+        # Only the last step is kept: all states of a large photo would not fit into memory.
+        bar = tqdm(path, "restoring", steps, unit="step", leave=False, delay=2)
+        return to_pil(deque(bar, maxlen=1).pop().state[0].clamp(0, 1))
 
     @torch.inference_mode()
     def trajectory(
@@ -192,69 +198,62 @@ class Pipeline:
         *,
         steps: int | None = None,
         sampler: str = "posterior",
+        spacing: str = "time",
         seed: int = 0,
+        tile: int | None = None,
+        embed_tiles: bool = False,
         embeddings: Embeddings | None = None,
-    ):
+    ) -> Iterator[SampleStep]:
         """Restore a batch (b, 3, h, w) step by step: yields a `SampleStep` each.
 
-        `embeddings` steers the restorer by other embeddings than the images' own.
+        The network runs in bfloat16 where the processor has it.
+
+        Args:
+            steps: calls of the network, 1 to T; None takes what the weights want.
+            sampler: one of `diffusion.samplers.SAMPLERS`.
+            spacing: how the times of the steps are spread, see `diffusion.samplers.time_points`.
+            seed: decides the noise; the same seed gives the same images.
+            tile: side in pixels of the tiles that the network sees, 0 for none; None takes tiles for large images only,
+                see `diffusion.tiling`.
+            embed_tiles: steer every tile by its own embeddings instead of those of the whole image: for damage that is
+                not everywhere the same. Where it is, colours may differ from tile to tile.
+            embeddings: steer by these embeddings instead of the images' own.
         """
         if self.restorer is None:
             raise InputError("these weights hold no restorer: load some that do, such as 'lab'")
         if sampler not in SAMPLERS:
             raise InputError(f"sampler {sampler!r} is unknown: use one of {', '.join(SAMPLERS)}")
-        if embeddings is None and self.daclip is not None:
-            embeddings = self.encode(list(degraded))
-        conditions = self.restorer.prepare(*(embeddings or (None, None)))
+        net = in_tiles(self.restorer, *degraded.shape[-2:], tile)
+        prepare = self.restorer.prepare
+        if embeddings is not None or self.daclip is None:
+            conditions = prepare(*(embeddings or (None, None)))
+        elif embed_tiles and isinstance(net, Tiled):
+            conditions = [prepare(*self.encode(list(part))) for part in net.cut(degraded)]
+        else:
+            conditions = prepare(*self.encode(list(degraded)))
         yield from sample(
-            denoiser(self.restorer, self.sde, degraded, conditions),
+            denoiser(net, self.sde, degraded, conditions, bf16=has_bf16(degraded.device)),
             self.sde,
             degraded,
             steps=self.settings.steps if steps is None else steps,
+            spacing=spacing,
             generator=seeded(seed),
             **SAMPLERS[sampler],
         )
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write the pipeline into a folder; `half` stores the weights in float16, at half the size."""
-        folder = Path(folder)
-        parts = self._parts()
-        for absent in {"clip", "controller", "restorer"} - set(parts):
-            (folder / f"{absent}.safetensors").unlink(missing_ok=True)
-        for name, module in parts.items():
-            tensors = module.state_dict()
-            if half:
-                tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
-            write_tensors(folder / f"{name}.safetensors", tensors)
-        self.save_settings(folder)
+        weights = folders.tensors_of(self.clip, self.daclip, self.restorer, half=half)
+        folders.write_folder(folder, self.settings, weights)
 
     def save_settings(self, folder: str | Path) -> None:
         """Write `pipeline.json` alone."""
-        write_json(Path(folder) / "pipeline.json", {"format": FORMAT, **asdict(self.settings)})
-
-    def _parts(self) -> dict[str, nn.Module]:
-        parts = {}
-        if self.clip is not None:
-            parts["clip"] = self.clip.model
-        if self.daclip is not None:
-            parts["controller"] = _Controller(self.daclip)
-        if self.restorer is not None:
-            parts["restorer"] = self.restorer
-        return parts
+        folders.write_settings(folder, self.settings)
 
     def _daclip(self) -> DaCLIP:
         if self.daclip is None:
             raise InputError("these weights hold no controller: load some that do, such as 'lab'")
         return self.daclip
-
-
-class _Controller(nn.Module):
-    """What is trained of a DA-CLIP, as one module: that is what `controller.safetensors` holds."""
-
-    def __init__(self, daclip: DaCLIP):
-        super().__init__()
-        self.controller = daclip.controller
-        self.logit_scale = daclip.logit_scale
 
 
 def degrade(image, name: str, *, severity: float = 0.5, seed: int = 0) -> "Image.Image":
@@ -265,58 +264,35 @@ def degrade(image, name: str, *, severity: float = 0.5, seed: int = 0) -> "Image
     return to_pil(degradations.degrade(read_image(image), name, severity, seeded(seed)))
 
 
-def load(name_or_folder: str | Path = "lab") -> Pipeline:
-    """A pipeline from a folder, or by the name of weights that come with the package ("lab").
+def load(weights: str | Path = "lab", restorer: str | Path | None = None) -> Pipeline:
+    """A pipeline from a folder, by the name of weights that come with the package, or from the authors' files.
+
+    Args:
+        weights: a folder with a `pipeline.json`; "lab"; or a DA-CLIP that the authors released, such as
+            "daclip_ViT-B-32.pt" (`daclip-lab import-official` makes a folder of it, which loads faster).
+        restorer: the restorer that the authors released with it, such as "universal-ir.pth".
 
     Raises InputError where there are none, or where they do not fit together.
     """
-    folder = Path(name_or_folder)
-    if not (folder / "pipeline.json").is_file():
-        folder = SHIPPED / str(name_or_folder)
-    if not (folder / "pipeline.json").is_file():
-        shipped = sorted(path.parent.name for path in SHIPPED.glob("*/pipeline.json"))
-        raise InputError(
-            f"no weights at {str(name_or_folder)!r}: wanted a folder with a pipeline.json, "
-            f"or one of the shipped: {', '.join(shipped)}"
-        )
-    settings = _read_settings(folder / "pipeline.json")
+    path = Path(weights)
+    if restorer is not None or path.is_file():
+        settings, tensors = read_released(path, restorer)
+    else:
+        path = _folder(path)
+        settings, tensors = folders.read_folder(path)
     # Building a network draws initial weights; the caller's random state is not ours to move.
     with torch.random.fork_rng(devices=[]):
-        return _build(folder, settings)
+        parts = folders.build(settings, tensors, path)
+    return Pipeline(settings, **parts)
 
 
-def _build(folder: Path, settings: Settings) -> Pipeline:
-    clip = daclip = restorer = None
-    if (folder / "clip.safetensors").exists():
-        clip = Clip(settings.clip)
-        load_weights(clip.model, read_tensors(folder / "clip.safetensors"), f"{folder}/clip")
-    if (folder / "controller.safetensors").exists():
-        if clip is None:
-            raise InputError(f"{folder} holds a controller but no clip.safetensors")
-        daclip = DaCLIP(clip)
-        tensors = read_tensors(folder / "controller.safetensors")
-        load_weights(_Controller(daclip), tensors, f"{folder}/controller")
-    if (folder / "restorer.safetensors").exists():
-        restorer = build_restorer(settings.network, settings.clip.embed_dim)
-        load_weights(restorer, read_tensors(folder / "restorer.safetensors"), f"{folder}/restorer")
-    return Pipeline(settings, clip=clip, daclip=daclip, restorer=restorer)
-
-
-def _read_settings(path: Path) -> Settings:
-    content = read_json(path)
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise InputError(f"{path} is of another format: wanted format {FORMAT}")
-    try:
-        clip = content.pop("clip")
-        for key in ("vocabulary", "mean", "std"):
-            clip[key] = tuple(clip[key])
-        content["labels"] = tuple(content.get("labels", LABELS))
-        settings = Settings(clip=ClipConfig(**clip), **content)
-        MeanRevertingSDE(**settings.sde)
-        with torch.device("meta"):
-            build_restorer(settings.network, settings.clip.embed_dim)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} lacks a field or has one too many: {error}") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    return settings
+def _folder(path: Path) -> Path:
+    """The folder of that name, or of the shipped weights of that name."""
+    for folder in (path, SHIPPED / path):
+        if (folder / "pipeline.json").is_file():
+            return folder
+    shipped = sorted(file.parent.name for file in SHIPPED.glob("*/pipeline.json"))
+    raise InputError(
+        f"no weights at {str(path)!r}: wanted a folder with a pipeline.json, the authors' .pt file, "
+        f"or one of the shipped: {', '.join(shipped)}"
+    )

@@ -14,10 +14,17 @@ from torch import nn
 from daclip_lab.data.words import all_texts
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
+from daclip_lab.loop import steps_of
 from daclip_lab.models.clip import Clip, ClipConfig, named_config, vocabulary_of
+from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.models.nafnet import ConditionalNAFNet
 from daclip_lab.models.unet import ConditionalUNet
 from daclip_lab.training import ClipRecipe, DaclipRecipe, RestorerRecipe
+
+SDE = {"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005}
+"""Arguments of MeanRevertingSDE at every scale: the paper's, from its train.yml."""
+PAPER_PAIRS = 52_801
+"""Training pairs of the paper's ten sets (data/mixed/README.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +35,8 @@ class Scale:
     """`smoke`, `lab` or `paper`."""
     clip: ClipConfig
     """The architecture of CLIP."""
-    pretrained: str | None
-    """open_clip's tag of the weights that CLIP starts from; None where it is trained here."""
+    pretrained: tuple[str, str] | None
+    """open_clip's names of the architecture and the weights that CLIP starts from; None where it is trained here."""
     clip_training: ClipRecipe | None
     """How CLIP is trained; None where it comes pretrained."""
     words: ClipRecipe | None
@@ -42,8 +49,12 @@ class Scale:
     """Share of images that are left clean, in the controller's and restorer's training."""
     mixed: float
     """Share of the degraded images that carry a second degradation, in the controller's and restorer's training."""
+    stem: int
+    """Channels of the convolutions beside the controller's patch embedding, see `models.daclip.Stem`; 0 for none."""
     daclip: DaclipRecipe
     """How the controller is trained."""
+    epochs: int | None
+    """Passes over a folder of real pairs, which decide the controller's steps; None leaves them as in `daclip`."""
     live: DaclipRecipe
     """The degradation embedding alone, in half a minute: for a notebook to watch."""
     network: dict
@@ -65,6 +76,10 @@ class Scale:
             torch.manual_seed(seed)
             return Clip(self.clip)
 
+    def build_daclip(self, clip: Clip, seed: int = 0) -> DaCLIP:
+        """A DA-CLIP on a CLIP: an untrained controller."""
+        return build_daclip(clip, self.stem, seed)
+
     def build_sde(self) -> MeanRevertingSDE:
         """The SDE."""
         return MeanRevertingSDE(**self.sde)
@@ -72,6 +87,13 @@ class Scale:
     def build_restorer(self, seed: int = 0) -> nn.Module:
         """A restorer with random weights."""
         return build_restorer(self.network, self.clip.embed_dim, seed)
+
+
+def build_daclip(clip: Clip, stem: int, seed: int = 0) -> DaCLIP:
+    """A DA-CLIP on a CLIP, with random weights in its stem alone: all else is copied or starts at zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DaCLIP(clip, stem)
 
 
 def build_restorer(network: dict, embed_dim: int, seed: int = 0) -> nn.Module:
@@ -87,61 +109,6 @@ def build_restorer(network: dict, embed_dim: int, seed: int = 0) -> nn.Module:
         if network.get("kind") == "unet":
             return ConditionalUNet(context=embed_dim, **arguments)
     raise InputError(f"restorer kind {network.get('kind')!r} is unknown: use 'nafnet' or 'unet'")
-
-
-def smoke() -> Scale:
-    """For tests: everything runs in seconds, nothing is learned."""
-    daclip = DaclipRecipe(
-        steps=4,
-        batch=8,
-        size=32,
-        learning_rate=1e-3,
-        multi_positive=True,
-        alignment=1.0,
-        synonyms=True,
-    )
-    return Scale(
-        name="smoke",
-        clip=ClipConfig(
-            embed_dim=32,
-            vision={"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
-            text={"context_length": 32, "width": 32, "heads": 2, "layers": 1},
-            vocabulary=vocabulary_of(list(all_texts())),
-        ),
-        pretrained=None,
-        clip_training=ClipRecipe(steps=4, batch=8, size=32, learning_rate=1e-3),
-        words=ClipRecipe(
-            steps=4, batch=8, size=32, learning_rate=1e-3, paraphrases=1.0, images=False
-        ),
-        mentioned=0.15,
-        scenes=0.5,
-        clean=0.15,
-        mixed=0.1,
-        daclip=daclip,
-        live=replace(daclip, content=False),
-        network={
-            "kind": "nafnet",
-            "width": 8,
-            "encoder": (1, 1),
-            "middle": 1,
-            "decoder": (1, 1),
-            "steering": 16,
-            "patch": 32,
-        },
-        restorer=RestorerRecipe(
-            steps=4,
-            batch=4,
-            size=32,
-            learning_rate=1e-3,
-            objective="psnr",
-            from_start=0.3,
-            untold=0.1,
-        ),
-        sde={"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005},
-        view="both",
-        steps=2,
-        examples=2,
-    )
 
 
 def lab() -> Scale:
@@ -177,7 +144,9 @@ def lab() -> Scale:
         scenes=0.25,
         clean=0.15,
         mixed=0.1,
+        stem=32,
         daclip=daclip,
+        epochs=None,
         live=replace(daclip, steps=120, batch=48, warmup=10, learning_rate=1e-3, content=False),
         network={
             "kind": "nafnet",
@@ -201,7 +170,7 @@ def lab() -> Scale:
             from_start=0.5,
             untold=0.1,
         ),
-        sde={"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005},
+        sde=dict(SDE),
         view="both",
         # One call is already a restoration, and of the lab's weights the best by PSNR and SSIM.
         steps=1,
@@ -209,44 +178,92 @@ def lab() -> Scale:
     )
 
 
+def smoke() -> Scale:
+    """For tests: the lab at 32 pixels, where everything runs in seconds and nothing is learned."""
+    whole = lab()
+    moment = {"steps": 4, "batch": 8, "size": 32, "learning_rate": 1e-3, "warmup": 0}
+    daclip = replace(whole.daclip, **moment, alignment=1.0)
+    return replace(
+        whole,
+        name="smoke",
+        clip=replace(
+            whole.clip,
+            embed_dim=32,
+            vision={"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+            text={"context_length": 32, "width": 32, "heads": 2, "layers": 1},
+        ),
+        clip_training=replace(whole.clip_training, **moment),
+        words=replace(whole.words, **moment),
+        scenes=0.5,
+        stem=8,
+        daclip=daclip,
+        live=replace(daclip, content=False),
+        network=whole.network
+        | {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
+        | {"steering": 16, "patch": 32},
+        restorer=replace(whole.restorer, **moment | {"batch": 4}, from_start=0.3),
+        steps=2,
+        examples=2,
+    )
+
+
 def paper() -> Scale:
-    """The paper: ViT-B/32 of LAION-2B, the 49 M U-Net, and the recipes of its text and code (for GPUs)."""
+    """The paper: ViT-B/32 of LAION-2B, the 49 M U-Net, and the recipes of its text and code (for GPUs).
+
+    [P] is DA-CLIP (2310.01018), section 4; [C] the authors' code: da-clip/src/multi_train.sh and open_clip's defaults
+    for the controller, config/daclip-sde/options/train.yml and models/denoising_model.py for the restorer.
+    """
     daclip = DaclipRecipe(
-        # 50 epochs of the 52,801 training pairs of its ten data sets.
-        steps=842,
-        batch=3136,
-        size=224,
-        learning_rate=3e-5,
-        warmup=100,
-        weight_decay=0.05,
+        steps=steps_of(epochs=50, pairs=PAPER_PAIRS, batch=3136),
+        batch=3136,  # [P], [C] 784 on each of four GPUs
+        size=224,  # [P]
+        learning_rate=3e-5,  # [P], [C]
+        warmup=100,  # [P], [C]
+        weight_decay=0.05,  # [P], [C]
+        betas=(0.9, 0.98),  # [C]
+        eps=1e-6,  # [C]
+        average=0.0,  # [C] keeps no average
+        clip_norm=None,  # [C]
+        bf16=True,  # [C] mixed precision, of float16
+        multi_positive=False,  # [P] equation 3
+        content=True,  # [P] both losses, equally weighted
     )
     return Scale(
         name="paper",
-        clip=named_config("ViT-B-32"),
-        pretrained="laion2b_s34b_b79k",
+        clip=named_config("ViT-B-32"),  # [P]
+        pretrained=("ViT-B-32", "laion2b_s34b_b79k"),  # [C]
         clip_training=None,
         words=None,
         mentioned=0.0,
         scenes=0.0,
         clean=0.0,
         mixed=0.0,
+        stem=0,
         daclip=daclip,
+        epochs=50,  # [P]; [C] says 100
         live=replace(daclip, steps=4, batch=8),
-        network={"kind": "unet", "channels": 64, "multipliers": (1, 2, 4, 8)},
+        network={"kind": "unet", "channels": 64, "multipliers": (1, 2, 4, 8)},  # [C]
         restorer=RestorerRecipe(
-            steps=700_000,
-            batch=16,
-            size=256,
-            learning_rate=2e-4,
-            final_learning_rate=1e-6,
-            betas=(0.9, 0.99),
-            eps=1e-8,
-            # The authors average every tenth step with 0.995.
-            average=0.9995,
+            steps=700_000,  # [P], [C]
+            batch=16,  # [P], [C]
+            size=256,  # [P], [C]
+            learning_rate=2e-4,  # [P], [C]
+            final_learning_rate=1e-6,  # [C]
+            warmup=0,  # [C]
+            weight_decay=0.0,  # [C]
+            betas=(0.9, 0.99),  # [P], [C]
+            eps=1e-8,  # [C] torch's own
+            average=0.995,  # [C]
+            average_every=10,  # [C]
+            clip_norm=None,  # [C]
+            bf16=False,  # [C] float32
+            objective="matching",  # [P] the L1 loss on the state at t - 1; IR-SDE, equation 15
+            from_start=0.0,  # [C] times are drawn evenly
+            untold=0.0,  # [C]
         ),
-        sde={"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005},
-        view="resize",
-        steps=100,
+        sde=dict(SDE),
+        view="resize",  # [C]
+        steps=100,  # [P], [C]
         examples=40,
     )
 

@@ -6,6 +6,7 @@ Each is a loss of one batch, handed to `loop.fit`, which yields every step.
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,13 @@ from daclip_lab.data.degradations import CLEAN
 from daclip_lab.data.words import describe, training_texts
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
-from daclip_lab.loop import Recipe, Step, fit
+from daclip_lab.loop import Recipe, Step, fit, to_device
 from daclip_lab.models.clip import Clip
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,7 @@ def train_clip(clip: Clip, source: Source, recipe: ClipRecipe, **options) -> Ite
         image, text = clip.encode_image(batch.degraded), clip.encode_text(texts)
         # CLIP's own guard: a temperature below 1/100 makes training unstable.
         scale = clip.scale.clamp(max=100)
-        same = _same(texts)
+        same = _same(texts).to(image.device)
         value = multi_positive_info_nce(image, text, scale, same)
         right = same[(image @ text.T).argmax(1)] == same
         metrics = {"retrieval": right.float().mean().item()}
@@ -97,7 +101,7 @@ def paraphrase_loss(clip: Clip, scale: Tensor, generator: torch.Generator, each:
     labels = [label for label in LABELS for _ in range(each)]
     drawn = [_phrase(label, True, generator) for label in labels * 2]
     one, other = clip.encode_text(drawn).chunk(2)
-    return multi_positive_info_nce(one, other, scale, _same(labels))
+    return multi_positive_info_nce(one, other, scale, _same(labels).to(one.device))
 
 
 def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options) -> Iterator[Step]:
@@ -141,7 +145,8 @@ def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options
 
     def contrast(image: Tensor, text: Tensor, meanings: list[str]) -> Tensor:
         if recipe.multi_positive:
-            return multi_positive_info_nce(image, text, daclip.scale, _same(meanings))
+            same = _same(meanings).to(image.device)
+            return multi_positive_info_nce(image, text, daclip.scale, same)
         return info_nce(image, text, daclip.scale)
 
     return fit(daclip, loss, source, recipe, **options)
@@ -153,17 +158,23 @@ def train_restorer(
     sde: MeanRevertingSDE,
     source: Source,
     recipe: RestorerRecipe,
+    *,
+    accelerator: "Accelerator | None" = None,
     **options,
 ) -> Iterator[Step]:
     """Train a restorer under a frozen DA-CLIP, or under none (then it is told nothing). Options are those of `fit`."""
     net.train().requires_grad_(True)
+    device = to_device(net, accelerator)
+    if daclip is not None:
+        daclip.to(device)
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         b = len(batch.clean)
         t = torch.randint(1, sde.steps + 1, (b,), generator=generator)
         t[torch.rand(b, generator=generator) < recipe.from_start] = sde.steps
-        noise = torch.randn(batch.clean.shape, generator=generator)
-        told = torch.rand(b, generator=generator) >= recipe.untold
+        # Drawn on the CPU, so that they are the same on any device; the SDE's tables lie there, too.
+        noise = torch.randn(batch.clean.shape, generator=generator).to(device)
+        told = (torch.rand(b, generator=generator) >= recipe.untold).to(device)
         content = degradation = None
         if daclip is not None:
             with torch.no_grad():
@@ -171,13 +182,13 @@ def train_restorer(
             content, degradation = (e * told[:, None] for e in embeddings)
         state = sde.diffuse(batch.clean, batch.degraded, t, noise)
         conditions = net.prepare(content, degradation)
-        prediction = net(state, batch.degraded, t, conditions).float()
+        prediction = net(state, batch.degraded, t.to(device), conditions).float()
         error = restoration_error(net.predicts, recipe.objective, sde, prediction, batch, state, t)
         from_start = error[t == sde.steps]
         metrics = {"from_start": from_start.mean().item()} if len(from_start) else {}
         return error.mean(), metrics
 
-    return fit(net, loss, source, recipe, **options)
+    return fit(net, loss, source, recipe, accelerator=accelerator, **options)
 
 
 def restoration_error(

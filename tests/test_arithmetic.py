@@ -11,12 +11,11 @@ from daclip_lab.analysis.arithmetic import (
     gains,
     mixture_table,
     restored_as,
-    steered,
     steering_table,
     without,
-    word,
 )
-from daclip_lab.analysis.evaluation import Protocol, psnr
+from daclip_lab.analysis.protocol import Protocol
+from daclip_lab.analysis.quality import psnr
 from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.image_io import read_image
 from daclip_lab.data.photos import folder
@@ -67,9 +66,9 @@ def test_what_has_no_answer_is_refused(directions):
 
 def test_a_word_is_what_the_classifier_compares_with(pipe):
     for label, row in zip(LABELS, pipe.word_embeddings, strict=True):
-        assert torch.equal(word(pipe, label), row)
+        assert torch.equal(pipe.word(label), row)
     text = "a photo taken in heavy rain"
-    torch.testing.assert_close(word(pipe, text), pipe.daclip.encode_text([text])[0].detach())
+    torch.testing.assert_close(pipe.word(text), pipe.daclip.encode_text([text])[0].detach())
 
 
 # ---- steering ----
@@ -77,20 +76,22 @@ def test_a_word_is_what_the_classifier_compares_with(pipe):
 
 def test_told_its_own_embedding_it_restores_as_always(pipe, photo):
     own = pipe.encode([photo]).degradation[0]
-    same, plain = steered(pipe, photo, degradation=own, seed=3), pipe.restore(photo, seed=3)
+    same, plain = pipe.restore(photo, as_degradation=own, seed=3), pipe.restore(photo, seed=3)
     assert same.tobytes() == plain.tobytes()
 
 
 def test_another_word_makes_another_image_of_the_same_size(pipe, photo):
-    hazy, dark = (steered(pipe, photo, degradation=name) for name in ("hazy", "low-light"))
+    hazy, dark = (pipe.restore(photo, as_degradation=name) for name in ("hazy", "low-light"))
     assert hazy.size == dark.size == (80, 72)
     assert hazy.tobytes() != dark.tobytes()
-    again = steered(pipe, photo, degradation=word(pipe, "hazy"))
+    again = pipe.restore(photo, as_degradation=pipe.word("hazy"))
     assert again.tobytes() == hazy.tobytes()
+    with pytest.raises(InputError, match=r"\(3,\), wanted \(32,\)"):
+        pipe.restore(photo, as_degradation=torch.zeros(3))
 
 
 def test_an_embedding_may_be_given_for_all_or_for_each(pipe, batch):
-    vector = word(pipe, "noisy")
+    vector = pipe.word("noisy")
     for_all = restored_as(pipe, batch, vector)
     torch.testing.assert_close(for_all, restored_as(pipe, batch, torch.stack([vector] * 2)))
     with pytest.raises(InputError, match=r"wanted \(32,\) or \(2, 32\)"):
@@ -99,11 +100,9 @@ def test_an_embedding_may_be_given_for_all_or_for_each(pipe, batch):
 
 def test_gains_are_decibels_over_the_input(pipe, batch):
     clean = batch.flip(-1)
-    table = gains(pipe, batch, clean, {"hazy": word(pipe, "hazy")}, seed=1)
-    assert list(table) == ["hazy", "own", "nothing"]
-    expected = psnr(restored_as(pipe, batch, word(pipe, "hazy"), seed=1), clean) - psnr(
-        batch, clean
-    )
+    table = gains(pipe, batch, clean, {"hazy": pipe.word("hazy")}, seed=1)
+    assert list(table) == ["hazy", "own", "negated", "nothing"]
+    expected = psnr(restored_as(pipe, batch, pipe.word("hazy"), seed=1), clean) - psnr(batch, clean)
     np.testing.assert_allclose(table.hazy, expected, atol=1e-6)
     own = read_image(pipe.restore(batch[0], seed=1))[None]
     # A batch draws other noise than its first image alone, but one restoration is like the other.
@@ -115,17 +114,23 @@ def test_gains_are_decibels_over_the_input(pipe, batch):
 def test_the_tables_have_a_line_for_all_that_was_done_and_told(pipe, photo_folder):
     photos = folder(photo_folder)
     table = steering_table(pipe, photos, Protocol(crop=32))
-    assert list(table.index) == list(LABELS) and list(table) == [*LABELS, "own", "nothing"]
+    assert list(table.index) == list(LABELS) and list(table) == [
+        *LABELS,
+        "own",
+        "negated",
+        "nothing",
+    ]
     assert table.notna().to_numpy().all()
     mixed = mixture_table(pipe, photos, [("hazy", "noisy")], crops=1)
     assert mixed.equals(mixture_table(pipe, photos, [("hazy", "noisy")], crops=1))
     assert set(mixed.strategy) == {
-        "first", "second", "both", "own - first", "own - second", "own", "nothing", "in turn",
+        "first", "second", "both", "own - first", "own - second", "own", "negated", "nothing",
+        "in turn",
     }  # fmt: skip
     assert (mixed.pair == "hazy + noisy").all() and (mixed.low <= mixed.high).all()
 
     figure = insight_figures.steering_heatmap(table)
-    assert len(figure.axes[0].texts) == 121 and len(figure.axes[1].texts) == 22
+    assert len(figure.axes[0].texts) == 121 and len(figure.axes[1].texts) == 33
     assert len(figure.axes[0].patches) == 11  # a frame for each word on its own row
     figure = insight_figures.mixture_gains(mixed, {"both": "both words", "in turn": "in turn"})
     assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [

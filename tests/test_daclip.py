@@ -9,6 +9,7 @@ import torch
 
 from daclip_lab.models.clip import Clip, ClipConfig
 from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.models.losses import info_nce
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,22 @@ def test_features_equal_the_reference(authors, arrays):
         }
     for name, value in ours.items():
         torch.testing.assert_close(value, found[name], atol=1e-5, rtol=0)
+
+
+def test_both_losses_equal_the_reference(authors, arrays):
+    """From images and tokens to the two numbers that training minimises."""
+    found, _ = arrays
+    with torch.no_grad():
+        content, degradation = authors.encode_image(found["image"])
+        caption, words = (
+            authors.clip.encode_tokens(found[name]) for name in ("caption", "degradation")
+        )
+        losses = [
+            info_nce(content, caption, authors.scale),
+            info_nce(degradation, words, authors.scale),
+        ]
+    wanted = [found["content_loss"], found["degradation_loss"]]
+    torch.testing.assert_close(torch.stack(losses), torch.stack(wanted), atol=1e-5, rtol=0)
 
 
 def test_the_reference_is_really_controlled(arrays):

@@ -1,31 +1,41 @@
-"""An evaluation is the same at every run, its measures are the field's, and its intervals count photos, not crops."""
+"""An evaluation is the same at every run, goes on where it was interrupted, and its aims say what the rows say."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
-from daclip_lab.analysis.evaluation import (
-    Protocol,
-    degraded_crops,
-    evaluate,
-    interval,
-    psnr,
-    ssim,
-)
+from daclip_lab.analysis import evaluation, examination
+from daclip_lab.analysis.comparison import compare
+from daclip_lab.analysis.comparison import text as compared
+from daclip_lab.analysis.evaluation import Evaluation, evaluate
+from daclip_lab.analysis.examination import pooled, restored_singly, viewing
+from daclip_lab.analysis.protocol import Protocol, clean_crops, degraded_crops, mixed_crops
+from daclip_lab.analysis.quality import psnr
+from daclip_lab.data.captions import caption
 from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.degradations import NAMES
 from daclip_lab.data.image_io import save_image
 from daclip_lab.data.photos import folder
+from daclip_lab.data.words import held_out_texts
 from daclip_lab.diffusion.samplers import SampleStep
 from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import Embeddings
 from daclip_lab.pipeline import Pipeline
 
-MEASURES = ("accuracy", "psnr_input", "psnr", "ssim_input", "ssim")
-PROTOCOL = Protocol(crop=32, crops=1, steps=1)
+PROTOCOL = Protocol(crop=32, steps=1)
+MEASURES = ("accuracy", "clip_accuracy", "cosine", "retrieval", "psnr_input", "psnr", "ssim", "gms")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_networks(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -34,61 +44,162 @@ def photos(photo_folder):
 
 
 class Knowing:
-    """A pipeline that has seen the answers: perfect DA-CLIP, perfect restorer; plain CLIP always says "hazy"."""
+    """A pipeline that has seen the answers: perfect DA-CLIP, perfect restorer; plain CLIP always says "hazy".
 
-    def __init__(self, photos, protocol):
-        self.restorer = "perfect"
-        self.asked = []
-        self.known = {}
+    An embedding has a direction for each answer, then one for each caption.
+    """
+
+    def __init__(self, settings, photos, protocol):
+        self.settings, self.temperature = settings, 1.0
+        self.restorer, self.daclip, self.asked, self.known = nn.Identity(), nn.Module(), [], {}
+        self.daclip.encode_text = self.encode_text
+        crops = [crop for k in range(len(photos)) for crop in clean_crops(photos, k, protocol)]
+        self.captions = sorted({caption(crop) for crop in crops})
+        self.clean = [crop.numpy().tobytes() for crop in crops]
+        self.basis = torch.eye(len(LABELS) + len(self.captions))
+        self.word_embeddings = self.basis[: len(LABELS)]
         for index in range(len(photos)):
-            clean, degraded, facts = degraded_crops(photos, index, protocol)
-            for c, d, fact in zip(clean, degraded, facts, strict=True):
-                self.known[d.numpy().tobytes()] = c, LABELS.index(fact["degradation"])
+            for clean, images, facts in (
+                degraded_crops(photos, index, protocol),
+                mixed_crops(photos, index, protocol),
+            ):
+                for c, image, fact in zip(clean, images, facts, strict=True):
+                    done = [fact[k] for k in ("degradation", "first", "second") if k in fact]
+                    self.known[image.numpy().tobytes()] = c, [LABELS.index(name) for name in done]
 
-    def answer(self, images, part):
-        return [self.known[image.numpy().tobytes()][part] for image in images]
+    def encode_text(self, texts):
+        names = {text: LABELS.index(name) for name in NAMES for text in held_out_texts(name)}
+        places = {text: len(LABELS) + k for k, text in enumerate(self.captions)}
+        return self.basis[[(names | places)[text] for text in texts]]
 
-    def encode(self, images):
-        one_hot = torch.eye(11)[self.answer(images, 1)]
-        return Embeddings(one_hot, one_hot)
+    def encode_all(self, images):
+        known = [self.known[image.numpy().tobytes()] for image in images]
+        content = self.encode_text([caption(clean) for clean, _ in known])
+        degradation = torch.stack([self.basis[done].sum(0) for _, done in known])
+        return [content, degradation, self.basis[[NAMES.index("hazy")] * len(images)]]
 
     def encode_plain(self, images):
-        return torch.eye(11)[[NAMES.index("hazy")] * len(images)]
+        assert all(image.numpy().tobytes() in self.clean for image in images)
+        return self.encode_text([caption(image) for image in images])
 
-    @property
-    def word_embeddings(self):
-        return torch.eye(11)
+    def logits(self, degradation):
+        return 10 * degradation @ self.word_embeddings.T
 
     def probabilities(self, degradation):
-        return (10 * degradation).softmax(1)
+        return self.logits(degradation).softmax(1)
 
-    def trajectory(self, degraded, *, steps, sampler, seed):
-        self.asked.append((steps, sampler, seed))
+    def trajectory(self, degraded, *, steps, sampler, seed, embeddings):
+        self.asked.append((steps, sampler, seed, len(degraded)))
         yield SampleStep(degraded, 50, degraded)
-        yield SampleStep(torch.stack(self.answer(degraded, 0)), 0, degraded)
-
-
-# ---- the table ----
+        yield SampleStep(self.known[degraded[0].numpy().tobytes()][0][None], 0, degraded)
 
 
 @pytest.fixture(scope="module")
-def perfect(photos):
-    pipe = Knowing(photos, PROTOCOL)
-    return evaluate(pipe, photos, PROTOCOL), pipe
+def perfect(weights, photos):
+    from daclip_lab.pipeline import load
+
+    pipe = Knowing(load(weights).settings, photos, PROTOCOL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examination, "viewing", lambda pipe, protocol: pipe)
+        return evaluate(pipe, photos, PROTOCOL), pipe
+
+
+# ---- a perfect pipeline, and one that guesses ----
 
 
 def test_a_perfect_pipeline_gets_perfect_marks(perfect):
     result, pipe = perfect
     table = result.table()
-    assert (table.accuracy == 1).all()
+    for measure in ("accuracy", "cosine", "retrieval"):
+        assert table[measure].to_numpy() == pytest.approx(1), measure
+    assert table.held_out_accuracy[:-1].to_numpy() == pytest.approx(1)
     assert table.psnr.to_numpy() == pytest.approx(60)
     assert table.ssim.to_numpy() == pytest.approx(1, abs=1e-5)
+    assert table.gms.to_numpy() == pytest.approx(1, abs=1e-5)
     assert (table.psnr_input < 59).all()
     assert table.loc["overall", "clip_accuracy"] == pytest.approx(0.1)
     assert table.loc["hazy", "clip_accuracy"] == 1
+    assert table.loc["overall", "clip_retrieval"] == 0.5  # of two captions
     assert table.loc["overall", "false_clean"] == 0
     assert np.array_equal(result.confusion().to_numpy(), np.eye(10))
-    assert pipe.asked == [(1, "posterior", 0)] * 2
+    # One at a time, so that the noise of an image does not depend on its neighbours.
+    assert set(pipe.asked) == {(1, "posterior", 0, 1)}
+    assert len(pipe.asked) == 2 * 11 + 2 * 2
+
+
+def test_a_perfect_pipeline_reaches_every_aim(perfect):
+    result, _ = perfect
+    whole = Evaluation(
+        dataclasses.replace(result.protocol, crop=None), result.rows, result.mixtures
+    )
+    for aims in (result.summary(), whole.summary()):
+        aimed = aims[aims.aim != ""]
+        assert aimed.met.all(), aimed
+    assert set(whole.summary().index) == set(result.summary().index)
+    assert "gain in PSNR (dB)" in whole.summary().query("aim != ''").index
+    assert result.summary().loc["gap of that cosine to 1 that is closed (%)", "value"] == 100
+    assert result.summary().loc["false alarms on clean photos (%)", "clip"] == 100
+
+
+def guessed(photos=300):
+    """The rows of a pipeline that guesses evenly, and says how sure it is."""
+    rng = np.random.default_rng(1)
+    names = np.array(NAMES)
+    rows = pd.DataFrame(
+        {
+            "photo": np.repeat([f"p{k}" for k in range(photos)], 11),
+            "crop": 0,
+            "degradation": np.tile(LABELS, photos),
+            "probability": 1 / 11,
+            "probability_uncalibrated": 0.9,
+            "cosine": 0.6,
+            "clip_cosine": 0.2,
+        }
+    )
+    for column in ("named", "clip_named", "held_out_named"):
+        rows[column] = rng.choice(names, len(rows))
+    for column in ("called", "clip_called"):
+        rows[column] = rng.choice(np.array(LABELS), len(rows))
+    for column, share in (("retrieved", 0.5), ("clip_retrieved", 0.25), ("clean_retrieved", 0.8)):
+        rows[column] = rng.random(len(rows)) < share
+    pairs = [rng.permutation(names)[:2].tolist() for _ in range(photos)]
+    mixtures = pd.DataFrame(pairs, columns=["first", "second"]).assign(photo=rows.photo.unique())
+    for column in ("top", "clip_top"):
+        mixtures[column] = [rng.permutation(names)[:2].tolist() for _ in range(photos)]
+    return Evaluation(PROTOCOL, rows, mixtures)
+
+
+def test_a_guessing_pipeline_is_at_chance():
+    result = guessed()
+    table, aims = result.table(), result.summary()
+    lines = [(table.loc["overall", [m, f"{m}_low", f"{m}_high"]], 0.1)
+             for m in ("accuracy", "clip_accuracy", "held_out_accuracy")]  # fmt: skip
+    for measure, truth in (
+        ("false alarms on clean photos (%)", 100 * 10 / 11),
+        ("both of two degradations in the top two (%)", 100 / 45),
+        ("of the R@1 of CLIP on clean images (%)", 100 * 0.5 / 0.8),
+        ("gap of that cosine to 1 that is closed (%)", 50),
+    ):
+        lines.append((aims.loc[measure, ["value", "low", "high"]], truth))
+    for (value, low, high), truth in lines:
+        # The width of an interval is nearly four standard deviations.
+        assert abs(value - truth) <= high - low + 1e-9
+        assert high - low < 0.5 * truth or truth < 3
+    assert not aims.met.dropna().any()
+    assert result.calibration_error() < 0.02
+    assert result.calibration_error(calibrated=False) > 0.75
+
+
+def test_the_worst_degradation_is_named():
+    result = guessed()
+    rainy = result.rows.degradation == "rainy"
+    result.rows.loc[~rainy, "named"] = result.rows.degradation
+    line = result.summary().loc["ten-way accuracy of all ten (%)"]
+    assert line.note == "rainy"
+    assert line.value == pytest.approx(100 * (result.rows[rainy].named == "rainy").mean())
+
+
+# ---- tables ----
 
 
 def test_the_table_has_the_promised_rows_and_columns(perfect):
@@ -109,110 +220,83 @@ def test_overall_is_the_mean_over_all_degraded_crops(perfect):
     assert result.table().loc["overall", "psnr_input"] == pytest.approx(rows.psnr_input.mean())
 
 
-def test_json_holds_the_table_and_the_protocol(perfect):
-    import json
-
+def test_json_holds_the_tables_and_the_protocol(perfect):
     content = json.loads(json.dumps(perfect[0].to_dict(), allow_nan=False))
-    assert content["protocol"]["hash"] == PROTOCOL.hash
+    assert content["protocol"]["hash"] == perfect[0].protocol.hash
     assert content["protocol"]["crop"] == 32
     assert set(content["degradations"]) == {*NAMES, "overall", "clean"}
     line = content["degradations"]["hazy"]
     wanted = {"n", "photos"} | {m + end for m in MEASURES for end in ("", "_low", "_high")}
     assert wanted <= set(line)
     assert (line["n"], line["photos"]) == (2, 2)
+    assert content["aims"]["ten-way accuracy (%)"]["met"] is True
 
 
-def test_the_printed_table_names_protocol_and_intervals(perfect):
-    text = str(perfect[0])
-    assert PROTOCOL.hash in text
-    assert "60.00 [60.00, 60.00]" in text
-    assert "nan" not in text
+def test_text_and_markdown_say_the_same(perfect):
+    result, _ = perfect
+    text, markdown = str(result), result.markdown()
+    for shown in (text, markdown):
+        assert result.protocol.hash in shown
+        assert "60.00 [60.00, 60.00]" in shown
+        assert "expected calibration error" in shown
+        assert "nan" not in shown
+        assert "-0.0" not in shown
+    assert "LPIPS needs" in text
+    for block in markdown.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+    assert "| **overall** |" in markdown
+
+
+# ---- real pipelines ----
 
 
 def test_the_tiny_pipeline_is_measured_the_same_at_every_run(pipe, photos):
+    state = torch.get_rng_state()
     first, second = (evaluate(pipe, photos, PROTOCOL) for _ in range(2))
+    assert torch.equal(state, torch.get_rng_state())
     pd.testing.assert_frame_equal(first.rows, second.rows, check_exact=True)
     pd.testing.assert_frame_equal(first.table(), second.table(), check_exact=True)
+    np.testing.assert_allclose(first.confusion().sum(axis=1), 1)
     other = evaluate(pipe, photos, dataclasses.replace(PROTOCOL, seed=1))
     assert not np.array_equal(first.rows.psnr_input, other.rows.psnr_input)
 
 
-def test_confusion_rows_sum_to_one(pipe, photos):
-    confusion = evaluate(pipe, photos, PROTOCOL, restore=False).confusion()
-    assert list(confusion.index) == list(confusion.columns) == list(NAMES)
-    np.testing.assert_allclose(confusion.sum(axis=1), 1)
+def test_rows_are_what_the_pipeline_answers(pipe, photos):
+    """Embedding an image once for all measures changes none of them."""
+    protocol = Protocol(crop=None, steps=2, mixtures=0)
+    rows = evaluate(pipe, photos, protocol).rows
+    clean, degraded, _ = degraded_crops(photos, 0, protocol)
+    image = degraded[4]
+    answers = pipe.classify(image)
+    assert rows.called[4] == answers.idxmax()
+    assert rows.probability[4] == pytest.approx(answers.max(), abs=1e-5)
+    assert rows.named[4] == answers[list(NAMES)].idxmax()
+    *_, last = pipe.trajectory(image[None], steps=2, seed=0)
+    wanted = psnr(last.state.clamp(0, 1), clean[:1]).item()
+    assert rows.psnr[4] == pytest.approx(wanted, abs=1e-3)
+    for name, measure in examination.QUALITY.items():
+        wanted = measure(image[None], clean[:1]).item()
+        assert rows[f"{name}_input"][4] == pytest.approx(wanted, abs=1e-5), name
+    content = pipe.encode([image]).content[0]
+    assert rows.cosine[4] == pytest.approx(
+        float(content @ pipe.encode_plain([clean[0]])[0]), abs=1e-5
+    )
 
 
-def test_restoration_can_be_left_out(pipe, photos):
+def test_restoration_and_mixtures_can_be_left_out(pipe, photos):
+    protocol = dataclasses.replace(PROTOCOL, mixtures=0)
     for result in (
-        evaluate(pipe, photos, PROTOCOL, restore=False),
-        evaluate(Pipeline(pipe.settings, daclip=pipe.daclip), photos, PROTOCOL),
+        evaluate(pipe, photos, protocol, restore=False),
+        evaluate(Pipeline(pipe.settings, daclip=pipe.daclip), photos, protocol),
     ):
         table = result.table()
         assert "psnr" not in table
         assert {"accuracy", "psnr_input"} <= set(table)
-        assert PROTOCOL.hash in str(result)
-
-
-def test_evaluating_leaves_global_randomness_alone(pipe, photos):
-    before = torch.get_rng_state()
-    evaluate(pipe, photos, PROTOCOL)
-    assert torch.equal(before, torch.get_rng_state())
-
-
-# ---- the protocol ----
-
-
-def test_the_hash_changes_with_every_field_and_with_nothing_else(monkeypatch):
-    changes = {
-        "crop": None,
-        "crops": 2,
-        "severity": (0.2, 1.0),
-        "steps": 7,
-        "sampler": "deterministic",
-        "seed": 1,
-    }
-    assert set(changes) == {field.name for field in dataclasses.fields(Protocol)}
-    hashes = {dataclasses.replace(Protocol(), **{k: v}).hash for k, v in changes.items()}
-    assert len(hashes | {Protocol().hash}) == len(changes) + 1
-    assert Protocol().hash == Protocol().hash
-    before = Protocol().hash
-    monkeypatch.setattr("daclip_lab.analysis.evaluation.VERSION", 10_000)
-    assert Protocol().hash != before
-
-
-def test_the_printed_protocol_says_how_many_steps_were_taken(pipe, photos):
-    """ "As many as the weights want" is not a number: two pipelines could mean different ones by the same hash."""
-    left_open = evaluate(pipe, photos, dataclasses.replace(PROTOCOL, steps=None))
-    said = evaluate(pipe, photos, dataclasses.replace(PROTOCOL, steps=pipe.settings.steps))
-    assert left_open.to_dict()["protocol"]["steps"] == pipe.settings.steps
-    assert left_open.protocol.hash == said.protocol.hash
-
-
-def test_crops_of_a_photo_come_back_and_all_are_different(photos):
-    protocol = dataclasses.replace(PROTOCOL, crops=2)
-    clean, degraded, facts = degraded_crops(photos, 1, protocol)
-    again = degraded_crops(photos, 1, protocol)
-    assert torch.equal(degraded, again[1])
-    assert facts == again[2]
-    assert clean.shape == degraded.shape == (22, 3, 32, 32)
-    assert [fact["degradation"] for fact in facts] == [*LABELS] * 2
-    assert {fact["photo"] for fact in facts} == {"face"}
-    assert torch.equal(clean[0], clean[10])
-    assert not torch.equal(clean[0], clean[11])
-    for fact in facts:
-        low, high = (0, 0) if fact["degradation"] == "clean" else protocol.severity
-        assert low <= fact["severity"] <= high
-
-
-def test_whole_photos_can_be_measured(photos):
-    clean, _, _ = degraded_crops(photos, 0, dataclasses.replace(PROTOCOL, crop=None))
-    assert torch.equal(clean[0], photos[0])
-
-
-def test_a_photo_smaller_than_the_crop_is_named(photos):
-    with pytest.raises(InputError, match="photo cup is 96x64 pixels: wanted at least 65x65"):
-        degraded_crops(photos, 0, dataclasses.replace(PROTOCOL, crop=65))
+        assert not any("two degradations" in measure for measure in result.summary().index)
+        assert result.protocol.hash in str(result)
+    with pytest.raises(InputError, match="no controller"):
+        evaluate(Pipeline(pipe.settings, clip=pipe.clip), photos, protocol)
 
 
 def test_photos_of_the_same_name_in_two_folders_are_two_photos(pipe, tmp_path, photo):
@@ -224,80 +308,159 @@ def test_photos_of_the_same_name_in_two_folders_are_two_photos(pipe, tmp_path, p
     assert table.loc["overall", "psnr_input_low"] < table.loc["overall", "psnr_input_high"]
 
 
-# ---- intervals ----
+def test_measures_with_networks_join_where_these_are_on_the_machine(
+    pipe, photos, monkeypatch, tmp_path
+):
+    from daclip_lab.analysis import quality
+
+    def features(image):
+        return image.mean((1, 2)).repeat(examination.FEATURES)[: examination.FEATURES]
+
+    monkeypatch.setattr(quality, "network", lambda measure: nn.Identity())
+    monkeypatch.setattr(
+        quality, "lpips", lambda images, clean: (images - clean).abs().mean((1, 2, 3))
+    )
+    monkeypatch.setattr(quality, "inception_features", features)
+    result = evaluate(pipe, photos, PROTOCOL, out=tmp_path)
+    table = result.table()
+    assert (table.lpips > 0).all()
+    assert (table.fid > 0).all()
+    assert table.fid["overall"] == pytest.approx(table.fid[list(NAMES)].mean())
+    assert result.notes == ()
+    clean = torch.stack([features(clean_crops(photos, k, PROTOCOL)[0]) for k in range(2)])
+    packed = [examination._packed(clean_crops(photos, k, PROTOCOL)) for k in range(2)]
+    torch.testing.assert_close(examination.unpacked(packed), clean, atol=1e-3, rtol=1e-3)
+    assert str(result) == str(evaluate(pipe, photos, PROTOCOL, out=tmp_path))
+    assert "FID" in result.markdown()
 
 
-def test_intervals_rest_on_photos():
-    """Ten equal crops per photo tell no more than one."""
-    values = np.random.default_rng(0).normal(size=12)
-    names = np.array([f"photo {i}" for i in range(12)])
-    once = interval(values, names)
-    often = interval(np.repeat(values, 10), np.repeat(names, 10))
-    assert often == pytest.approx(once)
-    pretended = interval(np.repeat(values, 10), np.arange(120))
-    assert pretended[2] - pretended[1] < 0.5 * (once[2] - once[1])
+# ---- interrupted and resumed ----
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say():
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(200):
-        level = rng.normal(size=25)  # of each photo
-        values = np.repeat(level, 3) + 0.2 * rng.normal(size=75)
-        _, low, high = interval(values, np.repeat(np.arange(25), 3), resamples=300)
-        hits += low <= 0 <= high
-    # A percentile bootstrap of 25 photos covers a little less than 95 %; three deviations of 200 trials are 5 %.
-    assert 0.87 < hits / 200 <= 0.99
+def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(pipe, photos, tmp_path, monkeypatch):
+    whole = evaluate(pipe, photos, PROTOCOL, out=tmp_path / "whole")
+    (kept,) = (tmp_path / "whole").iterdir()
+    assert kept.name == f"{whole.protocol.hash}.jsonl"
+    plain = examination.Examiner.__call__
+
+    def interrupted(self, index):
+        if index:
+            raise KeyboardInterrupt
+        return plain(self, index)
+
+    monkeypatch.setattr(examination.Examiner, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(pipe, photos, PROTOCOL, out=tmp_path / "parts")
+    monkeypatch.setattr(examination.Examiner, "__call__", plain)
+    part = tmp_path / "parts" / kept.name
+    with part.open("a") as file:
+        file.write('{"rows": [{"photo": "fa')  # the machine stopped in the middle of a line
+    again = evaluate(pipe, photos, PROTOCOL, out=tmp_path / "parts")
+    assert part.read_bytes() == kept.read_bytes()
+    assert str(again) == str(whole) == str(evaluate(pipe, photos, PROTOCOL))
 
 
-def test_intervals_weigh_photos_by_their_crops():
-    mean, low, high = interval(np.array([0.0, 0.0, 0.0, 1.0]), np.array(list("aaab")))
-    assert mean == 0.25
-    assert (low, high) == (0, 1)
+def test_a_finished_evaluation_is_read_and_others_are_refused(pipe, photos, tmp_path, monkeypatch):
+    first = evaluate(pipe, photos, PROTOCOL, restore=False, out=tmp_path)
+    monkeypatch.setattr(evaluation, "Examiner", None)
+    again = evaluate(pipe, photos, PROTOCOL, restore=False, out=tmp_path)
+    pd.testing.assert_frame_equal(first.rows, again.rows)
+    (file,) = tmp_path.iterdir()
+    with pytest.raises(InputError, match=f"{file.name} holds results of other measures"):
+        evaluate(pipe, photos, PROTOCOL, out=tmp_path)
+    pipe.settings = dataclasses.replace(pipe.settings, temperature=2.0)
+    with pytest.raises(InputError, match="holds results of other weights"):
+        evaluate(pipe, photos, PROTOCOL, restore=False, out=tmp_path)
+    file.write_text("no JSON\n")
+    with pytest.raises(InputError, match="holds no results"):
+        evaluate(pipe, photos, PROTOCOL, restore=False, out=tmp_path)
 
 
-def test_missing_values_do_not_count():
-    values, names = np.array([1.0, np.nan, 3.0]), np.array(list("abb"))
-    assert interval(values, names)[0] == 2
-    assert all(np.isnan(interval(values[1:2], names[1:2])))
-    assert interval(np.array([2.0, 2.0]), np.array(["a", "b"])) == (2, 2, 2)
+# ---- views, pooling, steps ----
 
 
-# ---- measures ----
-
-
-@pytest.fixture(scope="module")
-def two(photo):
-    generator = torch.Generator().manual_seed(0)
-    clean = torch.stack([photo, photo.flip(-1)])
-    return (clean + 0.1 * torch.randn(clean.shape, generator=generator)).clamp(0, 1), clean
-
-
-def test_psnr_agrees_with_scikit_image(two):
-    from skimage.metrics import peak_signal_noise_ratio
-
-    for ours, image, clean in zip(psnr(*two), *two, strict=True):
-        theirs = peak_signal_noise_ratio(clean.numpy(), image.numpy(), data_range=1.0)
-        assert ours.item() == pytest.approx(theirs, abs=1e-3)
-
-
-def test_ssim_agrees_with_scikit_image(two):
-    from skimage.metrics import structural_similarity
-
-    for ours, image, clean in zip(ssim(*two), *two, strict=True):
-        theirs = structural_similarity(
-            clean.numpy(),
-            image.numpy(),
-            channel_axis=0,
-            data_range=1.0,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
+def test_global_pooling_widens_every_window_and_gives_them_back(pipe, photos):
+    protocol = Protocol(crop=None, mixtures=0).settled(pipe.settings)
+    _, degraded, _ = degraded_crops(photos, 0, protocol)
+    own = pipe.encode(list(degraded[:1]))
+    images = {
+        pooling: restored_singly(
+            pipe, degraded[:1], own, dataclasses.replace(protocol, pooling=pooling)
         )
-        assert ours.item() == pytest.approx(theirs, abs=2e-3)
+        for pooling in ("windows", "global")
+    }
+    assert not torch.equal(images["windows"], images["global"])
+    assert torch.equal(images["windows"], restored_singly(pipe, degraded[:1], own, protocol))
+    small = degraded[:1, :, :32, :32]  # as large as the patches that it was trained on
+    same = [
+        restored_singly(pipe, small, own, dataclasses.replace(protocol, pooling=pooling))
+        for pooling in ("windows", "global")
+    ]
+    assert torch.equal(*same)
+    with pytest.raises(InputError, match="no windows"), pooled(nn.Conv2d(3, 3, 3), "global"):
+        pass
 
 
-def test_equal_images_have_the_best_marks(two):
-    assert psnr(two[1], two[1]).tolist() == pytest.approx([60, 60])
-    assert ssim(two[1], two[1]).tolist() == pytest.approx([1, 1], abs=1e-5)
-    assert ssim(two[0][:1], two[1][:1]).shape == (1,)
+def test_a_view_is_looked_through_without_changing_the_pipeline(pipe, photos):
+    protocol = Protocol(crop=None, mixtures=0, view="resize")
+    image = photos[0]
+    seen = viewing(pipe, protocol).encode([image]).degradation
+    assert pipe.settings.view == "both"
+    assert not torch.allclose(seen, pipe.encode([image]).degradation, atol=1e-4)
+    rows = evaluate(pipe, photos, protocol, restore=False).rows
+    both = evaluate(pipe, photos, dataclasses.replace(protocol, view="both"), restore=False).rows
+    assert not np.allclose(rows.cosine, both.cosine)
+    assert np.array_equal(rows.psnr_input, both.psnr_input)
+
+
+def test_settings_are_compared_image_by_image(perfect):
+    result, _ = perfect
+    worse = Evaluation(
+        result.protocol, result.rows.assign(psnr=result.rows.psnr - 3), result.mixtures
+    )
+    table = compare({"steps 1": result, "steps 2": worse})
+    assert table.loc["steps 2", "psnr"] == pytest.approx(57)
+    for bound in ("", "_low", "_high"):
+        assert table.loc["steps 2", f"psnr_gain{bound}"] == pytest.approx(-3)
+        assert table.loc["steps 1", f"psnr_gain{bound}"] == 0
+    assert "against steps 1" in compared(table)
+    assert compared(table, markdown=True).startswith("|")
+    other = Evaluation(result.protocol, result.rows.assign(severity=0.5), result.mixtures)
+    with pytest.raises(InputError, match="other images"):
+        compare({"a": result, "b": other})
+
+
+def test_embeddings_steer_their_own_image(pipe, photos):
+    """Restored side by side or alone: the same image."""
+    protocol = PROTOCOL.settled(pipe.settings)
+    _, degraded, _ = degraded_crops(photos, 0, protocol)
+    content, degradation = pipe.encode(list(degraded[:3]))
+    all_three = restored_singly(pipe, degraded[:3], Embeddings(content, degradation), protocol)
+    last = restored_singly(pipe, degraded[2:3], Embeddings(content[2:], degradation[2:]), protocol)
+    assert torch.equal(all_three[2:], last)
+
+
+# ---- the command ----
+
+
+def test_the_command_compares_prints_markdown_and_refuses(capsys, photo_folder, weights, tmp_path):
+    from daclip_lab.cli import main
+
+    run = ["evaluate", "--data", str(photo_folder), "--weights", str(weights), "--crops", "1"]
+    run += ["--limit", "1", "--out", str(tmp_path)]
+    assert main([*run, "--steps", "1", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "steps 1" in text
+    assert "against steps 1" in text
+    assert main([*run, "--steps", "2", "--markdown"]) == 0  # read, not measured again
+    assert "| **overall** |" in capsys.readouterr().out
+    assert len(list(tmp_path.iterdir())) == 2
+    for options, told in (
+        (("--steps", "1", "2", "--view", "crops", "resize"), "compare one only"),
+        (("--limit", "0"), "--limit 0"),
+        (("--view", "all"), "'all' is unknown"),
+        (("--pooling", "none"), "'none' is unknown"),
+        (("--protocol", "paper", "--steps", "1", "2"), "one value"),
+    ):
+        assert main([*run, *options]) == 2
+        assert told in capsys.readouterr().err

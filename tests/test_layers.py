@@ -5,7 +5,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from daclip_lab.analysis.layers import TOWERS, Trace, injection, readability, repair, trace, walk
+from daclip_lab.analysis.layers import (
+    TOWERS,
+    Trace,
+    injection,
+    readability,
+    repair,
+    severity_readability,
+    trace,
+    walk,
+)
 from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import DaCLIP, project
 from daclip_lab.viz import insight_figures
@@ -82,6 +91,20 @@ def test_a_probe_reads_what_is_there_and_guesses_elsewhere(planted):
     others = table.drop([("controller", "class", 2), ("controller", "patches", 2)])
     assert len(others) == 10 and others.accuracy.between(0.2, 0.8).all()
     assert (table.low <= table.accuracy).all() and (table.accuracy <= table.high).all()
+
+
+def test_neighbours_read_what_is_there_too(planted):
+    table = readability(planted, LABELS, PHOTOS, probe="knn").set_index(["tower", "block"])
+    assert table.loc[("controller", 2)].accuracy.min() > 0.75 > table.loc["plain"].accuracy.max()
+
+
+def test_severity_is_read_in_the_block_where_it_is_written(planted):
+    severity = np.random.default_rng(3).uniform(size=60)
+    planted.features["controlled"][1, 0, :, 2] = severity
+    table = severity_readability(planted, LABELS, severity, PHOTOS)
+    table = table.set_index(["tower", "tokens", "block"])
+    assert table.r2["controlled", "class", 2] > 0.9
+    assert table.drop(("controlled", "class", 2)).r2.max() < 0.5
 
 
 def test_a_probe_cannot_cheat_by_knowing_the_photo():

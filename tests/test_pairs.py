@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from daclip_lab.commands.training_data import source_of
+from daclip_lab.commands.training_data import labels_of, source_of
 from daclip_lab.data import pairs as module
 from daclip_lab.data.captions import caption
-from daclip_lab.data.datasets import Batches, Synthetic
+from daclip_lab.data.datasets import LABELS, Batches, Synthetic
+from daclip_lab.data.degradations import NAMES
 from daclip_lab.data.image_io import read_image, save_image, to_pil
 from daclip_lab.data.pairs import PairFolder, find_pairs, in_order, large_part
 from daclip_lab.data.random import seeded
@@ -84,6 +85,14 @@ def test_any_degradations_are_taken_in_the_order_of_the_tables(root):
 def test_some_degradations_can_be_picked(tree):
     source = PairFolder(tree / "train" / "rainy", tree / "val" / "hazy")
     assert {label: len(found) for label, found in source.pairs.items()} == {"rainy": 2, "hazy": 1}
+
+
+def test_degradations_are_picked_by_name(tree):
+    source = PairFolder(tree, only=["rainy"])
+    assert source.labels == ("rainy",) and len(source) == 2 and len(PairFolder(tree)) == 4
+    assert {source.draw(seeded(seed), 16).label for seed in range(8)} == {"rainy"}
+    with pytest.raises(InputError, match="no pairs of 'foggy': there are hazy, rainy"):
+        PairFolder(tree, only=["rainy", "foggy"])
 
 
 def test_names_may_hold_spaces_commas_and_any_letters(root, photo):
@@ -259,6 +268,16 @@ def test_pairs_of_files_stay_pairs(root, crop):
     assert seen == {"hazy", "rainy"}
 
 
+@pytest.mark.parametrize(("evenly", "share"), [(True, 1 / 2), (False, 1 / 5)])
+def test_a_degradation_counts_evenly_or_by_its_pairs(tmp_path, evenly, share):
+    for label, count in (("hazy", 4), ("rainy", 1)):
+        for number in range(count):
+            save_pair(tmp_path / label, f"{number}.png", torch.rand(3, 16, 16))
+    source, generator = PairFolder(tmp_path, evenly=evenly), seeded(0)
+    drawn = [source.draw(generator, 16).label for _ in range(120)]
+    assert drawn.count("rainy") / 120 == pytest.approx(share, abs=0.12)
+
+
 def test_patches_are_native_pixels_in_all_eight_positions(tmp_path):
     square = torch.rand(3, 20, 20, generator=seeded(0))
     save_pair(tmp_path / "hazy", "0.png", square)
@@ -346,9 +365,25 @@ def test_a_training_takes_pairs_in_every_form(tree, scale):
 
 def test_the_papers_controller_sees_whole_images_and_its_restorer_patches(tree, scale):
     data = [str(tree)]
-    assert source_of(data, paper(), "daclip").crop == "whole"
-    assert source_of(data, paper(), "restorer").crop == "patch"
-    assert source_of(data, scale, "daclip").crop == "patch"
+    whole, patch, native = (
+        source_of(data, paper(), "daclip"),
+        source_of(data, paper(), "restorer"),
+        source_of(data, scale, "daclip"),
+    )
+    assert (whole.crop, patch.crop, native.crop) == ("whole", "patch", "patch")
+    assert (whole.evenly, patch.evenly, native.evenly) == (False, True, True)
+
+
+def test_a_training_takes_one_degradation_alone(tree, photo_folder, scale):
+    assert source_of([str(tree)], scale, "restorer", ["hazy"]).labels == ("hazy",)
+    with pytest.raises(InputError, match="--only picks degradations of real pairs"):
+        source_of([str(photo_folder)], scale, "restorer", ["hazy"])
+
+
+def test_a_source_tells_what_it_draws(tree, photo_folder, scale):
+    assert labels_of(source_of([str(tree)], scale)) == ("hazy", "rainy")
+    assert labels_of(source_of([str(photo_folder)], scale)) == LABELS
+    assert labels_of(source_of([str(photo_folder)], paper())) == NAMES
 
 
 def test_pairs_and_photos_are_not_mixed(tree, photo_folder, scale):

@@ -61,9 +61,21 @@ def test_every_field_has_its_line(kind):
             )
 
 
+def test_smoke_is_the_lab_made_small():
+    smoke, lab = presets.smoke(), presets.lab()
+    for name in ("clip", "words", "daclip", "live", "restorer"):
+        part = "clip_training" if name == "clip" else name
+        assert type(getattr(smoke, part)) is type(getattr(lab, part))
+        assert getattr(smoke, part).steps < getattr(lab, part).steps
+    assert smoke.network.keys() == lab.network.keys()
+    assert smoke.sde == lab.sde == presets.paper().sde
+
+
 def test_building_is_a_function_of_the_seed(scale):
+    clip = scale.build_clip()
     before = torch.get_rng_state()
-    for build in (scale.build_clip, scale.build_restorer):
+    builds = (scale.build_clip, scale.build_restorer, lambda seed: scale.build_daclip(clip, seed))
+    for build in builds:
         one, two, other = (build(seed).state_dict() for seed in (1, 1, 2))
         assert all(torch.equal(one[name], two[name]) for name in one)
         assert any(not torch.equal(one[name], other[name]) for name in one)
@@ -107,10 +119,12 @@ def test_paper_is_the_paper():
     scale = presets.paper()
     daclip, restorer = scale.daclip, scale.restorer
     assert (scale.clip.embed_dim, scale.clip.image_size, scale.clip.vocabulary) == (512, 224, ())
-    assert scale.pretrained == "laion2b_s34b_b79k"
+    assert scale.pretrained == ("ViT-B-32", "laion2b_s34b_b79k")
+    assert scale.stem == 0
     assert scale.clip_training is None
     assert (daclip.batch, daclip.learning_rate, daclip.warmup) == (3136, 3e-5, 100)
     assert (daclip.betas, daclip.eps, daclip.weight_decay) == ((0.9, 0.98), 1e-6, 0.05)
+    assert (scale.epochs, daclip.steps, daclip.average, daclip.clip_norm) == (50, 800, 0.0, None)
     assert (daclip.multi_positive, daclip.alignment, daclip.synonyms) == (False, 0.0, False)
     assert (restorer.steps, restorer.batch, restorer.size) == (700_000, 16, 256)
     assert (restorer.learning_rate, restorer.final_learning_rate, restorer.warmup) == (
@@ -119,6 +133,8 @@ def test_paper_is_the_paper():
         0,
     )
     assert (restorer.betas, restorer.weight_decay) == ((0.9, 0.99), 0.0)
+    assert (restorer.average, restorer.average_every, restorer.clip_norm) == (0.995, 10, None)
+    assert not restorer.bf16
     assert (restorer.objective, restorer.from_start, restorer.untold) == ("matching", 0.0, 0.0)
     assert scale.sde == {"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005}
     assert (scale.view, scale.steps) == ("resize", 100)

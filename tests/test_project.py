@@ -29,8 +29,9 @@ LEVELS = [
     {"loop"},
     {"training"},
     {"presets"},
-    {"pipeline"},
+    {"folders"},
     {"official"},
+    {"pipeline", "embedding"},
     {"analysis"},
     {"viz"},
     {"course"},
@@ -38,6 +39,7 @@ LEVELS = [
     {"cli", "__init__", "__main__"},
 ]
 HEAVY = {
+    "accelerate",
     "ipywidgets",
     "matplotlib",
     "pandas",

@@ -1,11 +1,12 @@
 """Every sampler takes the steps that the literature writes down, and ends where a perfect network says."""
 
 import math
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 import torch
 
+from daclip_lab.diffusion import samplers
 from daclip_lab.diffusion.samplers import (
     SAMPLERS,
     SPACINGS,
@@ -155,32 +156,78 @@ def test_one_deterministic_step_keeps_the_noise(sde):
 # ---- convergence ----
 
 
-@pytest.mark.parametrize(("order", "gain"), [(1, 2), (2, 4)])
-def test_deterministic_solvers_converge_at_their_order(order, gain):
-    """Clean pixels are normal around `centre`: the best denoiser and its probability flow are known exactly."""
-    sde = MeanRevertingSDE(steps=1024, schedule="constant")
-    centre, spread = 0.8, 0.15
-    mu = torch.full((1, 3, 4, 4), 0.3, dtype=torch.float64)
-    start = sde.prior(mu, noises(mu, 1)[0])
+CENTRE, SPREAD, DEGRADED = 0.8, 0.15, 0.3
+
+
+def normal(sde, t):
+    """Mean and variance at time t of a pixel that is normal around `CENTRE` with deviation `SPREAD` when clean."""
+    alpha, sigma = sde.alpha[t].item(), sde.sigma_bar[t].item()
+    return DEGRADED + alpha * (CENTRE - DEGRADED), (alpha * SPREAD) ** 2 + sigma**2
+
+
+def exact_moments(sde, t, stochastic):
+    """Mean and variance at time t of the exact reverse process, started as `sample` starts: with stationary noise."""
+    (mean_end, var_end), (mean, var) = normal(sde, sde.steps), normal(sde, t)
+    if stochastic:  # x_t given x_T, by the rule of conditional normal distributions
+        slope = (sde.alpha[-1] / sde.alpha[t]).item() * var / var_end
+        left = var - slope**2 * var_end
+    else:  # the probability flow keeps the standardised state
+        slope, left = math.sqrt(var / var_end), 0.0
+    return mean + slope * (DEGRADED - mean_end), left + slope**2 * sde.sigma_max**2
+
+
+def moments(sde, t, monkeypatch, **settings):
+    """Mean and variance that `sample` reaches at time t with the exact score, without drawing anything.
+
+    The exact denoiser of a normal pixel is linear, so the state is a sum of noises with fixed weights. Pixel k gets the
+    k-th noise that is asked for as 1 and all others as 0: its state is that weight, plus the mean.
+    """
 
     def best(state, t):
-        alpha, sigma = sde.alpha[t].item(), sde.sigma_bar[t].item()
-        trust = spread**2 * alpha / (spread**2 * alpha**2 + sigma**2)
-        return centre + trust * (state - mu - alpha * (centre - mu))
+        mean, var = normal(sde, t)
+        return CENTRE + SPREAD**2 * sde.alpha[t].item() / var * (state - mean)
 
-    def exact(t):
-        def deviation(t):
-            return math.hypot(sde.alpha[t].item() * spread, sde.sigma_bar[t].item())
+    asked = count()
 
-        z = (start - mu - sde.alpha[-1].item() * (centre - mu)) / deviation(sde.steps)
-        return mu + sde.alpha[t].item() * (centre - mu) + deviation(t) * z
+    def one_at_a_time(images, generator):
+        noise = torch.zeros_like(images)
+        noise[..., next(asked)] = 1
+        return noise
+
+    monkeypatch.setattr(samplers, "_noise_like", one_at_a_time)
+    mu = torch.full((1, 1, 1, settings["steps"] + 1), DEGRADED, dtype=torch.float64)
+    step = next(step for step in sample(best, sde, mu, **settings) if step.t <= t)
+    assert step.t == t
+    *weights, mean = step.state.flatten().tolist()
+    return mean, sum((weight - mean) ** 2 for weight in weights)
+
+
+@pytest.mark.parametrize(("order", "gain"), [(1, 2), (2, 4)])
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_every_solver_converges_at_its_order(order, gain, stochastic, monkeypatch):
+    """Twice as many steps halve what order 1 misses of the exact moments, and quarter what order 2 misses."""
+    sde = MeanRevertingSDE(steps=1024, schedule="constant")
+    halfway = sde.steps // 2
+    mean, var = exact_moments(sde, halfway, stochastic)
 
     def miss(steps):
-        path = sample(best, sde, mu, steps=steps, order=order, generator=generator())
-        halfway = next(step for step in path if step.t == sde.steps // 2)
-        return (halfway.state - exact(halfway.t)).abs().max().item()
+        found = moments(sde, halfway, monkeypatch, steps=steps, order=order, stochastic=stochastic)
+        assert found[0] == pytest.approx(mean, abs=1e-6)
+        return abs(found[1] - var)
 
-    assert miss(64) / miss(128) == pytest.approx(gain, rel=0.15)
+    coarse, fine = miss(64), miss(128)
+    assert fine < 1e-3 * var
+    assert coarse / fine == pytest.approx(gain, rel=0.08)
+
+
+def test_the_deterministic_step_is_the_same_from_a_noise_prediction(sde):
+    """ODE-1 written for the noise instead of the clean image (2502.07856)."""
+    clean, mu, state = (images(seed=k) for k in range(3))
+    for t, s in ((100, 60), (60, 59), (7, 2)):
+        at, as_, _, ss, h = rates(sde, t, s)
+        noise = sde.noise_from_clean(state, mu, clean, t)
+        written = as_ / at * state - ss * (math.exp(h) - 1) * noise + mu * (1 - as_ / at)
+        torch.testing.assert_close(ode_1(sde, state, clean, mu, t, s), written)
 
 
 @pytest.mark.parametrize(("order", "stochastic"), CHOICES)
@@ -252,6 +299,38 @@ def test_networks_that_predict_noise_or_the_clean_image_agree(sde, order, stocha
     for a, b in zip(first, second, strict=True):
         torch.testing.assert_close(a.state, b.state)
         torch.testing.assert_close(a.clean, b.clean)
+
+
+def test_euler_maruyama_takes_the_small_step_that_was_written_for_all_times(sde):
+    """x - [theta (mu - x) - sigma_t^2 score] + sigma_t z with dt = 1, whatever time is visited next."""
+    mu, z = images(), noises(images(), 3)
+    state, wanted = sde.prior(mu, z[0]), []
+    for t, fresh in ((100, z[1]), (50, z[2]), (1, 0 * mu)):
+        theta, clean = sde.theta[t].item(), estimate(state, t)
+        alpha, sigma = sde.alpha[t].item(), sde.sigma_bar[t].item()
+        score = -(state - mu - alpha * (clean - mu)) / sigma**2
+        square = 2 * sde.sigma_max**2 * theta
+        state = state - (theta * (mu - state) - square * score) + math.sqrt(square) * fresh
+        wanted.append(state)
+    steps = list(euler_maruyama(estimate, sde, mu, steps=3, generator=generator()))
+    assert [step.t for step in steps] == [50, 1, 0]
+    for step, state in zip(steps, wanted, strict=True):
+        torch.testing.assert_close(step.state, state)
+
+
+def test_small_steps_at_skipped_times_leave_the_noise_in(sde):
+    """A network that always takes off as much noise as there should be at the time it is told."""
+    mu = torch.full((1, 3, 64, 64), 0.4, dtype=torch.float64)
+
+    def network(state, t):
+        noise = (state - mu) / (state - mu).std()
+        return sde.clean_from_noise(state, mu, noise, t)
+
+    left = [
+        255 * list(euler_maruyama(network, sde, mu, steps=n, generator=generator()))[-1].state.std()
+        for n in (5, 20, 100)
+    ]
+    assert left[0] > 45 and 35 < left[1] < 42 and left[2] < 6
 
 
 def test_euler_maruyama_ends_near_the_clean_image(sde):
@@ -358,3 +437,36 @@ def test_impossible_arguments_are_refused(sde, wrong):
     settings = {"steps": 2} | wrong
     with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
         next(sample(estimate, sde, images(), **settings))
+    if "steps" in wrong:
+        with pytest.raises(InputError, match=f"steps={wrong['steps']}"):
+            next(euler_maruyama(estimate, sde, images(), **wrong))
+
+
+def test_a_state_that_was_yielded_is_not_touched_again(sde):
+    path = [
+        (step, step.state.clone(), step.clean.clone())
+        for step in sample(
+            estimate, sde, images(), steps=6, order=2, stochastic=True, generator=generator()
+        )
+    ]
+    for step, state, clean in path:
+        assert torch.equal(step.state, state) and torch.equal(step.clean, clean)
+
+
+def test_bfloat16_is_for_the_network_alone(sde):
+    layer = torch.nn.Linear(8, 8)
+    told = []
+
+    class Network:
+        predicts = "clean"
+
+        def __call__(self, state, degraded, t, conditions):
+            told.append(layer(state).dtype)
+            return layer(state)
+
+    mu = images().float()
+    with torch.no_grad():
+        path = list(sample(denoiser(Network(), sde, mu, None, bf16=True), sde, mu, steps=2))
+        assert not torch.is_autocast_enabled("cpu")
+    assert told == [torch.bfloat16] * 2
+    assert all(step.state.dtype == step.clean.dtype == torch.float32 for step in path)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from daclip_lab.checkpoints import read_json, write_json
 from daclip_lab.data.datasets import Batch, Example
 from daclip_lab.data.random import seeded
 from daclip_lab.errors import InputError
-from daclip_lab.loop import Recipe, fit, learning_rate
+from daclip_lab.loop import Recipe, fit, learning_rate, steps_of
 from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.training import (
     RestorerRecipe,
@@ -167,6 +168,16 @@ def test_another_recipe_is_refused_with_the_field_named(tmp_path):
         run_line({"run": tmp_path, "resume": True}, learning_rate=0.2)
 
 
+def test_a_recipe_from_before_a_field_existed_had_its_default(tmp_path):
+    whole = run_line({"run": tmp_path})
+    saved = read_json(tmp_path / "recipe.json")
+    assert saved.pop("average_every") == 1
+    write_json(tmp_path / "recipe.json", saved)
+    assert equal(run_line({"run": tmp_path, "resume": True}), whole)
+    with pytest.raises(InputError, match="average_every=1 there and 2 here"):
+        run_line({"run": tmp_path, "resume": True}, average_every=2)
+
+
 def test_resuming_needs_a_run_that_exists(tmp_path):
     with pytest.raises(InputError, match="needs the folder"):
         run_line({"resume": True})
@@ -212,6 +223,35 @@ def test_the_end_is_the_running_average_of_the_weights():
         assert not torch.equal(p, w)
 
 
+def test_the_average_may_be_taken_of_every_few_steps_and_of_the_last():
+    model, latest = Line(), []
+    for _ in fit(model, line_loss(model), Toy(), recipe(steps=5, average=0.5, average_every=2)):
+        latest.append(model.bias.detach().clone())
+    average = torch.zeros(1)
+    for updates, index in enumerate((2, 4, 5), start=1):
+        decay = min(0.5, (1 + updates) / (10 + updates))
+        average = decay * average + (1 - decay) * latest[index - 1]
+    torch.testing.assert_close(model.bias.detach(), average)
+
+
+def test_without_an_average_the_end_is_the_latest_weights():
+    model, latest = Line(), []
+    for _ in fit(model, line_loss(model), Toy(), recipe(average=0.0)):
+        latest.append(model.weight.detach().clone())
+    assert torch.equal(model.weight, latest[-1])
+
+
+@pytest.mark.parametrize(("clip_norm", "largest"), [(0.5, 0.5), (None, 300.0)])
+def test_gradients_are_as_long_as_the_recipe_lets_them(clip_norm, largest):
+    model = Line()
+
+    def steep(batch, generator):
+        return 300 * model.bias.sum(), {}
+
+    for _ in fit(model, steep, Toy(), recipe(steps=1, clip_norm=clip_norm)):
+        assert model.bias.grad.norm().item() == pytest.approx(largest, rel=1e-4)
+
+
 def test_only_what_requires_a_gradient_is_trained():
     model = Line()
     model.bias.requires_grad_(False)
@@ -249,6 +289,12 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
     assert rates[30] == pytest.approx(0.5)
     assert all(a > b for a, b in pairwise(rates[10:]))
     assert learning_rate(recipe(warmup=0), 0) == pytest.approx(0.1)
+
+
+def test_epochs_count_whole_batches():
+    assert steps_of(epochs=50, pairs=52_801, batch=3136) == 50 * 16
+    assert steps_of(epochs=3, pairs=6, batch=2) == 9
+    assert steps_of(epochs=3, pairs=5, batch=8) == 3
 
 
 # ---- what is learned ----

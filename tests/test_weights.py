@@ -2,7 +2,8 @@
 
 import pytest
 
-from daclip_lab.analysis.evaluation import Protocol, evaluate
+from daclip_lab.analysis.evaluation import evaluate
+from daclip_lab.analysis.protocol import Protocol
 from daclip_lab.data.photos import bundled
 from daclip_lab.pipeline import SHIPPED, load
 

@@ -1,8 +1,9 @@
 """Degradation arithmetic: what the restorer does when it is told something else than what the image says.
 
 A degradation embedding is a direction, and the embeddings of words live in the same space. So one may put a word in the
-place of the image's own embedding, go part of the way from one to another, add two, or take one out. Whether the
-restorer follows is a question for measurement: `gains` asks it of many images at once.
+place of the image's own embedding (`Pipeline.restore` with `as_degradation`), go part of the way from one to another,
+add two, take one out, or turn one round. Whether the restorer follows is a question for measurement: `gains` asks it of
+many images at once, and what fails stands in the same table as what works.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from daclip_lab.analysis.evaluation import Protocol, degraded_crops, interval, psnr
+from daclip_lab.analysis.intervals import interval
+from daclip_lab.analysis.protocol import Protocol, degraded_crops
+from daclip_lab.analysis.quality import psnr
 from daclip_lab.data.degradations import MIX_ORDER, mix
-from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.random import seeded
 from daclip_lab.errors import InputError
@@ -24,20 +26,6 @@ from daclip_lab.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import pandas as pd
-    from PIL import Image
-
-
-def word(pipe: Pipeline, words: str) -> Tensor:
-    """The degradation embedding (d,) that words stand for.
-
-    For one of the pipeline's labels it is what the classifier compares with; any other words are encoded as they are.
-    """
-    if words in pipe.settings.labels:
-        return pipe.word_embeddings[pipe.settings.labels.index(words)]
-    if pipe.daclip is None:
-        raise InputError("these weights hold no controller: load some that do, such as 'lab'")
-    with torch.inference_mode():
-        return pipe.daclip.encode_text([words])[0]
 
 
 def between(first: Tensor, second: Tensor, share: float) -> Tensor:
@@ -67,26 +55,6 @@ def without(direction: Tensor, other: Tensor) -> Tensor:
     if (rest.norm(dim=-1) < 1e-4 * direction.norm(dim=-1)).any():
         raise InputError("nothing is left: the two directions are one")
     return F.normalize(rest, dim=-1)
-
-
-def steered(
-    pipe: Pipeline,
-    image,
-    *,
-    degradation: Tensor | str,
-    steps: int | None = None,
-    sampler: str = "posterior",
-    seed: int = 0,
-) -> "Image.Image":
-    """Restore an image as if its degradation were another one; a PIL image of the same size.
-
-    `degradation` is words, or an embedding (d,). The content is the image's own; the other arguments are those of
-    `Pipeline.restore`.
-    """
-    told = word(pipe, degradation) if isinstance(degradation, str) else degradation
-    degraded = read_image(image)[None]
-    restored = restored_as(pipe, degraded, told, steps=steps, sampler=sampler, seed=seed)
-    return to_pil(restored[0])
 
 
 def restored_as(
@@ -127,8 +95,9 @@ def gains(
 
     Args:
         degraded, clean: (n, 3, h, w) in [0, 1].
-        told: names of embeddings (d,) or (n, d). Two columns are added: `own`, the images' own embeddings, and
-            `nothing`, where the restorer is told neither degradation nor content.
+        told: names of embeddings (d,) or (n, d). Three columns are added: `own`, the images' own embeddings; `negated`,
+            the opposite of their degradation embeddings; and `nothing`, where the restorer is told neither degradation
+            nor content.
         options: `steps`, `sampler` and `seed` of `restored_as`.
     """
     import pandas as pd
@@ -136,6 +105,7 @@ def gains(
     own = pipe.encode(list(degraded))
     columns = {name: (own.content, vector) for name, vector in told.items()}
     columns["own"] = own
+    columns["negated"] = (own.content, -own.degradation)
     columns["nothing"] = (torch.zeros_like(own.content), torch.zeros_like(own.degradation))
     before = psnr(degraded, clean)
     return pd.DataFrame(
@@ -154,13 +124,13 @@ def steering_table(
 ) -> "pd.DataFrame":
     """What telling the restorer a degradation gains where another one was done: mean gains in PSNR (dB).
 
-    A row for each degradation done, in the order of the labels, a column for each word told, and the two of `gains`.
+    A row for each degradation done, in the order of the labels, a column for each word told, and the three of `gains`.
     A restorer that listens is best on the diagonal.
     """
     import pandas as pd
 
     protocol = protocol or Protocol()
-    told = {label: word(pipe, label) for label in pipe.settings.labels}
+    told = {label: pipe.word(label) for label in pipe.settings.labels}
     parts = []
     for index in range(len(photos)):
         clean, degraded, facts = degraded_crops(photos, index, protocol)
@@ -181,7 +151,7 @@ def mixture_table(
     """What helps where two degradations were done at once: the mean gain in PSNR (dB) of each pair and strategy.
 
     Strategies: the restorer is told the pair's `first` or `second` word, `both` words added, the image's `own`
-    embedding or that without either word (`own - first`, `own - second`), or `nothing`; and `in turn`: two
+    embedding, that without either word (`own - first`, `own - second`) or `negated`, or `nothing`; and `in turn`: two
     restorations, the degradation that came last undone first.
 
     Returns a row for each, with `pair`, `strategy`, `gain`, and its 95 % interval over photos, `low` and `high`.
@@ -199,7 +169,7 @@ def mixture_table(
                 mixed.append(mix(cleans[-1], [(each, severity) for each in pair], generator))
         clean, degraded = torch.stack(cleans), torch.stack(mixed)
         own = pipe.encode(mixed).degradation
-        first, second = (word(pipe, each) for each in pair)
+        first, second = (pipe.word(each) for each in pair)
         told = {
             "first": first,
             "second": second,
@@ -210,7 +180,7 @@ def mixture_table(
         table = gains(pipe, degraded, clean, told, seed=seed)
         turned = degraded
         for each in sorted(pair, key=MIX_ORDER.index, reverse=True):
-            turned = restored_as(pipe, turned, word(pipe, each), seed=seed)
+            turned = restored_as(pipe, turned, pipe.word(each), seed=seed)
         table["in turn"] = (psnr(turned, clean) - psnr(degraded, clean)).double().numpy()
         for strategy, values in table.items():
             measured = interval(values.to_numpy(), np.asarray(names))

@@ -4,12 +4,12 @@ One number, the temperature that divides the logits, is fitted on photos that no
 Calibration of Modern Neural Networks*, 1706.04599). It changes no answer, only how sure each is.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from daclip_lab.analysis.evaluation import Protocol, degraded_crops
-from daclip_lab.data.datasets import LABELS
+from daclip_lab.analysis.protocol import Protocol, degraded_crops
 from daclip_lab.data.photos import Photos
 from daclip_lab.pipeline import Pipeline
 
@@ -35,10 +35,29 @@ def calibrate(pipe: Pipeline, photos: Photos, *, crops: int = 4, seed: int = 0) 
     The crops, severities and degradations are those of an evaluation with the same seed.
     """
     protocol = Protocol(crops=crops, seed=seed, crop=pipe.settings.clip.image_size)
+    answers = pipe.settings.labels
     logits, labels = [], []
     for index in range(len(photos)):
         _, degraded, facts = degraded_crops(photos, index, protocol)
-        logits.append(pipe.logits(pipe.encode(list(degraded)).degradation))
-        labels += [LABELS.index(fact["degradation"]) for fact in facts]
+        # Weights that know no "clean" are calibrated on what they can answer.
+        asked = [i for i, fact in enumerate(facts) if fact["degradation"] in answers]
+        logits.append(pipe.logits(pipe.encode(list(degraded[asked])).degradation))
+        labels += [answers.index(facts[i]["degradation"]) for i in asked]
     # Copies, because tensors made in inference mode cannot be differentiated through.
     return fit_temperature(torch.cat(logits).clone(), torch.tensor(labels))
+
+
+def expected_calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+    """The mean gap between how sure an answer is and how often such answers are right.
+
+    Args:
+        probability: (n,) the probability of the answer given.
+        right: (n,) whether it was right.
+        bins: number of equal bins of probability over which the gap is averaged, by their size.
+    """
+    which = np.minimum((probability * bins).astype(int), bins - 1)
+    gaps = [
+        np.abs(probability[which == b].mean() - right[which == b].mean()) * (which == b).mean()
+        for b in np.unique(which)
+    ]
+    return float(np.sum(gaps))

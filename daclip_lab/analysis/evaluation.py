@@ -1,106 +1,98 @@
-"""Accuracy and restoration quality per degradation, with intervals, under one protocol that has a number.
+"""Naming, embeddings and restoration under one protocol, per degradation, with intervals and beside the aims."""
 
-Every photo is degraded in each of the ten ways and left clean once; the same crops, severities and noise come back at
-every run. Numbers of different protocols must not be compared: the hash of the protocol is printed with them.
-"""
-
-import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from daclip_lab.data.datasets import LABELS
-from daclip_lab.data.degradations import CLEAN, NAMES, camera, degrade
+from daclip_lab.analysis import aims, quality, report
+from daclip_lab.analysis.calibration import expected_calibration_error
+from daclip_lab.analysis.examination import Examiner, unpacked
+from daclip_lab.analysis.intervals import interval
+from daclip_lab.analysis.protocol import VERSION, Protocol
+from daclip_lab.analysis.records import Records
+from daclip_lab.data.degradations import CLEAN, NAMES
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.random import choose, seeded, uniform
+from daclip_lab.data.tables import fingerprint
 from daclip_lab.errors import InputError
 from daclip_lab.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Raised by one whenever a degradation or a measure changes: old numbers are then not comparable any more.
-VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """What an evaluation does, so that it can be done again."""
-
-    crop: int | None = 64
-    """Side of the crops, in pixels; None takes whole photos."""
-    crops: int = 1
-    """Crops per photo and degradation."""
-    severity: tuple[float, float] = (0.3, 1.0)
-    """Range of severities, evenly distributed."""
-    steps: int | None = None
-    """Steps of a restoration; None takes what the weights want."""
-    sampler: str = "posterior"
-    """One of `diffusion.samplers.SAMPLERS`."""
-    seed: int = 0
-    """Decides crops, severities, degradations and the noise of the restoration."""
-
-    def __post_init__(self):
-        for field in ("crop", "crops", "steps"):
-            if (value := getattr(self, field)) is not None and value < 1:
-                raise InputError(f"{field}={value}: wanted 1 or more")
-
-    @property
-    def hash(self) -> str:
-        """Eight characters that change with any field and with the version of the protocol."""
-        content = json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:8]
+OVERALL = "overall"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The measurements of one evaluation, one row per degraded crop."""
+    """The measurements of one evaluation."""
 
     protocol: Protocol
     rows: "pd.DataFrame"
-    """Columns: photo, degradation, severity; named, clip_named (of the ten); called, probability (of the eleven);
-    psnr_input, psnr, ssim_input, ssim."""
+    """One row per degraded or clean crop. Columns: photo, crop, degradation, severity; named, clip_named,
+    held_out_named (of the ten); called, clip_called (of all answers), probability, probability_uncalibrated; cosine and
+    clip_cosine (to CLIP's embedding of the clean crop); retrieved, clip_retrieved, clean_retrieved (the caption of the
+    crop); psnr_input, psnr, and so on."""
+    mixtures: "pd.DataFrame"
+    """One row per mixture. Columns: photo, crop, first, second, severity_first, severity_second; top and clip_top, the
+    two best of the ten; psnr_input, psnr, and so on."""
+    fid: dict[str, float] = field(default_factory=dict)
+    """Fréchet inception distance between the restorations of each degradation and the clean crops; empty where it was
+    not measured."""
+    notes: tuple[str, ...] = ()
+    """What was not measured, and why."""
 
     def table(self) -> "pd.DataFrame":
         """One row per degradation, `overall` (the ten) and `clean`: n, photos, and each measure with its interval.
 
         Columns of a measure m are `m`, `m_low` and `m_high`: mean and 95 % bootstrap interval over photos.
-        `accuracy` is ten-way; on clean images it is the share called clean.
+        `accuracy` is ten-way; on clean images it is the share called clean. `fid` has no interval, and its `overall` is
+        the mean over the ten.
         """
         import pandas as pd
 
-        rows = self.rows.assign(
-            accuracy=np.where(
-                self.rows.degradation == CLEAN,
-                self.rows.called == CLEAN,
-                self.rows.named == self.rows.degradation,
-            ).astype(float),
-            clip_accuracy=(self.rows.clip_named == self.rows.degradation).astype(float),
-            false_clean=(self.rows.called == CLEAN).astype(float),
-        )
-        if "psnr" in rows:
-            rows["psnr_gain"] = rows.psnr - rows.psnr_input
-        rows.loc[rows.degradation == CLEAN, ["clip_accuracy", "false_clean"]] = np.nan
-        measures = ["accuracy", "clip_accuracy", "false_clean"]
-        measures += [
-            m for m in ("psnr_input", "psnr", "psnr_gain", "ssim_input", "ssim") if m in rows
-        ]
+        rows = self.measured()
         groups = {name: rows[rows.degradation == name] for name in NAMES}
-        groups["overall"] = rows[rows.degradation != CLEAN]
+        groups[OVERALL] = rows[rows.degradation != CLEAN]
         groups[CLEAN] = rows[rows.degradation == CLEAN]
         lines = {}
         for name, group in groups.items():
             lines[name] = {"n": len(group), "photos": group.photo.nunique()}
-            for measure in measures:
-                mean, low, high = interval(group[measure].to_numpy(), group.photo.to_numpy())
+            for measure in (m for m in report.MEASURES if m in rows):
+                mean, low, high = interval(group[measure].to_numpy(float), group.photo.to_numpy())
                 lines[name] |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
+            if self.fid:
+                ten = [self.fid[label] for label in NAMES]
+                lines[name]["fid"] = np.mean(ten) if name == OVERALL else self.fid[name]
         return pd.DataFrame(lines).T.astype({"n": int, "photos": int})
+
+    def measured(self) -> "pd.DataFrame":
+        """The rows with every measure of `table` as a number; NaN where it says nothing."""
+        rows, clean = self.rows, self.rows.degradation == CLEAN
+        found = rows.assign(
+            accuracy=np.where(clean, rows.called == CLEAN, rows.named == rows.degradation),
+            clip_accuracy=np.where(
+                clean, rows.clip_called == CLEAN, rows.clip_named == rows.degradation
+            ),
+            held_out_accuracy=rows.held_out_named == rows.degradation,
+            false_clean=rows.called == CLEAN,
+            retrieval=rows.retrieved,
+            clip_retrieval=rows.clip_retrieved,
+        )
+        shares = ["accuracy", "clip_accuracy", "held_out_accuracy", "false_clean", "retrieval",
+                  "clip_retrieval"]  # fmt: skip
+        found = found.astype(dict.fromkeys(shares, float))
+        found.loc[clean, ["held_out_accuracy", "false_clean"]] = np.nan
+        if "psnr" in found:
+            found["psnr_gain"] = found.psnr - found.psnr_input
+            found["ssim_gain"] = found.ssim - found.ssim_input
+        return found
+
+    def summary(self) -> "pd.DataFrame":
+        """The aims of the lab, one a row, see `aims.summary`."""
+        return aims.summary(self)
 
     def confusion(self) -> "pd.DataFrame":
         """How often each degradation (row) was named as each of the ten (column): shares that sum to 1."""
@@ -110,175 +102,107 @@ class Evaluation:
         counts = pd.crosstab(rows.degradation, rows.named, normalize="index")
         return counts.reindex(index=list(NAMES), columns=list(NAMES), fill_value=0.0)
 
-    def calibration_error(self) -> float:
-        """The expected calibration error of the eleven-way answers, see `calibration`."""
+    def calibration_error(self, *, calibrated: bool = True) -> float:
+        """The expected calibration error of the answers with the fitted temperature, or with none."""
         right = (self.rows.called == self.rows.degradation).to_numpy()
-        return expected_calibration_error(self.rows.probability.to_numpy(), right)
+        column = "probability" if calibrated else "probability_uncalibrated"
+        return expected_calibration_error(self.rows[column].to_numpy(), right)
 
     def to_dict(self) -> dict:
-        """The table and the protocol, ready for JSON; what has no value is None."""
-        table = {
-            name: {k: None if np.isnan(v) else v for k, v in line.items()}
-            for name, line in self.table().to_dict("index").items()
-        }
-        protocol = {"hash": self.protocol.hash, "version": VERSION, **asdict(self.protocol)}
+        """The tables and the protocol, ready for JSON; what has no value is None."""
         return {
-            "protocol": protocol,
+            "protocol": {"hash": self.protocol.hash, "version": VERSION, **asdict(self.protocol)},
+            "photos": int(self.rows.photo.nunique()),
+            "aims": _plain(self.summary()),
+            "degradations": _plain(self.table()),
             "calibration_error": self.calibration_error(),
-            "degradations": table,
+            "calibration_error_uncalibrated": self.calibration_error(calibrated=False),
+            "notes": list(self.notes),
         }
 
+    def markdown(self) -> str:
+        """The tables as Markdown, for a README or a card."""
+        return report.markdown(self)
+
     def __str__(self) -> str:
-        table = self.table()
-        shown = table[["n", "photos"]].copy()
-        for measure in [c for c in table if f"{c}_low" in table]:
-            digits = 2 if measure.startswith("psnr") else 3
-            shown[measure] = [
-                ""
-                if np.isnan(line[measure])
-                else f"{line[measure]:.{digits}f} [{line[measure + '_low']:.{digits}f},"
-                f" {line[measure + '_high']:.{digits}f}]"
-                for _, line in table.iterrows()
-            ]
-        return (
-            f"{shown.to_string()}\n"
-            f"expected calibration error {self.calibration_error():.3f}; "
-            f"protocol {self.protocol.hash} (version {VERSION})"
-        )
+        return report.text(self)
+
+
+def _plain(table: "pd.DataFrame") -> dict:
+    return {
+        name: {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in line.items()}
+        for name, line in table.to_dict("index").items()
+    }
 
 
 def evaluate(
-    pipe: Pipeline, photos: Photos, protocol: Protocol | None = None, *, restore: bool = True
+    pipe: Pipeline,
+    photos: Photos,
+    protocol: Protocol | None = None,
+    *,
+    restore: bool = True,
+    out: str | Path | None = None,
 ) -> Evaluation:
     """Measure a pipeline on clean photos that it was not trained on.
 
-    `restore=False` leaves the restoration out; so do weights without a restorer.
+    Args:
+        restore: False leaves the restoration out; so do weights without a restorer.
+        out: folder that keeps what is done in a file named by the protocol's hash; an interrupted run goes on, and a
+            finished one is read.
+
+    Raises InputError where that file holds results of other weights or photos.
     """
     import pandas as pd
 
-    protocol = protocol or Protocol()
-    if protocol.steps is None:
-        protocol = replace(protocol, steps=pipe.settings.steps)
+    protocol = (protocol or Protocol()).settled(pipe.settings)
     restore = restore and pipe.restorer is not None
-    rows = []
-    for index in tqdm(range(len(photos)), desc="evaluating", unit="photo", leave=False):
-        clean, degraded, facts = degraded_crops(photos, index, protocol)
-        for row, answer in zip(facts, _answers(pipe, degraded), strict=True):
-            rows.append({**row, **answer})
-        scores = {"psnr_input": psnr(degraded, clean), "ssim_input": ssim(degraded, clean)}
-        if restore:
-            *_, last = pipe.trajectory(
-                degraded, steps=protocol.steps, sampler=protocol.sampler, seed=protocol.seed
-            )
-            restored = last.state.clamp(0, 1)
-            scores |= {"psnr": psnr(restored, clean), "ssim": ssim(restored, clean)}
-        for measure, values in scores.items():
-            for row, value in zip(rows[-len(facts) :], values.tolist(), strict=True):
-                row[measure] = value
-    return Evaluation(protocol, pd.DataFrame(rows))
+    notes, networks = [], {}
+    for measure in quality.BACKBONES:
+        try:
+            networks[measure] = quality.network(measure) is not None
+        except InputError as error:
+            networks[measure] = False
+            notes.append(f"not measured: {error}")
+    header = {
+        "protocol": asdict(protocol) | {"version": VERSION},
+        "weights": _weights(pipe),
+        "photos": photos.names,
+        "measures": {"restoration": restore, **networks},
+    }
+    records = Records(Path(out) / f"{protocol.hash}.jsonl" if out else None, header)
+    left = range(len(records.parts), len(photos))
+    if left:
+        examine = Examiner(pipe, photos, protocol, restore=restore, **networks)
+        bar = tqdm(left, "evaluating", len(photos), initial=left.start, unit="photo", leave=False)
+        for index in bar:
+            records.append(examine(index))
+    return Evaluation(
+        protocol,
+        pd.DataFrame([row for part in records.parts for row in part["rows"]]),
+        pd.DataFrame([row for part in records.parts for row in part["mixtures"]]),
+        _fid([part["features"] for part in records.parts if "features" in part]),
+        tuple(notes),
+    )
 
 
-def degraded_crops(
-    photos: Photos, index: int, protocol: Protocol
-) -> tuple[Tensor, Tensor, list[dict]]:
-    """All that the protocol makes of one photo: clean and degraded (n, 3, h, w), and what was done to each.
-
-    A crop is degraded in each of the ten ways and once left clean; all pass through the camera.
-    """
-    photo = photos[index]
-    h, w = photo.shape[-2:]
-    if protocol.crop is not None and min(h, w) < protocol.crop:
-        raise InputError(
-            f"photo {photos.names[index]} is {w}x{h} pixels: wanted at least "
-            f"{protocol.crop}x{protocol.crop}"
-        )
-    clean, degraded, facts = [], [], []
-    for number in range(protocol.crops):
-        generator = seeded(protocol.seed, index, number)
-        crop = photo
-        if protocol.crop is not None:
-            top = choose(generator, h - protocol.crop + 1)
-            left = choose(generator, w - protocol.crop + 1)
-            crop = photo[:, top : top + protocol.crop, left : left + protocol.crop]
-        for name in LABELS:
-            severity = 0.0 if name == CLEAN else uniform(generator, *protocol.severity)
-            clean.append(crop)
-            degraded.append(camera(degrade(crop, name, severity, generator), generator))
-            facts.append({"photo": photos.names[index], "degradation": name, "severity": severity})
-    return torch.stack(clean), torch.stack(degraded), facts
+def _fid(features: list[dict[str, str]]) -> dict[str, float]:
+    """The distance of each label's restorations to the clean crops; of a single crop there is none."""
+    if not features:
+        return {}
+    stacks = {name: unpacked(part[name] for part in features) for name in features[0]}
+    clean = stacks.pop("originals")
+    if len(clean) < 2:
+        return {}
+    return {name: quality.frechet_distance(stack, clean) for name, stack in stacks.items()}
 
 
-@torch.inference_mode()
-def _answers(pipe: Pipeline, degraded: Tensor) -> list[dict]:
-    """What DA-CLIP, and CLIP without it, say is wrong with each image."""
-    probabilities = pipe.probabilities(pipe.encode(list(degraded)).degradation)
-    plain = pipe.encode_plain(list(degraded)) @ pipe.word_embeddings.T
-    ten = len(NAMES)
-    return [
-        {
-            "named": NAMES[int(p[:ten].argmax())],
-            "clip_named": NAMES[int(c[:ten].argmax())],
-            "called": LABELS[int(p.argmax())],
-            "probability": float(p.max()),
-        }
-        for p, c in zip(probabilities, plain, strict=True)
-    ]
-
-
-def interval(
-    values: np.ndarray, photos: np.ndarray, *, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean and 95 % bootstrap interval (mean, low, high) of values that come from photos.
-
-    Whole photos are drawn again, not single crops: crops of one photo are alike. NaN for no values.
-    """
-    keep = ~np.isnan(values)
-    values, photos = values[keep], photos[keep]
-    if len(values) == 0:
-        return (float("nan"),) * 3
-    _, group = np.unique(photos, return_inverse=True)
-    sums, counts = np.bincount(group, values), np.bincount(group)
-    drawn = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
-
-
-def expected_calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
-    """The mean gap between how sure an answer is and how often such answers are right.
-
-    Args:
-        probability: (n,) the probability of the answer given.
-        right: (n,) whether it was right.
-        bins: number of equal bins of probability over which the gap is averaged, by their size.
-    """
-    which = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = [
-        np.abs(probability[which == b].mean() - right[which == b].mean()) * (which == b).mean()
-        for b in np.unique(which)
-    ]
-    return float(np.sum(gaps))
-
-
-def psnr(images: Tensor, clean: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each image (b,); equal images count as 60 dB, so that means exist."""
-    error = (images - clean).square().mean((1, 2, 3))
-    return -10 * error.clamp(min=1e-6).log10()
-
-
-def ssim(images: Tensor, clean: Tensor) -> Tensor:
-    """Structural similarity of each image (b,): Gaussian window of 11x11, sigma 1.5 (Wang et al., 2004)."""
-    x = torch.arange(-5, 6, device=images.device)
-    line = torch.exp(-(x**2) / (2 * 1.5**2))
-    window = (line[:, None] * line / line.sum() ** 2).expand(3, 1, 11, 11)
-
-    def mean(x: Tensor) -> Tensor:
-        # Only windows that lie inside the image: padding would count pixels that nobody took.
-        return F.conv2d(x, window, groups=3)
-
-    a, b = mean(images), mean(clean)
-    covariance = mean(images * clean) - a * b
-    variances = mean(images**2) - a**2 + mean(clean**2) - b**2
-    small, smaller = 0.01**2, 0.03**2
-    similarity = (2 * a * b + small) * (2 * covariance + smaller)
-    return (similarity / ((a**2 + b**2 + small) * (variances + smaller))).mean((1, 2, 3))
+def _weights(pipe: Pipeline) -> str:
+    """What decides the answers of a pipeline besides the protocol."""
+    tensors = {
+        f"{kind}.{name}": tensor
+        for kind, part in (("daclip", pipe.daclip), ("restorer", pipe.restorer))
+        if part is not None
+        for name, tensor in part.state_dict().items()
+    }
+    words = "all phrasings" if pipe.settings.synonyms else "canonical words"
+    return f"{fingerprint(tensors)}, {words}, temperature {pipe.settings.temperature}"

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from daclip_lab.analysis.evaluation import interval
+from daclip_lab.analysis.estimates import bootstrap
+from daclip_lab.analysis.intervals import interval
+from daclip_lab.analysis.probes import read_labels, severity_fits
 from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import DaCLIP
 
@@ -106,33 +108,42 @@ def _pool(tokens: Tensor) -> Tensor:
     return torch.stack([tokens[:, 0], tokens[:, 1:].mean(1)])
 
 
-def readability(traced: Trace, labels: Sequence[str], photos: Sequence[str]) -> "pd.DataFrame":
-    """How well a linear probe reads labels, such as the degradation, from every block's output.
+def readability(
+    traced: Trace, labels: Sequence[str], photos: Sequence[str], *, probe: str = "linear"
+) -> "pd.DataFrame":
+    """How well a probe reads labels, such as the degradation, from every block's output.
 
-    A probe is trained on some photos and asked about the others, in up to five folds. Returns a row for each tower,
-    kind of token and block: `accuracy`, and its 95 % interval over photos, `low` and `high`.
+    The probe, "linear" or "knn", is that of `probes.probe_accuracy`: asked about photos that it never saw. Returns a
+    row for each tower, kind of token and block: `accuracy`, and its 95 % interval over photos, `low` and `high`.
 
     Raises InputError for fewer than 2 labels or photos, or as many labels or photos as there are not images.
     """
     labels, photos = _checked(traced, labels), _checked(traced, photos)
 
     def row(vectors: np.ndarray) -> dict[str, float]:
-        right = _read(vectors, labels, photos) == labels
+        right = read_labels(vectors, labels, photos, probe=probe) == labels
         return _measured("accuracy", right.astype(float), photos)
 
     return _per_block({tower: traced.features[tower] for tower in TOWERS}, row)
 
 
-def _read(vectors: np.ndarray, labels: np.ndarray, photos: np.ndarray) -> np.ndarray:
-    """What a linear probe that never saw a photo takes each of its images for."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def severity_readability(
+    traced: Trace, labels: Sequence[str], severity: Sequence[float], photos: Sequence[str]
+) -> "pd.DataFrame":
+    """How well ridge regression reads the severity within each degradation from every block's output.
 
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    folds = GroupKFold(min(5, len(set(photos))))
-    return cross_val_predict(probe, vectors, labels, groups=photos, cv=folds)
+    The measure is the `overall` R² of `probes.severity_regression`. Returns a row for each tower, kind of token and
+    block: `r2`, and its 95 % interval over photos, `low` and `high`.
+    """
+    labels, photos = _checked(traced, labels, least=1), _checked(traced, photos)
+    severity = np.asarray(severity, float)
+
+    def row(vectors: np.ndarray) -> dict[str, float]:
+        fit, of = severity_fits(vectors, labels, severity, photos)["overall"]
+        found = bootstrap(fit.r2, of)
+        return {"r2": found.value, "low": found.low, "high": found.high}
+
+    return _per_block({tower: traced.features[tower] for tower in TOWERS}, row)
 
 
 def repair(degraded: Trace, clean: Trace, photos: Sequence[str]) -> "pd.DataFrame":

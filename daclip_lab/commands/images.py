@@ -4,6 +4,7 @@ import argparse
 import json
 
 from daclip_lab.commands.options import Commands, command, sampling, seed, weights
+from daclip_lab.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -18,12 +19,34 @@ def add(commands: Commands) -> None:
     one.add_argument("-o", "--output", required=True, metavar="OUT")
     weights(one)
     sampling(one)
+    one.add_argument(
+        "--spacing",
+        default="time",
+        help="spread the steps evenly in 'time' or in 'snr' (default: time)",
+    )
+    one.add_argument(
+        "--tile",
+        type=int,
+        metavar="SIDE",
+        help="pixels of the tiles that large images are cut into; 0 for none (default: by size)",
+    )
+    one.add_argument(
+        "--embed-tiles", action="store_true", help="steer each tile by its own embeddings"
+    )
 
     one = command(commands, "degrade", degrade)
     one.add_argument("image", metavar="IMAGE")
-    one.add_argument("--as", dest="name", required=True, metavar="NAME", help="the degradation")
-    one.add_argument("--severity", type=float, default=0.5, help="0 to 1")
+    one.add_argument("--as", dest="name", metavar="NAME", help="the degradation")
+    one.add_argument("--severity", type=float, help="0 to 1 (default: 0.5)")
     one.add_argument("-o", "--output", required=True, metavar="OUT")
+    one.add_argument(
+        "--sheet",
+        action="store_true",
+        help="one picture of all severities: of four seeds with --as, else of all ten degradations",
+    )
+    one.add_argument(
+        "--crop", type=int, metavar="SIDE", help="for a sheet, take the middle square of the image"
+    )
     seed(one)
 
 
@@ -60,18 +83,36 @@ def restore(options: argparse.Namespace) -> None:
     read_image(options.image)
     pipe = load(options.weights)
     restored = pipe.restore(
-        options.image, steps=options.steps, sampler=options.sampler, seed=options.seed
+        options.image,
+        steps=options.steps,
+        sampler=options.sampler,
+        spacing=options.spacing,
+        seed=options.seed,
+        tile=options.tile,
+        embed_tiles=options.embed_tiles,
     )
     save_image(restored, options.output)
 
 
 def degrade(options: argparse.Namespace) -> None:
-    """Degrade one image."""
+    """Degrade one image, or draw a sheet of all severities."""
     from daclip_lab import pipeline
+    from daclip_lab.commands.sheets import degradation_sheet
     from daclip_lab.data.image_io import check_target, save_image
 
     check_target(options.output)
-    degraded = pipeline.degrade(
-        options.image, options.name, severity=options.severity, seed=options.seed
-    )
+    if options.sheet:
+        if options.severity is not None:
+            raise InputError(
+                f"--severity {options.severity:g}: leave it out, a sheet shows all from 0 to 1"
+            )
+        picture = degradation_sheet(options.image, options.name, options.seed, options.crop)
+        save_image(picture, options.output)
+        return
+    if options.name is None:
+        raise InputError("which degradation? Name it with --as, or draw all of them with --sheet")
+    if options.crop is not None:
+        raise InputError("--crop is for a --sheet; one degraded image is as large as it was")
+    severity = 0.5 if options.severity is None else options.severity
+    degraded = pipeline.degrade(options.image, options.name, severity=severity, seed=options.seed)
     save_image(degraded, options.output)

@@ -1,22 +1,67 @@
-"""evaluate, calibrate: numbers about weights."""
+"""evaluate, wall, calibrate: numbers about weights, and what they look like."""
 
 import argparse
 import json
 import math
 
-from daclip_lab.commands.options import Commands, command, sampling, weights
+from daclip_lab.commands import paper_protocol
+from daclip_lab.commands.options import Commands, command, sampling, seed, weights
 from daclip_lab.commands.training_data import held_out
+from daclip_lab.errors import InputError
+
+SWEPT = ("view", "pooling", "steps")
+"""Options of `evaluate` of which several values may be compared."""
 
 
 def add(commands: Commands) -> None:
     """Add the commands to the parser."""
     one = command(commands, "evaluate", evaluate)
-    one.add_argument("--data", default="bundled", help="'bundled', or a folder of clean photos")
     one.add_argument(
-        "--crops", type=int, help="crops per photo and degradation (default: 100 in all)"
+        "--protocol",
+        choices=("lab", "paper"),
+        default="lab",
+        help="lab: degrade clean photos; paper: real test pairs, measured as the paper does",
     )
-    one.add_argument("--whole", action="store_true", help="whole photos instead of 64 px crops")
-    one.add_argument("--json", action="store_true", help="print the table as JSON")
+    _photos(one)
+    one.add_argument(
+        "--mixtures", type=int, default=2, help="mixtures of two degradations per crop"
+    )
+    one.add_argument(
+        "--view",
+        nargs="+",
+        metavar="VIEW",
+        help="what CLIP sees: resize, crops or both (default: the weights' own); several are compared",
+    )
+    one.add_argument(
+        "--pooling",
+        nargs="+",
+        default=["windows"],
+        metavar="POOLING",
+        help="where the restorer takes channel means: windows or global; several are compared",
+    )
+    one.add_argument(
+        "--steps",
+        type=int,
+        nargs="+",
+        help="calls of the network (default: the weights' own); several are compared",
+    )
+    one.add_argument("--sampler", default="posterior", help="as of restore")
+    seed(one)
+    weights(one)
+    one.add_argument("--no-restore", action="store_true", help="leave the restoration out")
+    one.add_argument(
+        "--out",
+        metavar="DIR",
+        help="keep the numbers of each photo there: an interrupted run goes on, a finished one is read",
+    )
+    form = one.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the tables as JSON")
+    form.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+
+    one = command(commands, "wall", wall)
+    _photos(one)
+    one.add_argument("-o", "--output", required=True, metavar="PNG")
+    one.add_argument("--out", metavar="DIR", help="as of evaluate, and shared with it")
     weights(one)
     sampling(one)
 
@@ -25,26 +70,78 @@ def add(commands: Commands) -> None:
     one.add_argument("--weights", required=True, help="the folder to calibrate")
 
 
+def _photos(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--data", default="bundled", help="'bundled', or a folder of clean photos")
+    to.add_argument("--limit", type=int, help="only so many photos, the first ones")
+    to.add_argument(
+        "--crops", type=int, help="crops per photo and degradation (default: 100 in all)"
+    )
+    to.add_argument("--whole", action="store_true", help="whole photos instead of 64 px crops")
+
+
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure classification and restoration on degraded photos."""
-    from daclip_lab.analysis.evaluation import Protocol, evaluate
-    from daclip_lab.data.photos import bundled, folder
+    """Measure naming, embeddings and restoration on degraded photos."""
+    if options.protocol == "paper":
+        options.steps = _only(options.steps, "steps")
+        return paper_protocol.run(options)
+
+    from daclip_lab.analysis import comparison
+    from daclip_lab.analysis.evaluation import evaluate
     from daclip_lab.pipeline import load
 
-    photos = bundled("test") if options.data == "bundled" else folder(options.data)
-    # Few photos are looked at in many places.
-    crops = options.crops
-    if crops is None:
-        crops = 1 if options.whole else math.ceil(100 / len(photos))
-    protocol = Protocol(
-        crop=None if options.whole else 64,
-        crops=crops,
-        steps=options.steps,
-        sampler=options.sampler,
-        seed=options.seed,
-    )
-    result = evaluate(load(options.weights), photos, protocol)
-    print(json.dumps(result.to_dict(), indent=2) if options.json else result)
+    values = {name: getattr(options, name) or [None] for name in SWEPT}
+    several = [name for name in SWEPT if len(values[name]) > 1]
+    if len(several) > 1:
+        raise InputError(f"--{several[0]} and --{several[1]} have several values: compare one only")
+    photos = _chosen(options)
+    swept = several[0] if several else "steps"
+    protocols = [
+        _protocol(
+            options,
+            photos,
+            mixtures=options.mixtures,
+            **{name: value if name == swept else values[name][0] for name in SWEPT},
+        )
+        for value in values[swept]
+    ]
+    pipe = load(options.weights)
+    results = {
+        f"{swept} {getattr(protocol, swept)}": evaluate(
+            pipe, photos, protocol, restore=not options.no_restore, out=options.out
+        )
+        for protocol in protocols
+    }
+    if several:
+        table = comparison.compare(results)
+        print(
+            json.dumps(table.to_dict("index"), indent=2)
+            if options.json
+            else comparison.text(table, markdown=options.markdown)
+        )
+        return
+    (result,) = results.values()
+    if options.json:
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        print(result.markdown() if options.markdown else result)
+
+
+def wall(options: argparse.Namespace) -> None:
+    """Draw the best, the median and the worst restoration of each degradation."""
+    from daclip_lab.analysis.evaluation import evaluate
+    from daclip_lab.analysis.extremes import extremes
+    from daclip_lab.data.image_io import check_target
+    from daclip_lab.pipeline import load
+    from daclip_lab.viz.walls import restoration_wall
+
+    check_target(options.output)
+    photos = _chosen(options)
+    pipe = load(options.weights)
+    protocol = _protocol(options, photos, steps=options.steps)
+    result = evaluate(pipe, photos, protocol, out=options.out)
+    figure = restoration_wall(extremes(pipe, photos, result), photos=len(photos))
+    figure.savefig(options.output)
+    print(f"{options.output}: best, median and worst of {len(photos)} photos")
 
 
 def calibrate(options: argparse.Namespace) -> None:
@@ -61,3 +158,39 @@ def calibrate(options: argparse.Namespace) -> None:
     pipe.settings = replace(pipe.settings, temperature=temperature)
     pipe.save_settings(options.weights)
     print(f"temperature {temperature}, fitted on {len(photos)} held-out photos")
+
+
+def _chosen(options: argparse.Namespace):
+    """The photos that --data and --limit name."""
+    from daclip_lab.data.photos import Photos, bundled, folder
+
+    photos = bundled("test") if options.data == "bundled" else folder(options.data)
+    if options.limit is None:
+        return photos
+    if options.limit < 1:
+        raise InputError(f"--limit {options.limit}: wanted 1 photo or more")
+    return Photos(photos.paths[: options.limit])
+
+
+def _protocol(options: argparse.Namespace, photos, **settings):
+    """The protocol that the options name; the settings are those of its fields that differ between commands."""
+    from daclip_lab.analysis.protocol import Protocol
+
+    # Few photos are looked at in many places.
+    crops = options.crops
+    if crops is None:
+        crops = 1 if options.whole else math.ceil(100 / len(photos))
+    return Protocol(
+        crop=None if options.whole else 64,
+        crops=crops,
+        sampler=options.sampler,
+        seed=options.seed,
+        **settings,
+    )
+
+
+def _only(values: list | None, name: str):
+    """The one value of an option that takes several elsewhere."""
+    if values is not None and len(values) > 1:
+        raise InputError(f"--{name} takes one value with --protocol paper")
+    return values[0] if values else None

@@ -1,17 +1,24 @@
 """Which images a training sees, and which it holds out."""
 
+from collections.abc import Sequence
+
 from daclip_lab.errors import InputError
 
 HOLD_OUT = 10
 """One photo in so many is kept from training, for validation."""
+PARTS = ("clip", "words", "daclip", "restorer")
+"""What can be trained."""
 
 
-def source_of(data: list[str], scale, part: str = "restorer"):
+def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str] | None = None):
     """Training pairs from what --data names: "bundled", folders of photos, or real pairs (`pairs.find_pairs`).
 
-    A tenth of the photos is held out for validation; pairs are all used. `part` is what is trained: "clip", "words",
-    "daclip" or "restorer". Where the scale's CLIP sees whole images resized, as in the paper, pairs are shown whole to
-    all but the restorer; where it sees native crops, as in the lab, they are cropped.
+    A tenth of the photos is held out for validation; pairs are all used. `part` is one of `PARTS`, what is trained;
+    `only` are the degradations to take of real pairs.
+
+    Where the scale's CLIP sees whole images resized, as in the paper, all but the restorer see pairs whole, and a
+    degradation as often as it has pairs. The restorer sees patches, and all degradations as often; so do the others
+    where CLIP sees native crops, as in the lab.
     """
     from daclip_lab.data.datasets import Synthetic
     from daclip_lab.data.pairs import PairFolder, is_pairs
@@ -23,7 +30,9 @@ def source_of(data: list[str], scale, part: str = "restorer"):
             photos = next(path for path in data if not kinds.get(path))
             raise InputError(f"{photos} holds no pairs, and other --data do: name one kind only")
         whole = part != "restorer" and scale.view == "resize"
-        return PairFolder(*data, crop="whole" if whole else "patch")
+        return PairFolder(*data, crop="whole" if whole else "patch", evenly=not whole, only=only)
+    if only is not None:
+        raise InputError("--only picks degradations of real pairs: --data names none")
     if data == ["bundled"]:
         photos = bundled("train")
     else:
@@ -31,6 +40,17 @@ def source_of(data: list[str], scale, part: str = "restorer"):
         if len(photos) >= HOLD_OUT:
             photos, _ = photos.split(held_out=len(photos) // HOLD_OUT)
     return Synthetic(photos=photos, scenes=scale.scenes, clean=scale.clean, mixed=scale.mixed)
+
+
+def labels_of(source) -> tuple[str, ...]:
+    """The degradations that a source of `source_of` draws, "clean" among them where it leaves images clean."""
+    from daclip_lab.data.datasets import LABELS
+    from daclip_lab.data.degradations import NAMES
+    from daclip_lab.data.pairs import PairFolder
+
+    if isinstance(source, PairFolder):
+        return source.labels
+    return LABELS if source.clean else NAMES
 
 
 def held_out(photos):

@@ -6,7 +6,7 @@ A folder: `<root>/train/<degradation>/{LQ,GT}`, files paired by name. A table: s
 import math
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,12 +39,18 @@ class Pair(NamedTuple):
 
 
 class PairFolder:
-    """A source of real pairs: degradations are drawn evenly, then a pair, then the same part of both images.
+    """A source of real pairs: a degradation is drawn, then a pair of it, then the same part of both images.
 
     Degradations may be the ten of the paper or any others: their names are those of the folders, or stand in the table.
     """
 
-    def __init__(self, *roots: str | Path, crop: str = "patch"):
+    def __init__(
+        self,
+        *roots: str | Path,
+        crop: str = "patch",
+        evenly: bool = True,
+        only: Sequence[str] | None = None,
+    ):
         """Find all pairs; the images themselves are read when they are drawn.
 
         Args:
@@ -53,8 +59,12 @@ class PairFolder:
             crop: `"patch"`, for the restorer: a square of the size asked for, at native pixels, mirrored and turned by
                 multiples of 90 degrees at random (DA-CLIP's code, train.yml). `"whole"`, for the controller: 90 to
                 100 % of the area, resized bicubically to a square (open_clip's training transform).
+            evenly: draw every degradation as often (the authors' restorer, MD_dataset.py), or else every pair (their
+                controller, training/data.py): then a degradation counts by the number of its pairs.
+            only: the degradations to take; None takes all that there are.
 
-        Raises InputError, naming the file, for a missing partner, a bad line of a table or a folder without pairs.
+        Raises InputError, naming the file, for a missing partner, a bad line of a table or a folder without pairs; and
+        for a degradation in `only` that there is not.
         """
         if crop not in CROPS:
             raise InputError(f"crop {crop!r} is unknown: use {' or '.join(map(repr, CROPS))}")
@@ -62,6 +72,10 @@ class PairFolder:
         self.pairs: dict[str, list[Pair]] = {}
         for pair in (pair for root in roots for pair in _captioned(Path(root))):
             self.pairs.setdefault(pair.label, []).append(pair)
+        if only is not None:
+            self.pairs = {label: self._of(label) for label in only}
+        self.evenly = evenly
+        self._all = [pair for label in self.labels for pair in self.pairs[label]]
         self._described: dict[Path, str] = {}
 
     @property
@@ -69,18 +83,29 @@ class PairFolder:
         """The degradations: first those of `LABELS`, in that order, then others by the alphabet."""
         return in_order(self.pairs)
 
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return len(self._all)
+
+    def _of(self, label: str) -> list[Pair]:
+        if label not in self.pairs:
+            raise InputError(f"no pairs of {label!r}: there are {', '.join(self.labels)}")
+        return self.pairs[label]
+
     def draw(self, generator: torch.Generator, size: int) -> Example:
         """A random pair as an `Example` of (3, size, size); its severity is unknown, NaN.
 
         Raises InputError, naming the file, where the two differ in size or are too small.
         """
-        pairs = self.pairs[self.labels[choose(generator, len(self.pairs))]]
+        pairs = self._all
+        if self.evenly:
+            pairs = self.pairs[self.labels[choose(generator, len(self.pairs))]]
         pair = pairs[choose(generator, len(pairs))]
         if self.crop == "patch":
-            degraded, clean = _patch(_read(pair, size), generator, size)
+            degraded, clean = _patch(read_pair(pair, size), generator, size)
             text = pair.caption or caption(clean)
         else:
-            whole = _read(pair, SMALLEST)
+            whole = read_pair(pair, SMALLEST)
             degraded, clean = _whole(whole, generator, size)
             text = pair.caption or self._describe(pair.clean, whole[1])
         return Example(
@@ -208,7 +233,8 @@ def _table_of(root: Path, pair: Pair) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def _read(pair: Pair, smallest: int) -> tuple[Tensor, Tensor]:
+def read_pair(pair: Pair, smallest: int) -> tuple[Tensor, Tensor]:
+    """Degraded and clean image (3, h, w); an InputError names the file where sizes differ or are below `smallest`."""
     degraded, clean = read_image(pair.degraded), read_image(pair.clean)
     if degraded.shape != clean.shape or min(clean.shape[-2:]) < smallest:
         raise InputError(

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import numpy as np
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from daclip_lab.data.parquet import check_folder, read_parquet, write_parquet
 from daclip_lab.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 SPACES = ("content", "degradation", "plain", "clean")
 TEXTS = ("image", "photo", "partner", "degradation", "caption")
 SHIPPED = Path(__file__).parents[1] / "weights" / "lab" / "bsds500_test.parquet"
-FORMAT = 1
 AT_A_TIME = 16
 """Images that are in memory at once while a table is made."""
 SAVE_EVERY = 30.0
@@ -65,16 +64,18 @@ class EmbeddingTable:
         for name in TEXTS:
             texts = [None if pd.isna(text) else str(text) for text in rows[name]]
             rows[name] = pd.Series(texts, dtype=object)
+        rows["photo"] = rows.photo.where(rows.photo.notna(), rows.image)
         rows["severity"] = rows.severity.astype(np.float64)
         order = [*TEXTS[:4], "severity", "caption"]
         rows = rows[order + [name for name in rows if name not in order]]
         object.__setattr__(self, "rows", rows)
+        width = np.shape(self.content)[-1]
         for space in self.spaces:
             array = np.asarray(getattr(self, space), dtype=np.float32)
-            if array.shape != (len(rows), self.content.shape[-1]):
+            if array.shape != (len(rows), width):
                 raise InputError(
                     f"{space} embeddings of shape {array.shape} for {len(rows)} rows: "
-                    f"wanted ({len(rows)}, {self.content.shape[-1]})"
+                    f"wanted ({len(rows)}, {width})"
                 )
             if not (finite := np.isfinite(array).all(1)).all():
                 row = int(finite.argmin())
@@ -148,17 +149,18 @@ class EmbeddingTable:
             f"{space}_embedding": getattr(self, space).astype(np.float16 if half else np.float32)
             for space in self.spaces
         }
-        write_parquet(path, {**{c: self.rows[c] for c in self.rows}, **arrays}, self.about)
+        write_parquet(path, {c: self.rows[c] for c in self.rows} | arrays, self.about)
 
     @staticmethod
     def load(path: str | Path) -> "EmbeddingTable":
         """Read a table that `save` wrote; an InputError names the file where it is none."""
-        columns, about = read_parquet(path)
-        arrays = {s: columns.pop(f"{s}_embedding", None) for s in SPACES}
-        if arrays["content"] is None or arrays["degradation"] is None:
-            raise InputError(f"{path} is no table of embeddings: it lacks content_embedding")
         import pandas as pd
 
+        columns, about = read_parquet(path)
+        arrays = {s: columns.pop(f"{s}_embedding", None) for s in SPACES}
+        for space in ("content", "degradation"):
+            if arrays[space] is None:
+                raise InputError(f"{path} is no table of embeddings: it lacks {space}_embedding")
         try:
             return EmbeddingTable(rows=pd.DataFrame(columns), about=about, **arrays)
         except InputError as error:
@@ -173,7 +175,7 @@ def shipped() -> EmbeddingTable:
     if not SHIPPED.is_file():
         raise InputError(
             "the embedding table of BSDS500 test does not come with this installation: make it with "
-            "`daclip-lab embed --protocol --data data/bsds500/test -o TABLE.parquet`"
+            "`daclip-lab embed --protocol --data data/bsds500/test --half -o TABLE.parquet`"
         )
     return EmbeddingTable.load(SHIPPED)
 
@@ -193,6 +195,7 @@ def gather(
     *,
     about: dict,
     out: str | Path | None = None,
+    half: bool = False,
     at_a_time: int = AT_A_TIME,
     unit: str = "image",
 ) -> EmbeddingTable:
@@ -204,6 +207,8 @@ def gather(
         about: what the result depends on, added to the table's own `about`.
         out: Parquet file to write. Until it is complete, what is done lies beside it in `<out>.part`, written twice a
             minute and when the run is interrupted; a later call with the same names and `about` goes on from there.
+        half: write the embeddings in float16.
+        at_a_time: units that are in memory at once.
 
     Raises InputError where the part file belongs to another run.
     """
@@ -211,22 +216,21 @@ def gather(
     tables, done = [], 0
     if part is not None:
         check_folder(part)
-    if part is not None and part.is_file():
-        tables = [EmbeddingTable.load(part)]
-        state = tables[0].about.pop("part", {})
-        done = state.get("done", 0)
-        if state != _state(names, done, about):
-            raise InputError(
-                f"{part} was begun with other images, weights or settings: delete it to start anew"
-            )
+        if part.is_file():
+            begun = EmbeddingTable.load(part)
+            state = begun.about.pop("part", {})
+            done = state.get("done", 0)
+            if state != _state(names, done, about):
+                raise InputError(
+                    f"{part} was begun with other images, weights or settings: delete it to start anew"
+                )
+            tables = [begun]
 
     def save() -> None:
         if part is not None and tables:
             tables[:] = [EmbeddingTable.join(tables)]
             marked = tables[0].about | {"part": _state(names, done, about)}
-            object.__setattr__(tables[0], "about", marked)
-            tables[0].save(part)
-            marked.pop("part")
+            replace(tables[0], about=marked).save(part)
 
     saved = time.monotonic()
     with tqdm(total=len(names), initial=done, unit=unit, desc="embedding", leave=False,
@@ -244,9 +248,9 @@ def gather(
             save()
             raise
     table = EmbeddingTable.join(tables)
-    object.__setattr__(table, "about", table.about | about)
+    table = replace(table, about=table.about | about)
     if out is not None:
-        table.save(out)
+        table.save(out, half=half)
         part.unlink(missing_ok=True)
     return table
 
@@ -254,67 +258,3 @@ def gather(
 def _state(names: Sequence[str], done: int, about: dict) -> dict:
     listed = hashlib.sha256("\n".join(names[:done]).encode()).hexdigest()
     return {"done": done, "names": listed, "about": json.loads(json.dumps(about))}
-
-
-def check_folder(path: str | Path) -> None:
-    """Refuse, before any work is done, a file whose folder does not exist, or that is a folder itself."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise InputError(f"{path}: this is a folder; name a file in it")
-
-
-def write_parquet(path: str | Path, columns: Mapping[str, object], about: dict) -> None:
-    """Write columns as Parquet, whole or not at all: arrays (n, d) as fixed-size lists, `about` as JSON metadata."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    check_folder(path)
-    path = Path(path)
-    arrays = {}
-    for name, values in columns.items():
-        values = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
-        if values.ndim == 2:
-            arrays[name] = pa.FixedSizeListArray.from_arrays(
-                pa.array(values.ravel()), values.shape[1]
-            )
-        else:
-            text = pa.string() if name in TEXTS else None
-            arrays[name] = pa.array(values, type=text, from_pandas=True)
-    told = json.dumps({"format": FORMAT, "about": about})
-    table = pa.table(arrays).replace_schema_metadata({"daclip_lab": told})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_parquet(path: str | Path) -> tuple[dict, dict]:
-    """What `write_parquet` wrote: the columns, lists as float32 arrays (n, d), and `about`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        table = pq.ParquetFile(path).read()
-        told = json.loads((table.schema.metadata or {}).get(b"daclip_lab", b"{}"))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable Parquet file: {error}".split("\n")[0]) from None
-    if told.get("format") != FORMAT:
-        raise InputError(f"{path} was not written by daclip_lab: wanted format {FORMAT}")
-    columns = {}
-    for name in table.column_names:
-        column = table[name]
-        if pa.types.is_fixed_size_list(column.type):
-            flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            columns[name] = flat.astype(np.float32).reshape(-1, column.type.list_size)
-        else:
-            columns[name] = column.to_pandas()
-    return columns, told["about"]

@@ -96,14 +96,15 @@ class MeanRevertingSDE:
 
     def prior(self, degraded: Tensor, noise: Tensor) -> Tensor:
         """Where every restoration starts: the degraded image plus stationary noise."""
-        return degraded + self.sigma_max * noise
+        return torch.add(degraded, noise, alpha=self.sigma_max)
 
     def clean_from_noise(
         self, state: Tensor, degraded: Tensor, noise: Tensor, t: Tensor | int
     ) -> Tensor:
         """The clean image implied by a noise estimate at time `t`: `diffuse` solved for `clean`."""
         alpha, std = self.at(self.alpha, t, state), self.at(self.sigma_bar, t, state)
-        return degraded + (state - degraded - std * noise) / alpha
+        # In place: a copy of a large photo is hundreds of megabytes.
+        return (state - degraded).sub_(std * noise).div_(alpha).add_(degraded)
 
     def noise_from_clean(
         self, state: Tensor, degraded: Tensor, clean: Tensor, t: Tensor | int

@@ -147,7 +147,8 @@ def views(image: Tensor, size: int, view: str = "resize", most: int = 48) -> Ten
     seen = []
     if view != "crops":
         small = _resize_short_side(image, size)
-        top, left = ((extent - size + 1) // 2 for extent in small.shape[-2:])
+        # As torchvision rounds: the paper's preprocessing, to the pixel.
+        top, left = (round((extent - size) / 2) for extent in small.shape[-2:])
         seen.append(small[:, top : top + size, left : left + size])
     # An image of CLIP's own size has one view, whatever was asked for.
     if view == "crops" or (view == "both" and image.shape[-2:] != (size, size)):
@@ -161,7 +162,7 @@ def _resize_short_side(image: Tensor, size: int) -> Tensor:
     h, w = image.shape[-2:]
     if min(h, w) == size:
         return image
-    new = (size, round(w * size / h)) if h <= w else (round(h * size / w), size)
+    new = (size, int(w * size / h)) if h <= w else (int(h * size / w), size)
     resized = F.interpolate(
         image[None], size=new, mode="bicubic", align_corners=False, antialias=True
     )

@@ -23,14 +23,50 @@ class Embeddings(NamedTuple):
     degradation: Tensor
 
 
+class Stem(nn.Module):
+    """CLIP's linear patch embedding, and beside it a few convolutions whose last one starts at zero.
+
+    A linear map of a whole patch learns slowly what tells degradations apart: noise, edges, the borders of JPEG blocks
+    at any place. Convolutions see them at once (Xiao et al., *Early Convolutions Help Transformers See Better*,
+    2106.14881). The paper's controller has none.
+
+    Args:
+        patch: the copy of CLIP's patch embedding; its patches are 8 pixels wide.
+        channels: channels of the first convolution; they double with each halving of the resolution.
+    """
+
+    def __init__(self, patch: nn.Conv2d, channels: int):
+        super().__init__()
+        c = channels
+        self.patch = patch
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(3, c, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(c, c, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(c, 2 * c, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(4 * c, patch.out_channels, 1),
+        )
+        nn.init.zeros_(self.convolutions[-1].weight)
+        nn.init.zeros_(self.convolutions[-1].bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.patch(images) + self.convolutions(images)
+
+
 class Controller(nn.Module):
     """A trainable copy of a CLIP image tower; each of its blocks also feeds a linear layer that starts at zero."""
 
-    def __init__(self, visual: nn.Module):
+    def __init__(self, visual: nn.Module, stem: int = 0):
         super().__init__()
         # Copying the module copies every tensor under its own name. (The authors' code pairs two lists of parameters by
         # position instead, which puts ln_post into the first zero layer.)
         self.visual = copy.deepcopy(visual).requires_grad_(True)
+        if stem:
+            self.visual.conv1 = Stem(self.visual.conv1, stem)
         width = visual.ln_pre.normalized_shape[0]
         self.zeros = nn.ModuleList(
             # Without drawing initial values, which would move the global random state for nothing.
@@ -54,13 +90,14 @@ class Controller(nn.Module):
 class DaCLIP(nn.Module):
     """The degradation-aware CLIP: equals the CLIP it is built on exactly until its controller is trained.
 
-    Only `controller` and `logit_scale` are trainable; `clip` is frozen.
+    Only `controller` and `logit_scale` are trainable; `clip` is frozen. `stem` gives the controller convolutions of so
+    many channels beside its patch embedding (see `Stem`); 0, as in the paper, gives none.
     """
 
-    def __init__(self, clip: Clip):
+    def __init__(self, clip: Clip, stem: int = 0):
         super().__init__()
         self.clip = clip.requires_grad_(False)
-        self.controller = Controller(clip.visual)
+        self.controller = Controller(clip.visual, stem)
         # The paper's own temperature, copied from CLIP; it hardly moves in training.
         self.logit_scale = nn.Parameter(clip.model.logit_scale.detach().clone())
 

@@ -127,6 +127,7 @@ class ConditionalNAFNet(nn.Module):
             self.decoder.append(
                 nn.ModuleList(Block(width, steering, window) for _ in range(blocks))
             )
+        self.multiple = 2 ** (1 + len(encoder))
         self.outro = nn.Conv2d(width, 12, 3, padding=1)
         nn.init.zeros_(self.outro.weight)
         nn.init.zeros_(self.outro.bias)
@@ -146,7 +147,7 @@ class ConditionalNAFNet(nn.Module):
         """The clean image (b, 3, h, w) as foreseen at times `t` (b,), for any h and w."""
         h, w = degraded.shape[-2:]
         vector = F.silu(self.time(self._time_features(t)) + conditions)
-        x = _pad_to(torch.cat([state - degraded, degraded], dim=1), 2 ** (1 + len(self.down)))
+        x = _pad_to(torch.cat([state - degraded, degraded], dim=1), self.multiple)
         x = self.intro(self.unshuffle(x).contiguous(memory_format=torch.channels_last))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):

@@ -164,10 +164,11 @@ def steering_heatmap(table: "pd.DataFrame") -> "Figure":
     """
     import seaborn as sns
 
-    words = [name for name in table.columns if name not in ("own", "nothing")]
+    others = ["own", "negated", "nothing"]
+    words = [name for name in table.columns if name not in others]
     caption = (
         "Blue: nearer to the clean photo than before; red: further away. A dark frame marks the word for what was "
-        "really done. Right: the image's own embedding, and no word at all."
+        "really done. Right: the image's own embedding, its opposite, and no word at all."
     )
     cell_width, cell_height, left = 47, 32, 136
     high = cell_height * len(table)
@@ -183,11 +184,11 @@ def steering_heatmap(table: "pd.DataFrame") -> "Figure":
         "annot_kws": {"fontsize": 9},
     }
     wide = cell_width * len(words)
-    with canvas(left + wide + 2 * 62 + 36, high + 184, caption) as figure:
+    with canvas(left + wide + 14 + 3 * 52 + 20, high + 184, caption) as figure:
         told = area(figure, left, 36, wide, high)
-        rest = area(figure, left + wide + 14, 36, 2 * 62, high)
+        rest = area(figure, left + wide + 14, 36, 3 * 52, high)
         sns.heatmap(table[words], ax=told, **look)
-        sns.heatmap(table[["own", "nothing"]], ax=rest, **look)
+        sns.heatmap(table[others], ax=rest, **look)
         for row, name in enumerate(table.index):
             if name in words:
                 told.add_patch(_frame(words.index(name), row))
@@ -195,7 +196,7 @@ def steering_heatmap(table: "pd.DataFrame") -> "Figure":
         told.set_yticks(told.get_yticks(), list(table.index), rotation=0)
         told.set(xlabel="", ylabel="what was done")
         rest.set(xlabel="", ylabel="", yticks=())
-        rest.set_xticks(rest.get_xticks(), ["own", "nothing"], rotation=40, ha="right")
+        rest.set_xticks(rest.get_xticks(), others, rotation=40, ha="right")
         told.set_title("Gain in PSNR (dB) when the restorer is told ...", pad=8)
         for axes in (told, rest):
             axes.tick_params(length=0)

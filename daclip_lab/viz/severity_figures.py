@@ -1,10 +1,10 @@
-"""What happens as a degradation grows: curves over severity, neighbours in a space, and strips of pictures.
+"""What happens as a degradation grows: sheets and strips of pictures, curves over severity, neighbours in a space.
 
 Each function takes data and returns a matplotlib Figure; none computes a result. A colour always means the same
 degradation (see `style`); CLIP alone is a hollow square on a dashed line, DA-CLIP a disk on a solid one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +12,15 @@ import numpy as np
 from daclip_lab.data.degradations import NAMES
 from daclip_lab.viz.style import (
     COLORS,
+    DPI,
     GAP,
     INK,
+    MARKERS,
     MUTED,
     WIDTH,
     area,
     canvas,
+    caption_lines,
     percent,
     picture,
     pixels_of,
@@ -35,6 +38,8 @@ NEIGHBOURS = {
     "another photo": "#d9d9d9",
 }
 COLUMNS = 5
+SEVERITIES = (0, 0.15, 0.3, 0.5, 0.75, 1)
+"""The columns of a sheet."""
 
 
 def over_severity(
@@ -58,11 +63,14 @@ def over_severity(
     spaces = [space for space in SPACES if space in set(table.space)]
     columns = min(COLUMNS, len(names))
     rows = -(-len(names) // columns)
-    left, wide, high = 64, (WIDTH - 64 - 6 - 12 * (columns - 1)) // columns, 120
-    foot = 96 if len(spaces) > 1 or level else 74
+    left, wide, high = 72, (WIDTH - 72 - 6 - 12 * (columns - 1)) // columns, 120
+    foot = 92 if len(spaces) > 1 or level else 74
     bottom = min(0.0, table.low.min())
-    top = 1.03 if shares else max(1.0, table.high.max()) * 1.03
+    top = 1.06 if shares else max(1.0, table.high.max()) * 1.06
     with canvas(WIDTH, 26 + rows * (high + 30) + foot, caption) as figure:
+        tall = figure.get_size_inches()[1] * DPI
+        middle = 26 + (rows * (high + 30) - 30) / 2
+        figure.text(4 / WIDTH, 1 - middle / tall, ylabel, rotation=90, va="center")
         for index, name in enumerate(names):
             row, column = divmod(index, columns)
             axes = area(figure, left + column * (wide + 12), 26 + row * (high + 30), wide, high)
@@ -84,8 +92,6 @@ def over_severity(
                 percent(axes.yaxis)
             if column:
                 axes.tick_params(axis="y", labelleft=False)
-            elif row == (rows - 1) // 2:
-                axes.set_ylabel(ylabel)
             if index + columns < len(names):
                 axes.tick_params(axis="x", labelbottom=False)
             else:
@@ -99,8 +105,27 @@ def over_severity(
             dots = figure.axes[0].plot([], [], color=MUTED, linestyle=":", label=level[1])
             handles += dots
         if foot > 74:
+            above = 8 + 16 * max(1, len(caption_lines(caption, WIDTH)))
             figure.legend(handles=handles, ncols=3, loc="lower center", columnspacing=2.5,
-                          bbox_to_anchor=(0.5, 24 / (figure.get_size_inches()[1] * 100)))  # fmt: skip
+                          bbox_to_anchor=(0.5, above / tall))  # fmt: skip
+    return figure
+
+
+def decibels_over_severity(table: "pd.DataFrame", caption: str = "") -> "Figure":
+    """What each degradation costs: PSNR (dB) to the clean image over severity, a line for each, on one panel.
+
+    `table` has the severities as its index and a column for each degradation.
+    """
+    with canvas(WIDTH, 366, caption) as figure:
+        axes = area(figure, 64, 16, WIDTH - 264, 280)
+        at_the_end = table.iloc[-1].sort_values(ascending=False).index
+        for name in at_the_end:
+            axes.plot(table.index, table[name], color=COLORS[name], marker=MARKERS[name], markersize=7,
+                      markeredgecolor=INK, markeredgewidth=0.6, label=name)  # fmt: skip
+        axes.set(xlabel="severity", ylabel="PSNR to the clean image (dB)", xlim=(0, 1.03))
+        axes.grid(axis="y")
+        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="best to worst at the end",
+                    alignment="left", labelspacing=0.7)  # fmt: skip
     return figure
 
 
@@ -155,4 +180,26 @@ def strip(
             x = GAP + column * (width + GAP) + (apart if column >= first else 0)
             axes = picture(figure, image, x, row * tall + 14 * lines + 6, zoom)
             axes.set_title(title, fontsize=9, pad=4, linespacing=1.15)
+    return figure
+
+
+def sheet(
+    rows: Mapping[str, Sequence], severities: Sequence[float] = SEVERITIES, *, caption: str = ""
+) -> "Figure":
+    """One image, degraded: a row for each degradation or seed, a column for each severity, every pixel as it is.
+
+    `rows` gives the images of a row, one for each severity and all of one size, under the title of the row.
+    """
+    height, width = pixels_of(next(iter(rows.values()))[0]).shape[:2]
+    left, top = 16 + 7 * max(map(len, rows)), 24
+    across, down = max(width, 72) + 4, height + 4  # room for the title of a column
+    with canvas(left + len(severities) * across, top + len(rows) * down + 30, caption) as figure:
+        for row, (title, images) in enumerate(rows.items()):
+            for column, (severity, image) in enumerate(zip(severities, images, strict=True)):
+                axes = picture(figure, image, left + column * across, top + row * down)
+                if row == 0:
+                    axes.set_title(f"severity {severity:g}", fontsize=9, pad=4)
+                if column == 0:
+                    axes.annotate(title, (0, 0.5), (-8, 0), xycoords="axes fraction", ha="right",
+                                  textcoords="offset pixels", va="center", fontsize=9)  # fmt: skip
     return figure

@@ -75,7 +75,7 @@ def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
     from matplotlib import pyplot as plt
     from matplotlib.patches import Rectangle
 
-    lines = textwrap.wrap(caption, int(width / 6.7))
+    lines = caption_lines(caption, width)
     height += 16 * max(0, len(lines) - 1)
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(width / DPI, height / DPI))
@@ -88,6 +88,11 @@ def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
             yield figure
         finally:
             plt.close(figure)
+
+
+def caption_lines(caption: str, width: int) -> list[str]:
+    """The lines of a caption below a figure of that width in pixels."""
+    return textwrap.wrap(caption, int(width / 6.7))
 
 
 def area(figure: "Figure", left: int, top: int, width: int, height: int) -> "Axes":

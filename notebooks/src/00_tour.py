@@ -40,7 +40,8 @@ from PIL import Image, ImageOps
 
 import daclip_lab as lab
 from daclip_lab.analysis.embeddings import embedding_map, silhouette, trustworthiness
-from daclip_lab.analysis.evaluation import Protocol, degraded_crops, psnr
+from daclip_lab.analysis.protocol import Protocol, degraded_crops
+from daclip_lab.analysis.quality import psnr
 from daclip_lab.data.datasets import Batches, Synthetic
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.models.losses import chance, floor

@@ -1,0 +1,1 @@
+"""Speed, memory and quality against the straightforward way: `python -m benchmarks`."""

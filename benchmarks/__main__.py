@@ -1,0 +1,61 @@
+"""Time and memory of our way against the straightforward way, both in one run: prints tables and draws one figure."""
+
+import argparse
+import platform
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks import network, photos, sight, tradeoff, training
+from daclip_lab.viz.tradeoff_figures import tradeoff as draw
+
+PARTS = ("network", "photos", "tradeoff", "training", "sight")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the parts that are asked for, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}")
+    parser.add_argument("--weights", default="lab", help="a folder, or shipped weights by name")
+    parser.add_argument(
+        "--bf16", action="store_true", help="also where the processor only imitates bfloat16"
+    )
+    parser.add_argument("--compile", action="store_true", help="also a compiled U-Net (minutes)")
+    parser.add_argument("--toy", action="store_true", help="tiny sizes: does it run at all?")
+    parser.add_argument("--out", default="runs/benchmarks", type=Path, help="folder for the files")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part {unknown.pop()!r}: use {', '.join(PARTS)}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    threads = torch.get_num_threads()
+    print(f"{platform.machine()}, {threads} threads, Python {platform.python_version()}, "
+          f"torch {torch.__version__}")  # fmt: skip
+    for part in options.parts or PARTS:
+        title, table = measure(part, options)
+        print(f"\n{title}\n")
+        text = table.to_frame() if isinstance(table, pd.Series) else table
+        print(text.to_string(float_format=lambda value: f"{value:.4g}", na_rep=""), flush=True)
+        table.to_csv(options.out / f"{part}.csv")
+
+
+def measure(part: str, options: argparse.Namespace) -> tuple[str, pd.DataFrame | pd.Series]:
+    """The title and the table of one part."""
+    if part == "network":
+        settings = network.TOY if options.toy else network.PAPER
+        table = network.table(settings, bf16=options.bf16, compiled=options.compile)
+        return "One call of the paper-size U-Net, random weights", table
+    if part == "photos":
+        table = photos.table(options.weights, toy=options.toy)
+        return f"Whole photos, weights {options.weights!r}, from image to image", table
+    if part == "sight":
+        return "What a cut changes, by distance", sight.table(options.weights, toy=options.toy)
+    if part == "training":
+        return "Training speed", training.table(toy=options.toy)
+    table = tradeoff.table(options.weights, toy=options.toy)
+    draw(table).savefig(options.out / "tradeoff.png")
+    return f"Quality against steps, weights {options.weights!r} (figure: tradeoff.png)", table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""One call of the paper-size U-Net, random weights: seconds and peak memory of both ways."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.apart import GB, apart, resident
+from benchmarks.straightforward import WrittenOut, matrix_gigabytes
+from daclip_lab.data.random import seeded
+from daclip_lab.diffusion.tiling import TILE, Tiled
+from daclip_lab.loop import has_bf16
+from daclip_lab.models.unet import ConditionalUNet
+
+PAPER = {"sizes": (256, 512, 1024), "rounds": 3, "network": {}, "tile": TILE}
+TOY = {
+    "sizes": (48,),
+    "rounds": 1,
+    "network": {"channels": 32, "multipliers": (1, 1, 2, 2), "context": 16},
+    "tile": 64,
+}
+SIDES = ("straightforward", "ours", "ours, bf16", "ours, tiles", "ours, compiled")
+
+
+def table(settings: dict, *, bf16: bool, compiled: bool) -> pd.DataFrame:
+    """A row per size and side: seconds of the fastest call, peak, peak above the weights (GB), largest difference.
+
+    The sides take turns. Where the straightforward way would not fit into memory it is not started.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in settings["sizes"]:
+            run = {side: [] for side in SIDES}
+            for _ in range(settings["rounds"]):
+                for side in SIDES:
+                    if side == "ours, bf16" and not (bf16 or has_bf16(torch.device("cpu"))):
+                        continue
+                    if side == "ours, compiled" and not compiled:
+                        continue
+                    if side == "ours, tiles" and size < 1024 and settings is PAPER:
+                        continue
+                    if side == "straightforward" and not fits(size):
+                        continue
+                    answer = Path(folder) / f"{side}.npy"
+                    measured = apart(
+                        "network.call",
+                        side=side,
+                        size=size,
+                        network=settings["network"],
+                        tile=settings["tile"],
+                        answer=str(answer),
+                    )
+                    run[side].append(measured | {"answer": np.load(answer)})
+            rows += [row(size, side, found, run) for side, found in run.items()]
+    return pd.DataFrame([each for each in rows if each]).set_index(["size (px)", "side"])
+
+
+def row(size: int, side: str, found: list[dict], run: dict) -> dict | None:
+    """What several calls of one side say, or why there was none."""
+    head = {"size (px)": size, "side": side}
+    if not found:
+        if side != "straightforward":
+            return None
+        note = f"does not fit: one attention matrix is {matrix_gigabytes(size):.1f} GB, softmax makes a second"
+        return head | {"note": note}
+    against = run["straightforward"] or run["ours"]
+    difference = np.abs(found[0]["answer"] - against[0]["answer"]).max()
+    fastest = min(each["seconds"] for each in found)
+    baseline = run["straightforward"]
+    return head | {
+        "seconds": fastest,
+        "times faster": min(e["seconds"] for e in baseline) / fastest if baseline else np.nan,
+        "peak (GB)": max(each["peak"] for each in found),
+        "above weights (GB)": max(each["peak"] - each["weights"] for each in found),
+        "difference": difference,
+        "note": "" if baseline else "difference is to ours in float32",
+    }
+
+
+def fits(size: int) -> bool:
+    """Whether two attention matrices fit into this machine's memory."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB
+    return 2 * matrix_gigabytes(size) < 0.8 * whole
+
+
+@torch.inference_mode()
+def call(side: str, size: int, network: dict, tile: int, answer: str) -> dict:
+    """Two calls of one side in this process: seconds of the second, and memory before the first."""
+    torch.manual_seed(0)
+    net = ConditionalUNet(**network).eval()
+    for parameter in net.parameters():
+        if not parameter.any():  # zero-initialised layers would hide what is compared
+            parameter.normal_(std=0.02)
+    content, degradation = torch.randn(2, 1, network.get("context", 512), generator=seeded(1))
+    state, degraded = torch.rand(2, 1, 3, size, size, generator=seeded(2))
+    t = torch.tensor([50])
+    weights = resident()
+    if side == "straightforward":
+        net = WrittenOut(net)
+    conditions = net.prepare(content, degradation)
+    if side == "ours, tiles":
+        net = Tiled(net, size, size, tile)
+    if side == "ours, compiled":
+        net.compile()
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=side == "ours, bf16"):
+            said = net(state, degraded, t, conditions)
+        seconds.append(time.perf_counter() - start)
+    np.save(answer, said.float().numpy())
+    return {"seconds": seconds[1], "weights": weights}

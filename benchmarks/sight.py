@@ -1,0 +1,42 @@
+"""How far the shipped restorer looks: what a cut changes in its answer, by the distance from the cut."""
+
+import pandas as pd
+import torch
+
+from daclip_lab.data.degradations import degrade
+from daclip_lab.data.photos import bundled
+from daclip_lab.data.random import seeded
+from daclip_lab.pipeline import load
+
+DISTANCES = (0, 8, 16, 32, 48, 64, 96, 128)
+NAMES = ("hazy", "low-light", "noisy")
+
+
+@torch.inference_mode()
+def table(weights: str, *, toy: bool) -> pd.DataFrame:
+    """Largest and mean difference in [0, 1] between the middle of a photo and the same cut out, by distance."""
+    pipe = load(weights)
+    margin, side = (32, 64) if toy else (96, 320)
+    photo = bundled("test")[0][:, : 2 * margin + side, : 2 * margin + side]
+    inside = (..., slice(margin, margin + side), slice(margin, margin + side))
+    near = torch.arange(side)
+    line = torch.minimum(near, side - 1 - near)
+    distance = torch.minimum(line[:, None], line)
+    differences = []
+    for name in NAMES:
+        degraded = degrade(photo, name, 0.7, seeded(1))[None]
+        told = pipe.restorer.prepare(*pipe.encode(list(degraded)))
+        state = pipe.sde.prior(degraded, torch.randn(degraded.shape, generator=seeded(2)))
+        t = torch.tensor([pipe.sde.steps])
+        whole = pipe.restorer(state, degraded, t, told)[inside]
+        cut = pipe.restorer(state[inside], degraded[inside], t, told)
+        differences.append((whole - cut).abs().amax((0, 1)))
+    differences = torch.stack(differences)
+    rows = {
+        d: (differences[:, distance == d].max().item(), differences[:, distance == d].mean().item())
+        for d in DISTANCES
+        if d < side // 2
+    }
+    return pd.DataFrame(rows, index=["largest difference", "mean difference"]).T.rename_axis(
+        "pixels from the cut"
+    )

@@ -1,0 +1,75 @@
+"""The straightforward way: the same networks and weights, written as one would write them down first.
+
+Attention makes its matrix of all pixels by all pixels, cross-attention asks its one token at every pixel, what an
+image's embeddings add is computed again at every call, and everything is in float32.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from daclip_lab.models.unet import HEAD, ConditionalUNet, Conditions, SpatialTransformer
+
+
+class Recomputed(nn.Module):
+    """A restorer that works out at every call what the embeddings of the image add."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net, self.predicts = net, net.predicts
+
+    def prepare(self, *embeddings: Tensor | None) -> tuple:
+        """Nothing is prepared: the embeddings themselves are handed to every call."""
+        return embeddings
+
+    def forward(self, state: Tensor, degraded: Tensor, t: Tensor, embeddings: tuple) -> Tensor:
+        return self.net(state, degraded, t, self.net.prepare(*embeddings))
+
+
+class WrittenOut(Recomputed):
+    """The paper's U-Net with every attention written out; it takes over the U-Net that it is given."""
+
+    def __init__(self, net: ConditionalUNet):
+        super().__init__(net)
+        for residual in (net.downs[-1][2], net.mid_attn, net.ups[0][2]):
+            residual.fn["fn"] = Attention(residual.fn["fn"])
+
+    def prepare(self, content: Tensor, degradation: Tensor) -> tuple:
+        return content, degradation
+
+    def forward(self, state: Tensor, degraded: Tensor, t: Tensor, embeddings: tuple) -> Tensor:
+        content, degradation = embeddings
+        shares = self.net.text_mlp(degradation).softmax(1)
+        prompt = self.net.prompt_mlp(shares * self.net.prompt)
+        return self.net(state, degraded, t, Conditions(prompt, content, content, content))
+
+
+class Attention(nn.Module):
+    """A `SpatialTransformer` in which every pixel scores every pixel, then the one token of the content."""
+
+    def __init__(self, transformer: SpatialTransformer):
+        super().__init__()
+        self.inner = transformer
+
+    def forward(self, x: Tensor, content: Tensor) -> Tensor:
+        inner, block = self.inner, self.inner.transformer_blocks[0]
+        tokens = inner.proj_in(inner.norm(x)).permute(0, 2, 3, 1).flatten(1, 2)
+        own = block["norm1"](tokens)
+        tokens = tokens + attend(block["attn1"], own, own)
+        tokens = tokens + attend(block["attn2"], block["norm2"](tokens), content[:, None])
+        expand, _, contract = block["ff"]["net"]
+        values, gates = expand["proj"](block["norm3"](tokens)).chunk(2, -1)
+        tokens = tokens + contract(values * F.gelu(gates))
+        return x + inner.proj_out(tokens.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2))
+
+
+def attend(parts: nn.ModuleDict, asking: Tensor, offered: Tensor) -> Tensor:
+    """Multi-head attention of tokens (b, n, width) to tokens (b, m, context), the matrix (b, heads, n, m) and all."""
+    asked = parts["to_q"](asking), parts["to_k"](offered), parts["to_v"](offered)
+    q, k, v = (part.unflatten(2, (-1, HEAD)).transpose(1, 2) for part in asked)
+    weights = (q @ k.mT / HEAD**0.5).softmax(-1)
+    return parts["to_out"]((weights @ v).transpose(1, 2).flatten(2))
+
+
+def matrix_gigabytes(size: int, width: int = 512) -> float:
+    """Memory of one attention matrix of the U-Net's widest block, for an image of `size` x `size` pixels, in GB."""
+    return width // HEAD * (size // 8) ** 4 * 4 / 1e9

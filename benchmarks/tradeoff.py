@@ -1,0 +1,78 @@
+"""Quality against number of steps, for every sampler and spacing, and for the authors' biased baseline."""
+
+from collections import deque
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from daclip_lab.analysis import quality
+from daclip_lab.data.degradations import NAMES, camera, degrade
+from daclip_lab.data.photos import bundled
+from daclip_lab.data.random import choose, seeded
+from daclip_lab.diffusion.samplers import SAMPLERS, SPACINGS, denoiser, euler_maruyama, sample
+from daclip_lab.errors import InputError
+from daclip_lab.pipeline import load
+
+STEPS = (1, 2, 5, 10, 20, 50, 100)
+CROP = 176  # the smallest with all five scales of MS-SSIM
+MEASURES = {
+    "PSNR (dB)": quality.psnr,
+    "SSIM": quality.ssim,
+    "MS-SSIM": quality.ms_ssim,
+    "gradient similarity": quality.gradient_similarity,
+    "LPIPS": quality.lpips,
+}
+
+
+def crops(size: int, per_photo: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clean and degraded crops (n, 3, size, size) of the bundled test photos, in all ten ways in turn."""
+    clean, degraded = [], []
+    for index, photo in enumerate(bundled("test")):
+        for number in range(per_photo):
+            generator = seeded(7, index, number)
+            top, left = (choose(generator, extent - size + 1) for extent in photo.shape[1:])
+            crop = photo[:, top : top + size, left : left + size]
+            name = NAMES[len(clean) % len(NAMES)]
+            clean.append(crop)
+            degraded.append(camera(degrade(crop, name, 0.6, generator), generator))
+    return torch.stack(clean), torch.stack(degraded)
+
+
+@torch.inference_mode()
+def table(weights: str, *, toy: bool) -> pd.DataFrame:
+    """A row per sampler, spacing and number of steps with the mean of each measure; "input" is the image before."""
+    pipe = load(weights)
+    clean, degraded = crops(48, 1) if toy else crops(CROP, 5)
+    predict = denoiser(
+        pipe.restorer, pipe.sde, degraded, pipe.restorer.prepare(*pipe.encode(list(degraded)))
+    )
+    measures = dict(MEASURES)
+    try:
+        quality.lpips(degraded[:1], clean[:1])
+    except InputError as error:
+        print(f"LPIPS is left out: {error}")
+        del measures["LPIPS"]
+
+    def judged(images: torch.Tensor, **facts) -> dict:
+        return facts | {name: f(images, clean).mean().item() for name, f in measures.items()}
+
+    def path(sampler: str, spacing: str, steps: int):
+        common = {"steps": steps, "generator": seeded(0)}
+        if sampler == "euler-maruyama":
+            return euler_maruyama(predict, pipe.sde, degraded, **common)
+        return sample(predict, pipe.sde, degraded, spacing=spacing, **SAMPLERS[sampler], **common)
+
+    kinds = [(sampler, spacing) for sampler in SAMPLERS for spacing in SPACINGS]
+    jobs = [
+        (*kind, steps)
+        for kind in [*kinds, ("euler-maruyama", "time")]
+        for steps in ((1, 2, 4) if toy else STEPS)
+    ]
+    rows = [judged(degraded, sampler="input", spacing="", steps=0)]
+    with tqdm(total=sum(steps for *_, steps in jobs), unit="call", leave=False) as bar:
+        for sampler, spacing, steps in jobs:
+            restored = deque(path(sampler, spacing, steps), maxlen=1).pop().state.clamp(0, 1)
+            rows.append(judged(restored, sampler=sampler, spacing=spacing, steps=steps))
+            bar.update(steps)
+    return pd.DataFrame(rows)

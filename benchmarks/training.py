@@ -1,0 +1,55 @@
+"""Training speed: pairs that one process makes per second, against pairs that the restorer consumes."""
+
+import time
+
+import pandas as pd
+
+from daclip_lab import presets
+from daclip_lab.data.datasets import Batches, Example, Synthetic
+from daclip_lab.data.photos import bundled
+from daclip_lab.data.random import seeded
+from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.training import train_restorer
+
+
+class Again:
+    """A source that costs nothing: it hands out the same examples over and over."""
+
+    def __init__(self, examples: list[Example]):
+        self.examples, self.drawn = examples, 0
+
+    def draw(self, generator, size: int) -> Example:
+        self.drawn += 1
+        return self.examples[self.drawn % len(self.examples)]
+
+
+def table(*, toy: bool) -> pd.Series:
+    """Both rates in pairs per second, and how many processes it takes to feed one training."""
+    scale = presets.smoke() if toy else presets.lab()
+    recipe, count = scale.restorer, 1 if toy else 10
+    source = Synthetic(
+        photos=bundled("train"), scenes=scale.scenes, clean=scale.clean, mixed=scale.mixed
+    )
+    batches = Batches(source, size=recipe.size, batch=recipe.batch)
+    batches[0]  # photos are decoded when they are first needed
+    start = time.perf_counter()
+    for k in range(1, 1 + count):
+        batches[k]
+    made = count * recipe.batch / (time.perf_counter() - start)
+
+    again = Again([source.draw(seeded(8, k), recipe.size) for k in range(recipe.batch)])
+    net, daclip = scale.build_restorer(), DaCLIP(scale.build_clip())
+    seconds = []
+    for step in train_restorer(net, daclip, scale.build_sde(), again, recipe):
+        seconds.append(step.seconds)
+        if len(seconds) == 2 + count:
+            break
+    consumed = recipe.batch / (sum(seconds[2:]) / count)
+    return pd.Series(
+        {
+            "pairs made per second, one process": made,
+            "pairs consumed per second": consumed,
+            "processes that feed one training": consumed / made,
+        },
+        name=f"{scale.name}, {recipe.size} px, batches of {recipe.batch}",
+    )

@@ -1,0 +1,48 @@
+"""embed: a folder of images as a table of embeddings, to take away."""
+
+import argparse
+
+from daclip_lab.commands.options import Commands, command, seed, weights
+from daclip_lab.errors import InputError
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    one = command(commands, "embed", embed)
+    one.add_argument(
+        "folder", nargs="?", metavar="DIR", help="any images, or pairs <degradation>/LQ and /GT"
+    )
+    one.add_argument("-o", "--output", required=True, metavar="PARQUET")
+    one.add_argument(
+        "--protocol",
+        action="store_true",
+        help="degrade the clean photos of --data as `evaluate` does, and embed those crops",
+    )
+    one.add_argument("--data", default="bundled", help="'bundled', or a folder of clean photos")
+    one.add_argument(
+        "--crops", type=int, default=1, help="of a photo and degradation, for --protocol"
+    )
+    one.add_argument("--half", action="store_true", help="write the embeddings in half precision")
+    weights(one)
+    seed(one)
+
+
+def embed(options: argparse.Namespace) -> None:
+    """Write the embeddings of a folder of images as a Parquet table; run again after an interruption, it goes on."""
+    from daclip_lab.analysis.protocol import Protocol
+    from daclip_lab.analysis.protocol_table import embed_protocol
+    from daclip_lab.data.parquet import check_folder
+    from daclip_lab.data.photos import bundled, folder
+    from daclip_lab.pipeline import load
+
+    check_folder(options.output)
+    if options.protocol == (options.folder is not None):
+        raise InputError("embed what? Name a folder of images, or --protocol and its --data")
+    pipe = load(options.weights)
+    if options.protocol:
+        photos = bundled("test") if options.data == "bundled" else folder(options.data)
+        protocol = Protocol(crops=options.crops, seed=options.seed)
+        table = embed_protocol(pipe, photos, protocol, out=options.output, half=options.half)
+    else:
+        table = pipe.embed(options.folder, out=options.output, half=options.half)
+    print(f"{options.output}: {table}")

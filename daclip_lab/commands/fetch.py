@@ -1,0 +1,85 @@
+"""fetch: data sets and weights from their addresses, whole and verified, or where to ask for them."""
+
+import argparse
+from pathlib import Path
+
+from daclip_lab.commands.options import Commands, command
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    one = command(commands, "fetch", fetch)
+    one.add_argument("name", nargs="?", metavar="NAME", help="without a name: the table of all")
+    one.add_argument("--list", action="store_true", help="print the table of all")
+    one.add_argument("--to", metavar="DIR", help="instead of data/NAME, weights/NAME")
+
+
+def fetch(options: argparse.Namespace) -> None:
+    """Download a data set or weights by name, or list the names; run again after a cut, it goes on."""
+    from daclip_lab.download import SOURCES
+    from daclip_lab.errors import InputError
+
+    if options.list or options.name is None:
+        print("\n".join(table(SOURCES)))
+        return
+    if options.name not in SOURCES:
+        raise InputError(f"{options.name!r} is not in the table: {', '.join(SOURCES)}")
+    source = SOURCES[options.name]
+    folder = Path(options.to) if options.to else default_folder(options.name, source)
+    if not source.files:
+        raise InputError(
+            f"{options.name} has no direct address: get it from {' or '.join(source.pages)} "
+            f"and unpack it into {folder}"
+        )
+    fetch_all(options.name, source, folder)
+
+
+def fetch_all(name: str, source, folder: Path) -> None:
+    """Fetch every file of a source into a folder, and say of each what is to come and what came."""
+    from daclip_lab.download import fetch
+
+    print(f"{name}: {source.what}\nlicence: {source.licence} ({source.pages[0]})")
+    for file in source.files:
+        size = "size unknown" if file.size is None else f"{file.size} bytes"
+        print(f"{folder / file.name}: {size}, SHA-256 {file.sha256 or 'unknown'}, from {file.url}")
+    for file in source.files:
+        done = fetch(file, folder)
+        print(f"{', '.join(map(str, done.paths))}: {'fetched' if done.new else 'there already'}")
+        if done.note:
+            print(
+                f"The table knows no SHA-256 of {file.name}. What came has {done.sha256}: trusted this "
+                f"first time, kept in {done.note} and asked for from now on."
+            )
+
+
+def default_folder(name: str, source) -> Path:
+    """Where a source goes unless the caller says otherwise."""
+    if source.place != "torch":
+        return Path(source.place) / name
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def table(sources: dict) -> list[str]:
+    """The lines of the table of all sources."""
+    from daclip_lab.download.transfer import readable
+
+    rows = [("name", "size", "what", "licence")]
+    for name, source in sources.items():
+        sizes = [file.size for file in source.files]
+        known = "unknown" if None in sizes else readable(sum(sizes))
+        size = source.about or (known if sizes else "by hand")
+        rows.append((name, size, source.what, source.licence))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    elsewhere = {
+        place: " and ".join(name for name, source in sources.items() if source.place == place)
+        for place in ("weights", "torch")
+    }
+    return [
+        *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows),
+        "",
+        "by hand: without a direct address; `daclip-lab fetch NAME` says where to get it.",
+        f"Data goes to data/NAME below this folder, {elsewhere['weights']} to weights/NAME, "
+        f"{elsewhere['torch']} to torch's cache.",
+    ]

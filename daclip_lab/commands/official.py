@@ -1,0 +1,25 @@
+"""import-official: the weights that the authors released, as a folder that every other command takes."""
+
+import argparse
+
+from daclip_lab.commands.options import Commands, command
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    one = command(commands, "import-official", import_official)
+    one.add_argument("daclip", metavar="DACLIP.pt", help="such as daclip_ViT-B-32.pt")
+    one.add_argument("restorer", metavar="RESTORER.pth", nargs="?", help="such as universal-ir.pth")
+    one.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a new folder")
+
+
+def import_official(options: argparse.Namespace) -> None:
+    """Turn the files that the authors of DA-CLIP released into a folder of weights (--weights FOLDER)."""
+    from daclip_lab import official
+
+    settings = official.import_official(options.daclip, options.restorer, options.output)
+    for name, digest in settings.source.items():
+        print(f"{name}: SHA-256 {digest}")
+    named = ", ".join(settings.labels) or "nothing (trained without words for degradations)"
+    print(f"names {named}")
+    print(f"weights written to {options.output}")

@@ -1,0 +1,39 @@
+"""report: all that a folder of images can tell, as one page."""
+
+import argparse
+
+from daclip_lab.commands.options import Commands, command, seed, weights
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    one = command(commands, "report", report)
+    one.add_argument(
+        "folder",
+        metavar="DIR",
+        help="any images, pairs <degradation>/LQ and /GT, or a table that `embed` wrote (.parquet)",
+    )
+    one.add_argument("-o", "--output", required=True, metavar="HTML")
+    one.add_argument("--against", metavar="WEIGHTS", help="other weights that see the same images")
+    weights(one)
+    seed(one)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write maps, measures, confusion, drift and mistakes of a folder of images as one self-contained HTML page."""
+    from daclip_lab.data.parquet import check_folder
+    from daclip_lab.data.tables import EmbeddingTable
+    from daclip_lab.pipeline import load
+    from daclip_lab.viz.report_page import report
+
+    check_folder(options.output)
+    against = load(options.against) if options.against else None
+    images = options.folder
+    if images.endswith(".parquet"):
+        images = EmbeddingTable.load(images)
+    found = report(
+        load(options.weights), images, options.output, against=against, seed=options.seed
+    )
+    print(f"{options.output}: {found.table}")
+    for why, what in found.left_out.items():
+        print(f"  left out: {what}: {why}")

@@ -1,0 +1,49 @@
+"""Calibration finds the temperature that was hidden, and measures how far confidence is from truth."""
+
+import numpy as np
+import pytest
+import torch
+
+from daclip_lab.analysis.calibration import (
+    calibrate,
+    expected_calibration_error,
+    fit_temperature,
+)
+from daclip_lab.data.photos import folder
+
+
+def test_a_hidden_temperature_is_found():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(4000, 5, generator=generator)
+    labels = torch.multinomial((logits / 2.5).softmax(1), 1, generator=generator)[:, 0]
+    assert fit_temperature(logits, labels) == pytest.approx(2.5, rel=0.1)
+
+
+def test_calibration_brings_the_error_down():
+    generator = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(4000, 5, generator=generator)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    sure = 4 * logits  # says more than it knows
+
+    def error(scores):
+        probability, answer = scores.softmax(1).max(1)
+        return expected_calibration_error(probability.numpy(), (answer == labels).numpy())
+
+    assert error(logits) < 0.03
+    assert error(sure) > 0.2
+    assert error(sure / fit_temperature(sure, labels)) < 0.03
+
+
+def test_the_error_of_known_cases():
+    right = np.array([True, True, False, False])
+    assert expected_calibration_error(np.full(4, 0.5), right) == 0
+    assert expected_calibration_error(np.ones(4), right) == pytest.approx(0.5)
+    two = np.array([0.9, 0.9, 0.1, 0.1])
+    assert expected_calibration_error(two, right) == pytest.approx(0.1)
+
+
+def test_a_pipeline_is_calibrated_the_same_at_every_run(pipe, photo_folder):
+    photos = folder(photo_folder)
+    first = calibrate(pipe, photos, crops=1)
+    assert first == calibrate(pipe, photos, crops=1)
+    assert first > 0
