@@ -6,6 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 
 import nbformat
 import numpy as np
@@ -131,6 +134,17 @@ def test_without_scripts_both_images_are_there(browser):
             assert page.get_by_role("img", name=name).bounding_box()["height"] > 100
 
 
+def answers(address, seconds=60):
+    """Wait until somebody listens there: the address is printed a moment earlier."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return urllib.request.urlopen(address).close()
+        except urllib.error.URLError:
+            assert time.monotonic() < until, f"nobody answers at {address}"
+            time.sleep(0.1)
+
+
 @pytest.fixture
 def jupyter(tmp_path):
     """A JupyterLab of its own on a free port; yields its folder and the address of its start page."""
@@ -158,6 +172,7 @@ def jupyter(tmp_path):
         addresses = (re.search(r"http://127\.0\.0\.1:\S+token=\S+", line) for line in server.stderr)
         address = next(filter(None, addresses), None)
         assert address, "JupyterLab did not start"
+        answers(address[0])
         yield tmp_path, address[0]
     finally:
         server.terminate()

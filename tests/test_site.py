@@ -203,7 +203,7 @@ def test_the_reference_shows_what_is_public(room):
 
 
 def test_names_lead_to_where_they_are_described(site):
-    page = (site / "daclip_lab.pipeline.html").read_text("utf-8")
+    page = (site / "daclip_lab.folders.html").read_text("utf-8")
     assert '<a href="daclip_lab.models.clip.html#views"><code>models.clip.views</code></a>' in page
 
 

@@ -42,7 +42,7 @@ def confusion_heatmap(confusion: "pd.DataFrame", n: "pd.Series | Mapping[str, in
         "is a habit worth a look."
     )
     cell_width, cell_height = 64, 40
-    left, below = 180, 118
+    left, below = 204, 118
     wide, high = cell_width * len(confusion.columns), cell_height * len(confusion)
     share = confusion.to_numpy()
     written = np.where(share > 0, np.char.mod("%.0f", 100 * share), "")
@@ -64,7 +64,7 @@ def confusion_heatmap(confusion: "pd.DataFrame", n: "pd.Series | Mapping[str, in
         )
         axes.set_facecolor("#f4f4f4")
         axes.set_xlabel("answer (share of the row, %)", labelpad=8)
-        axes.set_ylabel("what was done (number of images)", labelpad=8)
+        axes.set_ylabel("what was done (images)", labelpad=8)
         axes.set_xticks(axes.get_xticks(), list(confusion.columns), rotation=35, ha="right")
         rows = [f"{name} ({n[name]})" for name in confusion.index]
         axes.set_yticks(axes.get_yticks(), rows, rotation=0)
