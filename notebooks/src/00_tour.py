@@ -12,7 +12,7 @@
 # *You need* a little Python. Having met CLIP (images and sentences share one space) helps; nothing else is assumed, no
 # GPU is needed, and nothing is downloaded.
 #
-# *Time*: under three minutes to run on two CPU cores (the last cell prints what it took here), fifteen to read.
+# *Time*: a few minutes to run on two idle CPU cores (the last cell prints what it took here, beside other work), fifteen to read.
 
 # %%
 import time
