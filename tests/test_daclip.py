@@ -183,3 +183,18 @@ def test_control_changes_the_content_but_not_the_degradation(fresh, randomize):
     assert torch.equal(degradation, same)
     assert (steered - content).abs().max() > 1e-3
     torch.testing.assert_close(steered.norm(dim=1), torch.ones(3))
+
+
+def test_with_a_stem_it_still_equals_clip_at_step_0_and_the_stem_learns():
+    from daclip_lab import presets
+
+    scale = presets.smoke()
+    clip = scale.build_clip(0)
+    daclip = DaCLIP(clip, stem=4)
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    alone = clip.encode_image(images)
+    for embedding in daclip.encode_image(images):
+        torch.testing.assert_close(embedding, alone, atol=1e-6, rtol=0)
+    daclip.encode_degradation(images)[:, 0].sum().backward()
+    last = daclip.controller.visual.conv1.convolutions[-1]
+    assert last.weight.grad.abs().sum() > 0 and not last.weight.any()
