@@ -2,12 +2,10 @@
 
 from itertools import pairwise
 
-import open_clip
 import torch
 
 import daclip_lab as lab
 from daclip_lab import presets
-from daclip_lab.data.image_io import to_pil
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.models.clip import Clip, views
 from daclip_lab.models.losses import chance, floor
@@ -56,13 +54,6 @@ def noise_left(sde: MeanRevertingSDE, steps: int, *, respaced: bool) -> float:
     return 255 * left.item()
 
 
-def rounding(size: int, photos: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The resized views (n, 3, size, size) of photos, by open_clip's transform and by ours."""
-    theirs = open_clip.image_transform(size, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))
-    one = torch.stack([theirs(to_pil(photo)) for photo in photos])
-    return one, torch.cat([views(photo, size, "resize") for photo in photos])
-
-
 def attention_matrix(side: int, heads: int = 16) -> float:
     """Bytes of the attention matrix that one block writes out for a square image, at an eighth of its side."""
     return heads * ((side / 8) ** 2) ** 2 * 4
@@ -94,18 +85,10 @@ def main() -> None:
         levels = chance(labels, multi_positive=multi), floor(labels, multi_positive=multi)
         print(f"   {name}: chance {levels[0]:.2f}, floor {levels[1]:.2f}")
 
-    print("5. our resized view against open_clip's transform (bundled photos)")
-    for size in (64, 224):
-        one, other = rounding(size, photos)
-        each = 255 * (one - other).abs().mean((1, 2, 3))
-        print(f"   {size} pixels: mean difference {each.min():.2f} to {each.max():.2f} of 255")
-    one, other = (clip.encode_image(x) for x in rounding(clip.config.image_size, photos))
-    print(f"   lowest cosine of the lab's CLIP: {(one * other).sum(1).min():.4f}")
-
     with torch.device("meta"):
         net = paper.build_restorer()
     blocks = sum(name.endswith("attn2.to_v.weight") for name in net.state_dict())
-    print("6. cross-attention to the one content token")
+    print("5. cross-attention to the one content token")
     print(
         f"   computed {blocks} times an image here, {blocks * paper.steps} times in {paper.steps} steps"
     )

@@ -49,6 +49,8 @@ class Scale:
     """Share of images that are left clean, in the controller's and restorer's training."""
     mixed: float
     """Share of the degraded images that carry a second degradation, in the controller's and restorer's training."""
+    severity: tuple[float, float]
+    """Range of severities in training, evenly distributed."""
     stem: int
     """Channels of the convolutions beside the controller's patch embedding, see `models.daclip.Stem`; 0 for none."""
     daclip: DaclipRecipe
@@ -143,7 +145,9 @@ def lab() -> Scale:
         mentioned=0.15,
         scenes=0.25,
         clean=0.15,
-        mixed=0.1,
+        mixed=0.2,
+        # A little below what an evaluation asks: half of what is weaker cannot be seen, and teaches to guess.
+        severity=(0.2, 1.0),
         stem=32,
         daclip=daclip,
         epochs=None,
@@ -238,6 +242,7 @@ def paper() -> Scale:
         scenes=0.0,
         clean=0.0,
         mixed=0.0,
+        severity=(0.1, 1.0),
         stem=0,
         daclip=daclip,
         epochs=50,  # [P]; [C] says 100

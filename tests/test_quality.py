@@ -20,6 +20,7 @@ from daclip_lab.analysis.quality import (
     ssim,
     to_y,
 )
+from daclip_lab.download import SOURCES
 from daclip_lab.errors import InputError
 
 
@@ -178,7 +179,8 @@ def test_addresses_are_those_of_the_libraries():
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
     from torchvision.models import AlexNet_Weights
 
-    assert {"lpips": AlexNet_Weights.DEFAULT.url, "fid": URL_INCEPTION_V3} == quality.BACKBONES
+    urls = {"lpips": AlexNet_Weights.DEFAULT.url, "fid": URL_INCEPTION_V3}
+    assert {name: SOURCES[name].files[0].url for name in quality.BACKBONES} == urls
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_addresses_are_those_of_the_libraries():
     ],
 )
 def test_absent_and_broken_weights_are_named(checkpoints, two, measure, name):
-    with pytest.raises(InputError, match=f"needs {name}, .* not in {checkpoints}: .* https://"):
+    with pytest.raises(InputError, match=f"needs {name}, .* not in {checkpoints}: daclip-lab fetch"):
         measure(*two)
     (checkpoints / name).write_bytes(b"<html>404</html>")
     with pytest.raises(

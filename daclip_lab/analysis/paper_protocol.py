@@ -97,6 +97,10 @@ def measure(
 
 def _test_pairs(root: Path) -> list[Pair]:
     """The pairs of the test part."""
+    if not root.exists():
+        raise InputError(
+            f"{root}: no such folder; the paper's protocol wants --data with pairs in <degradation>/LQ and GT"
+        )
     if (root / "test").is_dir():
         return find_pairs(root / "test")
     if (root / "train").is_dir() and not any(root.glob(f"[!.]*/{LOW}")):
@@ -157,7 +161,9 @@ def _rows(
         if name in known and (pipe.restorer is None or _restored(folder, name).is_file())
     }
     write_text(folder / PART, "".join(f"{json.dumps(line)}\n" for line in (about, *rows.values())))
-    words = pipe.daclip.encode_text(list(NAMES)) if pipe.daclip is not None else None
+    # Weights without labels were trained without words for degradations (wild-IR): they are only restored with.
+    asked = pipe.daclip is not None and pipe.settings.labels
+    words = pipe.daclip.encode_text(list(NAMES)) if asked else None
     with open(folder / PART, "a") as part:
         for name, pair in tqdm(pairs.items(), desc="measuring", unit="image", leave=False):
             if name in rows:

@@ -1,7 +1,7 @@
 """How close a restored image is to the clean one: by pixels, by structure, by edges, by what a network sees.
 
 Images are (b, 3, h, w) in [0, 1]; a measure gives one value per image, (b,). `docs/metrics.md` says where each errs.
-LPIPS and FID look through networks that others trained. Their weights are looked for on this machine, never fetched.
+LPIPS and FID look through networks that others trained, whose weights are looked for on this machine.
 """
 
 import pickle
@@ -13,14 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from daclip_lab.download import SOURCES
 from daclip_lab.errors import InputError
 
-# The networks behind two of the measures, at the addresses from which torchvision and torch-fidelity take them.
-BACKBONES = {
-    "lpips": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    "fid": "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
-    "weights-inception-2015-12-05-6726825d.pth",
-}
+BACKBONES = ("lpips", "fid")
+"""Measures that look through a network; `daclip-lab fetch` knows both by these names."""
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM, finest first
 WINDOW = 11
 LUMA = (65.481, 128.553, 24.966)  # BT.601, for R, G and B in [0, 1] and a Y that ends at 235
@@ -156,11 +153,12 @@ def network(measure: str) -> nn.Module:
 
     Raises InputError where the file is absent, saying how to get it, or where it does not hold those weights.
     """
-    url = BACKBONES[measure]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    (file,) = SOURCES[measure].files
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file.name
     if not path.is_file():
         raise InputError(
-            f"{measure.upper()} needs {path.name}, which is not in {path.parent}: put it there from {url}"
+            f"{measure.upper()} needs {path.name}, which is not in {path.parent}: "
+            f"daclip-lab fetch {measure} gets it"
         )
     return _load(measure, path)
 

@@ -39,7 +39,13 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
         photos = folder(*data)
         if len(photos) >= HOLD_OUT:
             photos, _ = photos.split(held_out=len(photos) // HOLD_OUT)
-    return Synthetic(photos=photos, scenes=scale.scenes, clean=scale.clean, mixed=scale.mixed)
+    return Synthetic(
+        photos=photos,
+        scenes=scale.scenes,
+        clean=scale.clean,
+        mixed=scale.mixed,
+        severity=scale.severity,
+    )
 
 
 def labels_of(source) -> tuple[str, ...]:
