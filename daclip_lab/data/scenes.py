@@ -6,24 +6,33 @@ stripes, checkerboards, clouds and fades. Colours, textures and positions carry 
 text tower reads both.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from daclip_lab.data import captions
-from daclip_lab.data.captions import COLOUR_NAMES, COLOURS, POSITIONS, TEXTURES
+from daclip_lab.data.brushes import (
+    any_colour,
+    blend,
+    cover,
+    field,
+    grid,
+    pick,
+    rgb_of,
+    textured,
+    third,
+    two_colours,
+    typical,
+    wave,
+)
+from daclip_lab.data.captions import POSITIONS, TEXTURES
 from daclip_lab.errors import InputError
 
 SHAPES = ("circle", "square", "diamond", "triangle", "ring", "cross")
 # The radius as a part of the shorter side.
 SIZES = {"small": (0.09, 0.13), "": (0.16, 0.2), "large": (0.24, 0.32)}
-# How the amplitude of a background's relief falls with frequency, and how steep the relief is.
-RELIEF = {"smooth": (2.0, 0.02), "soft": (1.3, 0.065), "rough": (1.0, 0.1), "busy": (0.7, 0.16)}
-
 Painting = tuple[np.ndarray, str]
 
 
@@ -66,12 +75,12 @@ def paint_shape(
     reach = 1.25 * radius + 1
     top, left = max(int(y - reach), 0), max(int(x - reach), 0)
     box = np.s_[:, top : max(int(y + reach) + 1, 0), left : max(int(x + reach) + 1, 0)]
-    rows, columns = _grid(*canvas.shape[1:])
+    rows, columns = grid(*canvas.shape[1:])
     v, u = rows[box[1]] - y, columns[:, box[2]] - x
     if angle:
         u, v = np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u
-    inside = _cover(_distance(shape, u, v, radius))
-    _blend(canvas[box], colour if colour.shape[1:] == (1, 1) else colour[box], inside)
+    inside = cover(_distance(shape, u, v, radius))
+    blend(canvas[box], colour if colour.shape[1:] == (1, 1) else colour[box], inside)
 
 
 def _distance(shape: str, u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
@@ -94,23 +103,23 @@ def _distance(shape: str, u: np.ndarray, v: np.ndarray, radius: float) -> np.nda
 
 
 def _shapes(rng: np.random.Generator, h: int, w: int) -> Painting:
-    ground, texture = _colour(rng), _pick(rng, TEXTURES)
-    image = _textured(rng, ground, texture, h, w)
+    ground, texture = any_colour(rng), pick(rng, TEXTURES)
+    image = textured(rng, ground, texture, h, w)
     side = min(h, w)
     where = f"on a {texture} {ground} background"
     things, taken, sizes = [], [ground], tuple(SIZES)
     for _ in range(rng.integers(1, 3)):
-        taken.append(_colour(rng, unlike=taken))
-        size = _pick(rng, sizes)
-        things.append((_pick(rng, SHAPES), taken[-1], size, side * rng.uniform(*SIZES[size])))
+        taken.append(any_colour(rng, unlike=taken))
+        size = pick(rng, sizes)
+        things.append((pick(rng, SHAPES), taken[-1], size, side * rng.uniform(*SIZES[size])))
         if size == "large":  # two large shapes would cover each other
             sizes = ("small", "")
     if len(things) == 1:
         row, column = rng.integers(3, size=2)
-        places = [(h * _third(rng, row), w * _third(rng, column))]
+        places = [(h * third(rng, row), w * third(rng, column))]
         caption = f"{_thing(things[0])} {POSITIONS[row][column]} {where}"
     else:
-        relation = _pick(rng, ("above", "below", "left of", "right of"))
+        relation = pick(rng, ("above", "below", "left of", "right of"))
         near, far = rng.uniform(0.22, 0.27), rng.uniform(0.73, 0.78)
         along = (near, far) if relation in ("above", "left of") else (far, near)
         across = rng.uniform(0.35, 0.65, size=2)
@@ -118,18 +127,18 @@ def _shapes(rng: np.random.Generator, h: int, w: int) -> Painting:
         places = [(h * y[0], w * x[0]), (h * y[1], w * x[1])]
         caption = f"{_thing(things[0])} {relation} {_thing(things[1])} {where}"
     for (shape, colour, _, radius), (y, x) in zip(things, places, strict=True):
-        paint = _textured(rng, colour, _pick(rng, TEXTURES[:2]), h, w)
+        paint = textured(rng, colour, pick(rng, TEXTURES[:2]), h, w)
         paint_shape(image, shape, paint, y, x, radius, rng.uniform(-0.25, 0.25))
     return image, caption
 
 
 def _leaves(rng: np.random.Generator, h: int, w: int) -> Painting:
     """Dead leaves, painted from back to front; the caption names the colours by how much is left of each to see."""
-    form, shape = _pick(rng, (("round", "circle"), ("square", "square")))
-    size, low, high, count = _pick(rng, (("small", 0.03, 0.12, 160), ("large", 0.08, 0.5, 70)))
+    form, shape = pick(rng, (("round", "circle"), ("square", "square")))
+    size, low, high, count = pick(rng, (("small", 0.03, 0.12, 160), ("large", 0.08, 0.5, 70)))
     palette: list[str] = []
     for _ in range(rng.integers(2, 4)):
-        palette.append(_colour(rng, unlike=palette))
+        palette.append(any_colour(rng, unlike=palette))
     # Inverse transform of the density 1/r^3 between low and high.
     radii = min(h, w) * (high**-2 + rng.random(count) * (low**-2 - high**-2)) ** -0.5
     centres = rng.uniform((-0.05 * h, -0.05 * w), (1.05 * h, 1.05 * w), size=(count, 2))
@@ -137,79 +146,79 @@ def _leaves(rng: np.random.Generator, h: int, w: int) -> Painting:
     kinds = rng.choice(len(palette), size=count, p=odds)
     angles, shades = rng.uniform(0, np.pi / 2, size=count), rng.normal(scale=0.04, size=count)
     # Beside red, green and blue the canvas has one channel for each colour of the palette: how much of it is seen.
-    rgb = [_typical(name) for name in palette]
+    rgb = [typical(name) for name in palette]
     inks = np.concatenate([rgb, np.eye(len(palette))], axis=1)[:, :, None, None]
     canvas = np.broadcast_to(inks[0], (inks.shape[1], h, w)).copy()
     for i, (y, x) in enumerate(centres):
         ink = inks[kinds[i]].copy()
         ink[:3] += shades[i]
         paint_shape(canvas, shape, ink, y, x, radii[i], angles[i])
-    image = canvas[:3] + _field(rng, h, w, 1.0) * rng.uniform(0.01, 0.05)
+    image = canvas[:3] + field(rng, h, w, 1.0) * rng.uniform(0.01, 0.05)
     share = canvas[3:].mean(axis=(1, 2))
     seen = [palette[k] for k in np.argsort(-share, kind="stable") if share[k] > 0.02]
     return image, f"many {size} {form} leaves of {_listed(seen)}"
 
 
 def _landscape(rng: np.random.Generator, h: int, w: int) -> Painting:
-    sky, ground = _two_colours(rng)
-    texture = _pick(rng, TEXTURES)
-    word, horizon = _pick(rng, (("high", 0.3), ("", 0.5), ("low", 0.7)))
-    rows, _ = _grid(h, w)
-    image = _textured(rng, sky, "smooth", h, w)
+    sky, ground = two_colours(rng)
+    texture = pick(rng, TEXTURES)
+    word, horizon = pick(rng, (("high", 0.3), ("", 0.5), ("low", 0.7)))
+    rows, _ = grid(h, w)
+    image = textured(rng, sky, "smooth", h, w)
     caption = f"a {sky} sky above {texture} {ground} ground"
     if word:
         caption += f" with a {word} horizon"
     if horizon > 0.4 and rng.random() < 0.5:
-        sun = _colour(rng, among=("white", "yellow", "orange", "red"), unlike=[sky])
+        sun = any_colour(rng, among=("white", "yellow", "orange", "red"), unlike=[sky])
         column = rng.integers(3)
-        y, x = h * rng.uniform(0.15, 0.22), w * _third(rng, column)
-        paint_shape(image, "circle", _rgb(rng, sun), y, x, min(h, w) * rng.uniform(0.07, 0.12))
+        y, x = h * rng.uniform(0.15, 0.22), w * third(rng, column)
+        paint_shape(image, "circle", rgb_of(rng, sun), y, x, min(h, w) * rng.uniform(0.07, 0.12))
         caption += f"{' and' if word else ' with'} a {sun} sun {POSITIONS[0][column]}"
-    ridge = h * (horizon + rng.uniform(-0.05, 0.05) + 0.05 * _field(rng, 1, w, 1.5)[0])
-    _blend(image, _textured(rng, ground, texture, h, w), _cover(ridge - rows))
+    ridge = h * (horizon + rng.uniform(-0.05, 0.05) + 0.05 * field(rng, 1, w, 1.5)[0])
+    blend(image, textured(rng, ground, texture, h, w), cover(ridge - rows))
     return image, _with_articles(caption)
 
 
 def _stripes(rng: np.random.Generator, h: int, w: int) -> Painting:
-    first, second = _two_colours(rng)
-    width, direction = _pick(rng, ("thin", "wide")), int(rng.integers(4))
+    first, second = two_colours(rng)
+    width, direction = pick(rng, ("thin", "wide")), int(rng.integers(4))
     period = min(h, w) * (rng.uniform(0.08, 0.13) if width == "thin" else rng.uniform(0.25, 0.4))
-    image = _textured(rng, first, "smooth", h, w)
+    image = textured(rng, first, "smooth", h, w)
     angle = direction * np.pi / 4 + rng.uniform(-0.15, 0.15)
-    bars = _wave(h, w, angle, period, rng.random())
-    _blend(image, _textured(rng, second, "smooth", h, w), bars)
+    bars = wave(h, w, angle, period, rng.random())
+    blend(image, textured(rng, second, "smooth", h, w), bars)
     return image, f"{width} {captions.LINES[direction]} stripes of {first} and {second}"
 
 
 def _checkers(rng: np.random.Generator, h: int, w: int) -> Painting:
-    first, second = _two_colours(rng)
-    size = _pick(rng, ("small", "large"))
+    first, second = two_colours(rng)
+    size = pick(rng, ("small", "large"))
     period = min(h, w) * (rng.uniform(0.14, 0.22) if size == "small" else rng.uniform(0.45, 0.7))
     tilt = rng.uniform(-0.15, 0.15)
-    a, b = (_wave(h, w, tilt + turn, period, rng.random()) for turn in (0, np.pi / 2))
-    image = _textured(rng, first, "smooth", h, w)
-    _blend(image, _textured(rng, second, "smooth", h, w), a + b - 2 * a * b)
+    a, b = (wave(h, w, tilt + turn, period, rng.random()) for turn in (0, np.pi / 2))
+    image = textured(rng, first, "smooth", h, w)
+    blend(image, textured(rng, second, "smooth", h, w), a + b - 2 * a * b)
     return image, f"a board of {size} {first} and {second} squares"
 
 
 def _clouds(rng: np.random.Generator, h: int, w: int) -> Painting:
-    first, second = _two_colours(rng)
-    word, slope = _pick(rng, (("soft", 2.2), ("rough", 1.4), ("busy", 0.7)))
-    image = _textured(rng, first, "smooth", h, w)
-    mix = 1 / (1 + np.exp(-2.5 * _field(rng, h, w, slope)))
-    _blend(image, _rgb(rng, second), mix)
+    first, second = two_colours(rng)
+    word, slope = pick(rng, (("soft", 2.2), ("rough", 1.4), ("busy", 0.7)))
+    image = textured(rng, first, "smooth", h, w)
+    mix = 1 / (1 + np.exp(-2.5 * field(rng, h, w, slope)))
+    blend(image, rgb_of(rng, second), mix)
     return image, f"{word} clouds of {first} and {second}"
 
 
 def _fade(rng: np.random.Generator, h: int, w: int) -> Painting:
-    first, second = _two_colours(rng)
+    first, second = two_colours(rng)
     directions = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
-    y, x = _pick(rng, directions)
-    rows, columns = _grid(h, w)
+    y, x = pick(rng, directions)
+    rows, columns = grid(h, w)
     # Runs from 1 where the first colour is to 0 at the opposite side.
     along = 0.5 + (y * (rows / h - 0.5) + x * (columns / w - 0.5)) / (abs(y) + abs(x))
-    image = _textured(rng, second, "smooth", h, w)
-    _blend(image, _rgb(rng, first), np.broadcast_to(along, (h, w)))
+    image = textured(rng, second, "smooth", h, w)
+    blend(image, rgb_of(rng, first), np.broadcast_to(along, (h, w)))
     start, end = POSITIONS[1 + y][1 + x], POSITIONS[1 - y][1 - x]
     return image, f"a smooth fade from {first} {start} to {second} {end}"
 
@@ -234,84 +243,6 @@ PHRASES = (
     "thin wide stripes of and, a board of squares",
     "soft rough busy clouds of, a smooth fade from to",
 )
-
-
-def _textured(rng: np.random.Generator, colour: str, texture: str, h: int, w: int) -> np.ndarray:
-    """A plane of one colour, (3, h, w), with a relief whose strength is what `captions` calls by that word."""
-    slope, strength = RELIEF[texture]
-    relief = _field(rng, h, w, slope)
-    steepness = np.abs(np.diff(relief, axis=1)).mean() * 3
-    return _rgb(rng, colour) + relief * min(strength / steepness, 0.1)
-
-
-def _field(rng: np.random.Generator, h: int, w: int, slope: float) -> np.ndarray:
-    """Noise of unit variance whose amplitude falls as 1 / frequency^slope; natural photos have about 1."""
-    white = np.fft.rfft2(rng.standard_normal((h, w)))
-    noise = np.fft.irfft2(white * _spectrum(h, w, slope), s=(h, w))
-    return noise / noise.std()
-
-
-@functools.lru_cache(maxsize=64)
-def _spectrum(h: int, w: int, slope: float) -> np.ndarray:
-    frequency = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w))
-    frequency[0, 0] = np.inf
-    return frequency**-slope
-
-
-@functools.lru_cache(maxsize=64)
-def _grid(h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel centres as a column of y and a row of x."""
-    return np.arange(h)[:, None] + 0.5, np.arange(w)[None] + 0.5
-
-
-def _wave(h: int, w: int, angle: float, period: float, phase: float) -> np.ndarray:
-    """Antialiased bars of coverage 0 and 1; at angle 0 they stand upright, at pi/4 they rise to the right."""
-    rows, columns = _grid(h, w)
-    turn = (np.cos(angle) * columns + np.sin(angle) * rows) / period + phase
-    return _cover((abs(turn % 1 - 0.5) - 0.25) * period)
-
-
-def _cover(distance: np.ndarray) -> np.ndarray:
-    return np.clip(0.5 - distance, 0, 1)
-
-
-def _blend(image: np.ndarray, colour: np.ndarray, coverage: np.ndarray) -> None:
-    image += coverage * (colour - image)
-
-
-def _third(rng: np.random.Generator, index: int) -> float:
-    return (0.22, 0.5, 0.78)[index] + rng.uniform(-0.06, 0.06)
-
-
-def _rgb(rng: np.random.Generator, name: str) -> np.ndarray:
-    """A colour that bears the name, a little off its typical value, as (3, 1, 1) in [0, 1]."""
-    typical = _typical(name).reshape(3, 1, 1)
-    # More in lightness than in hue, lest gray turn lilac.
-    varied = typical + rng.normal(scale=0.03) + rng.normal(scale=0.015, size=(3, 1, 1))
-    return varied if COLOUR_NAMES[captions.colour_indices(varied).item()] == name else typical
-
-
-def _typical(name: str) -> np.ndarray:
-    return np.array(COLOURS[name][0]) / 255
-
-
-def _colour(
-    rng: np.random.Generator, *, among: Sequence[str] = COLOUR_NAMES, unlike: Sequence[str] = ()
-) -> str:
-    """A colour name that stands out from the others, so that nobody could take one for another."""
-    while True:
-        name = _pick(rng, among)
-        if all(np.abs(_typical(name) - _typical(other)).max() > 0.27 for other in unlike):
-            return name
-
-
-def _two_colours(rng: np.random.Generator) -> tuple[str, str]:
-    first = _colour(rng)
-    return first, _colour(rng, unlike=[first])
-
-
-def _pick(rng: np.random.Generator, options: Sequence) -> Any:
-    return options[rng.integers(len(options))]
 
 
 def _thing(thing: tuple[str, str, str, float]) -> str:
