@@ -132,6 +132,16 @@ def test_injection_is_averaged_for_each_label(planted):
     assert table.loc[("hazy", 1), "share"] == pytest.approx(0.5)
     assert table.loc[("hazy", 1), "from_block"] == 2
     assert table.loc[("noisy", 2), "share"] == pytest.approx(planted.injected[1, 1::2].mean())
+    assert (table.low <= table.share).all() and (table.share <= table.high).all()
+    # One photo says nothing of others: there is a mean, and no interval.
+    alone = injection(planted, LABELS, ["photo"] * 60)
+    assert alone.share.notna().all() and alone.low.isna().all() and alone.high.isna().all()
+
+
+def test_some_images_of_a_trace_are_those_images(planted):
+    some = planted.select(LABELS == "hazy")
+    assert np.array_equal(some.features["plain"], planted.features["plain"][:, :, ::2])
+    assert np.array_equal(some.injected, planted.injected[:, ::2])
 
 
 def test_what_cannot_be_measured_is_refused(pipe, planted, images):
@@ -145,6 +155,14 @@ def test_what_cannot_be_measured_is_refused(pipe, planted, images):
         readability(planted, LABELS, ["photo"] * 60)
     with pytest.raises(InputError, match="5 clean"):
         repair(planted, trace(pipe.daclip, images), PHOTOS)
+    with pytest.raises(InputError, match="wanted at least 2 to tell apart"):
+        repair(planted, planted, ["photo"] * 60)
+    few = planted.select(np.arange(8, 14))
+    with pytest.raises(InputError, match="6 images are too few"):
+        repair(few, few, PHOTOS[8:14])
+    planted.features["plain"][0, 0, 7] = np.nan
+    with pytest.raises(InputError, match=r"plain: .* not finite"):
+        Trace(planted.features, planted.injected)
 
 
 # ---- the figures ----
@@ -155,6 +173,9 @@ def test_the_figures_draw_every_block(planted):
     near = repair(planted, planted, PHOTOS)
     figure = insight_figures.readable_and_repaired(read, near, chance=0.5)
     assert [len(axes.collections) for axes in figure.axes] == [6, 4]  # intervals of each line
+    for tables, count in (((read, None), 6), ((None, near), 4)):
+        figure = insight_figures.readable_and_repaired(*tables, chance=0.5)
+        assert [len(axes.collections) for axes in figure.axes] == [count]
     figure = insight_figures.injection_heatmap(injection(planted, LABELS, PHOTOS))
     written = [text.get_text() for text in figure.axes[0].texts]
     assert len(written) == 4

@@ -10,7 +10,7 @@ import pytest
 import torch
 from planted import changed, ideal_table, noise_like
 
-from daclip_lab.analysis import paired
+from daclip_lab.analysis import naming, paired
 from daclip_lab.analysis.findings import findings
 from daclip_lab.analysis.zero_shot import Answers, ask, prompt_embeddings
 from daclip_lab.cli import main
@@ -18,10 +18,13 @@ from daclip_lab.data.image_io import save_image
 from daclip_lab.data.tables import EmbeddingTable
 from daclip_lab.data.words import training_texts
 from daclip_lab.errors import InputError
-from daclip_lab.viz import map_figures
+from daclip_lab.pipeline import load
+from daclip_lab.viz import map_figures, report_text
 from daclip_lab.viz.report_page import page, report
 
-LOADED = re.compile(r"<script|<link|@import|url\(|https?:|(?:src|href)=\"(?!data:)", re.IGNORECASE)
+LOADED = re.compile(
+    r"<script|<link|@import|url\(|https?:|(?:src|href)=\"(?!data:|#)", re.IGNORECASE
+)
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +152,66 @@ def test_a_full_table_leaves_nothing_out(found):
     assert found.confusion.loc["rainy"].to_dict() == {"hazy": 1 / 40, "noisy": 0, "rainy": 39 / 40}
     assert found.accuracy.loc["overall", "DA-CLIP"].value == pytest.approx(119 / 120)
     assert list(found.mistakes.index) == [5] and found.weights is None
+    assert set(found.right.degradation) == {"hazy", "noisy", "rainy"} and 5 not in found.right.index
+
+
+def test_the_drift_of_each_degradation_is_what_was_planted(found):
+    table = found.drift_of_each
+    assert list(table.index) == ["hazy", "noisy", "rainy", "overall"]
+    for line in table.itertuples():
+        assert line[2].value > 0.99 > 0.9 > line[1].value
+        assert line.difference.value == pytest.approx(line[2].value - line[1].value)
+        assert line.difference.low > 0
+    assert table.difference["hazy"].n == 40 and table.difference["overall"].n == 120
+
+
+def test_a_label_that_the_weights_cannot_name_is_no_mistake(ideal):
+    foggy = changed(ideal, degradation=ideal.rows.degradation.replace("hazy", "foggy"))
+    assert set(naming.mistakes(foggy).degradation) <= {"noisy", "rainy"}
+    assert list(naming.accuracy(foggy).index) == ["noisy", "rainy", "overall"]
+    assert naming.accuracy(foggy)["DA-CLIP"]["overall"].n == 80
+    assert "foggy" in naming.confusion(foggy).index
+
+
+def test_one_class_is_counted_and_what_wants_two_is_left_out(ideal):
+    found = findings(ideal.of("rainy"))
+    assert list(found.accuracy.index) == ["rainy", "overall"]
+    assert found.accuracy.loc["rainy", "DA-CLIP"].value == 39 / 40
+    told = next(what for why, what in found.left_out.items() if "every row is 'rainy'" in why)
+    assert "silhouette" in told and "linear probe" in told
+    # What needs no second class is still compared.
+    assert list(found.controller.index) == list(paired.OF_CONTENT)
+    assert found.drift is not None and "Left out, and why" in page(found)
+
+
+def test_a_class_of_one_photo_does_not_hide_the_others(ideal):
+    rows = ideal.rows.photo.where(ideal.rows.degradation != "hazy", "one")
+    assert list(naming.accuracy(changed(ideal, photo=rows)).index) == ["noisy", "rainy", "overall"]
+
+
+def test_in_short_says_what_the_tables_say(found):
+    told = " ".join(report_text.in_short(found, ("mine", "theirs")))
+    assert "DA-CLIP names 99% [97, 100] of the images right, CLIP alone 67%" in told
+    assert "guessing would 25%" in told and "2% of 'rainy' is called 'hazy'" in told
+    assert "(DA-CLIP better)" in told and "mine" not in told
+    few = findings(found.table.select(found.table.rows.photo.isin(["p1", "p2"]).to_numpy()))
+    assert "rests on 2 photos" in " ".join(report_text.in_short(few, ("mine", "theirs")))
+
+
+def test_a_comparison_names_the_better_side_by_its_interval():
+    lines = {"difference": [0.2, -0.2, 0.1], "low": [0.1, -0.3, -0.1], "high": [0.3, -0.1, 0.3]}
+    table = pd.DataFrame(lines | {"first": 0.5, "second": 0.6, "n": 20, "photos": 9})
+    shown = report_text.compared(table, "theirs", "mine")
+    assert list(shown.better) == ["mine better", "theirs better", "undecided"]
+    assert list(shown.columns[:3]) == ["theirs", "mine", "difference"]
 
 
 def test_the_page_holds_all_it_shows_and_loads_nothing(found):
     text = page(found)
     assert not LOADED.search(text)
     assert text.count("data:image/png;base64,") == 4 and text.count("<table") == 6
+    for place in re.findall('href="#(.*?)"', text):
+        assert text.count(f'id="{place}"') == 1
     assert "no image file" in text and "noisy" in text
     assert "&lt;b&gt;" in text and "<b>" not in text  # names of files and weights are only text
     assert "Left out" not in text
@@ -170,15 +227,39 @@ def test_what_a_bare_folder_cannot_tell_is_named(pipe, weights, tmp_path, photo,
     assert main([*command, "--against", str(weights)]) == 0
     told = capsys.readouterr().out
     unlabelled = ", ".join(re.findall("left out: (.*): no row has a label", told)).split(", ")
-    assert {"confusion", "other weights against these"} < set(unlabelled)
+    assert "confusion" in unlabelled
+    assert "named right, zero-shot (other weights against these)" in unlabelled
     text = out.read_text("ascii")
     assert "The least sure answers" in text and "Left out, and why" in text
     assert text.count("<figure>") == 6 and "no image file" not in text
+    assert text.count("what speaks for") == 6 and "Layer by layer" in text
     assert not LOADED.search(text)
     with pytest.raises(InputError, match="does not exist"):
         report(pipe, tmp_path, tmp_path / "nowhere" / "page.html")
     with pytest.raises(InputError, match="holds no images"):
         report(pipe, ideal_table(), out, against=pipe)
+
+
+def test_two_weights_see_the_same_pairs_and_are_called_by_name(pipe, weights, tmp_path, photo):
+    for k in range(5):
+        clean = photo[:, 4 * k : 4 * k + 40, :44]
+        for name, image in (("hazy", 0.5 + 0.5 * clean), ("clean", clean)):
+            for part, pixels in (("LQ", image), ("GT", clean)):
+                place = tmp_path / "set" / name / part
+                place.mkdir(parents=True, exist_ok=True)
+                save_image(pixels, place / f"{name}{k}.png")
+    other = load(weights)
+    with torch.no_grad():
+        other.daclip.controller.zeros[0].bias.add_(1.0)
+    # Others that do not know the label of one folder still see the same rows.
+    other.settings = replace(other.settings, labels=pipe.settings.labels[:-1])
+    out = tmp_path / "page.html"
+    found = report(pipe, tmp_path / "set", out, against=other, names=("a", "<b>"))
+    text = out.read_text("ascii")
+    assert "&lt;b&gt; against a" in text and not LOADED.search(text)
+    cosines = found.weights.loc["cosine to the clean partner"]
+    assert cosines.difference == pytest.approx(cosines["second"] - cosines["first"]) != 0
+    assert found.inside.repair is not None and found.inside.readability is not None
 
 
 def test_a_map_shows_labels_of_ones_own(found):

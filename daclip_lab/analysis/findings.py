@@ -1,28 +1,38 @@
 """All that a table of embeddings has to say, in one call: maps, measures, confusion, drift and mistakes.
 
-What a table cannot say, for want of labels, severities, clean partners or enough rows, is left out, with the reason.
+What it cannot say, for want of labels, severities, clean partners, enough rows or the images themselves, is left out,
+with the reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from daclip_lab.analysis.drift import clean_cosine, content_drift, retrieval
+from daclip_lab.analysis.attribution import Attribution
+from daclip_lab.analysis.drift import clean_cosine, clean_cosines, content_drift, retrieval
 from daclip_lab.analysis.embeddings import METHODS, EmbeddingMap, map_table
-from daclip_lab.analysis.estimates import FEWEST, Estimate, mean, photos_of
+from daclip_lab.analysis.estimates import Estimate, mean, photos_of
 from daclip_lab.analysis.geometry import centre_distances, class_silhouette, clean_cka
-from daclip_lab.analysis.paired import clip_and_daclip, named_right, same_images, two_weights
+from daclip_lab.analysis.inside import Inside, Source, attributions, inside
+from daclip_lab.analysis.naming import (
+    accuracy,
+    calibration,
+    confusion,
+    mistakes,
+    surest,
+    well_known,
+)
+from daclip_lab.analysis.paired import OF_CONTENT, OF_DEGRADATION, paired, same_images
 from daclip_lab.analysis.probes import content_read, probe_accuracy, severity_regression
-from daclip_lab.analysis.zero_shot import reliability
+from daclip_lab.data.degradations import CLEAN
 from daclip_lab.data.tables import EmbeddingTable
 from daclip_lab.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_MISTAKES = 24
+EXPLAINED = 6
+"""Mistakes, and right answers, for which it is shown which patches speak for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +58,39 @@ class Findings:
     """See `geometry.centre_distances`."""
     drift: "pd.DataFrame | None"
     """See `drift.content_drift`."""
+    drift_of_each: "pd.DataFrame | None"
+    """The cosine to the clean partner of each degradation, for CLIP alone and DA-CLIP, and how much more it is: paired
+    `Estimate`s."""
+    inside: Inside | None
+    """Block by block."""
     controller: "pd.DataFrame | None"
-    """CLIP against DA-CLIP, see `paired.clip_and_daclip`."""
+    """CLIP alone (first) against DA-CLIP (second), see `paired.paired`: a row for each measure."""
     weights: "pd.DataFrame | None"
-    """Other weights (first) against these (second), see `paired.two_weights`."""
+    """Other weights (first) against these (second), likewise."""
     mistakes: "pd.DataFrame | None"
     """The rows that are called wrongly, the surest first; without labels, the rows of which DA-CLIP is least sure."""
+    right: "pd.DataFrame | None"
+    """Of each degradation the row that is called right most surely; the surest degradations first."""
+    attributions: dict[int, Attribution] = field(default_factory=dict)
+    """Which patches speak for the answer, for the first rows of `mistakes` and `right`, by number of the row."""
+    images: Sequence = ()
+    """The images (n) of the table's rows, for `read_image`; the names in the table unless they were given."""
     left_out: dict[str, str] = field(default_factory=dict)
     """What could not be measured: under each reason, a list in words."""
 
 
 def findings(
-    table: EmbeddingTable, *, against: EmbeddingTable | None = None, seed: int = 0
+    table: EmbeddingTable,
+    *,
+    source: Source | None = None,
+    against: EmbeddingTable | None = None,
+    seed: int = 0,
 ) -> Findings:
     """Measure everything that a table can tell.
 
     Args:
+        source: the images and the weights behind the table, for what only they can tell: block by block and patch by
+            patch.
         against: the same images, embedded by other weights.
         seed: decides the maps.
 
@@ -84,25 +111,54 @@ def findings(
     def map_of(method: str) -> EmbeddingMap:
         return map_table(table, "degradation", method, seed)
 
+    def compared(sides: str, first: Callable, second: Callable) -> "pd.DataFrame | None":
+        found = {
+            name: tried(f"{name} ({sides})", paired, measure, first(space), second(space))
+            for space, measures in (("degradation", OF_DEGRADATION), ("content", OF_CONTENT))
+            for name, measure in measures.items()
+        }
+        return _frame({name: line for name, line in found.items() if line is not None})
+
     maps = tried("maps", lambda: {method: map_of(method) for method in METHODS})
+    wrong = tried("mistakes", mistakes, table)
+    right = tried("right answers", surest, table)
+    explained = None
+    if source is not None:
+        shown = [k for rows in (wrong, right) if rows is not None for k in rows.index[:EXPLAINED]]
+        explained = tried("patch by patch", attributions, source, shown)
     return Findings(
         table=table,
         maps=maps,
         answers=table.rows.called.value_counts() if "called" in table.rows else None,
-        confusion=tried("confusion", _confusion, table),
-        accuracy=tried("accuracy of each degradation", _accuracy, table),
-        calibration=tried("calibration", _calibration, table),
+        confusion=tried("confusion", confusion, table),
+        accuracy=tried("accuracy of each degradation", accuracy, table),
+        calibration=tried("calibration", calibration, table),
         measures=_measures(table, tried),
         severity=tried("severity", severity_regression, table),
         centres=tried("distances of class centres", centre_distances, table, "degradation"),
         drift=tried("drift over severity", content_drift, table),
-        controller=tried("CLIP against DA-CLIP", clip_and_daclip, table),
+        drift_of_each=tried("drift of each degradation", _drift_of_each, table),
+        inside=None if source is None else inside(source, tried),
+        controller=compared(
+            "CLIP against DA-CLIP", lambda _: (table, "plain"), lambda space: (table, space)
+        ),
         weights=None
         if against is None
-        else tried("other weights against these", two_weights, against, table),
-        mistakes=tried("mistakes", _mistakes, table),
+        else compared(
+            "other weights against these", lambda space: (against, space), lambda s: (table, s)
+        ),
+        mistakes=wrong,
+        right=right,
+        attributions=explained or {},
+        images=list(table.rows.image) if source is None else source.images,
         left_out=left_out,
     )
+
+
+def _frame(rows: dict[str, dict]) -> "pd.DataFrame | None":
+    import pandas as pd
+
+    return pd.DataFrame.from_dict(rows, orient="index") if rows else None
 
 
 def _measures(table: EmbeddingTable, tried: Callable) -> "pd.DataFrame | None":
@@ -131,58 +187,18 @@ def _measures(table: EmbeddingTable, tried: Callable) -> "pd.DataFrame | None":
     return pd.DataFrame.from_dict(rows, orient="index", columns=spaces) if rows else None
 
 
-def _labelled(table: EmbeddingTable) -> "pd.DataFrame":
-    """The rows that have both a label and an answer."""
-    if "called" not in table.rows:
-        raise InputError("these weights name no degradation")
-    rows = table.rows[table.rows.degradation.notna()]
-    if not len(rows):
-        raise InputError("no row has a label")
-    return rows
-
-
-def _confusion(table: EmbeddingTable) -> "pd.DataFrame":
-    import pandas as pd
-
-    rows = _labelled(table)
-    counts = pd.crosstab(rows.degradation, rows.called)
-    order = table.about.get("labels", [])
-    done = sorted(counts.index, key=lambda x: (order.index(x) if x in order else len(order), x))
-    answers = [label for label in order if label in counts.columns or label in done]
-    counts = counts.reindex(index=done, columns=answers or list(counts.columns), fill_value=0)
-    return counts.div(counts.sum(axis=1), axis=0)
-
-
-def _calibration(table: EmbeddingTable) -> "pd.DataFrame":
-    _labelled(table)
-    right = named_right(table, "degradation")
-    known = np.isfinite(right)
-    return reliability(table.rows.probability.to_numpy()[known], right[known])
-
-
-def _accuracy(table: EmbeddingTable) -> "pd.DataFrame":
-    import pandas as pd
-
-    _labelled(table)
-    labels, photos = table.rows.degradation.to_numpy(), photos_of(table)
-    chance = 1 / len(table.about["labels"]) if table.about.get("labels") else float("nan")
-    rows = {}
-    towers = {"CLIP alone": "plain", "DA-CLIP": "degradation"}
-    right = {tower: named_right(table, space) for tower, space in towers.items()}
-    for label in (*dict.fromkeys(label for label in labels if label is not None), "overall"):
-        own = labels == label if label != "overall" else np.ones(len(table), bool)
-        if np.isfinite(right["DA-CLIP"][own]).sum() >= FEWEST:
-            rows[label] = {t: mean(r[own], photos[own], chance) for t, r in right.items()}
-    if not rows:
-        raise InputError(f"no degradation has {FEWEST} rows")
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _mistakes(table: EmbeddingTable) -> "pd.DataFrame":
-    if "called" not in table.rows:
-        raise InputError("these weights name no degradation")
-    rows = table.rows
-    if rows.degradation.notna().any():
-        wrong = rows[rows.degradation.notna() & (rows.called != rows.degradation)]
-        return wrong.sort_values("probability", ascending=False).head(MOST_MISTAKES)
-    return rows.sort_values("probability").head(MOST_MISTAKES)
+def _drift_of_each(table: EmbeddingTable) -> "pd.DataFrame":
+    plain, content = (clean_cosines(table, space) for space in ("plain", "content"))
+    degraded = (table.rows.degradation != CLEAN).to_numpy()
+    each, photos = well_known(table) | {"overall": degraded}, photos_of(table)
+    each.pop(CLEAN, None)
+    return _frame(
+        {
+            label: {
+                "CLIP alone": mean(plain[own], photos[own]),
+                "DA-CLIP": mean(content[own], photos[own]),
+                "difference": mean((content - plain)[own], photos[own]),
+            }
+            for label, own in each.items()
+        }
+    )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from daclip_lab.analysis.estimates import bootstrap
+from daclip_lab.analysis.estimates import bootstrap, enough
 from daclip_lab.analysis.intervals import interval
 from daclip_lab.analysis.probes import read_labels, severity_fits
 from daclip_lab.errors import InputError
@@ -65,7 +65,7 @@ def walk(daclip: DaCLIP, images: Tensor) -> Blocks:
 
 @dataclass(frozen=True)
 class Trace:
-    """What is kept of the blocks' outputs for n images."""
+    """What is kept of the blocks' outputs for n images. Raises InputError where a value is not finite."""
 
     features: dict[str, np.ndarray]
     """For each of `TOWERS`: (blocks, 2, n, width), the second axis over `TOKENS`."""
@@ -73,10 +73,20 @@ class Trace:
     """(blocks, n): the length of a correction, as a share of the length of the tokens that it is added to (mean over
     an image's tokens). In the order of the frozen tower's blocks."""
 
+    def __post_init__(self):
+        for name, values in (*self.features.items(), ("injected", self.injected)):
+            if not np.isfinite(values).all():
+                raise InputError(f"{name}: a block's output is not finite: wanted numbers only")
+
     @property
     def blocks(self) -> int:
         """Number of blocks of a tower."""
         return len(self.injected)
+
+    def select(self, which: np.ndarray) -> "Trace":
+        """The trace of some images only: a mask (n,) of truth values, or numbers of images."""
+        features = {tower: values[:, :, which] for tower, values in self.features.items()}
+        return Trace(features, self.injected[:, which])
 
 
 @torch.inference_mode()
@@ -152,8 +162,11 @@ def repair(degraded: Trace, clean: Trace, photos: Sequence[str]) -> "pd.DataFram
     The measure is the cosine to what the plain tower makes of the clean image, after the mean over all clean images is
     taken off: without that, all images look alike inside a tower. Rows of both traces are partners. Returns a row for
     "plain" and "controlled", each kind of token and block: `cosine`, `low`, `high` (95 %, over photos).
+
+    Raises InputError for fewer than 10 images, or images of one photo.
     """
-    photos = _checked(degraded, photos, least=1)
+    photos = _checked(degraded, photos)
+    enough(photos, "images")
     target = clean.features["plain"]
     if target.shape != degraded.features["plain"].shape:
         raise InputError(
@@ -172,7 +185,7 @@ def injection(traced: Trace, labels: Sequence[str], photos: Sequence[str]) -> "p
     """How much is injected behind every block of the frozen tower, per label.
 
     Returns a row for each label and block: `from_block` of the controller, `share` (see `Trace.injected`), and its 95 %
-    interval over photos, `low` and `high`.
+    interval over photos, `low` and `high`; NaN for a label of one photo.
     """
     import pandas as pd
 
@@ -200,7 +213,10 @@ def _checked(traced: Trace, known: Sequence[str], least: int = 2) -> np.ndarray:
 
 
 def _measured(name: str, values: np.ndarray, photos: np.ndarray) -> dict[str, float]:
-    return dict(zip((name, "low", "high"), interval(values, photos), strict=True))
+    value, low, high = interval(values, photos)
+    if len(set(photos)) < 2:  # nothing to draw again
+        low = high = float("nan")
+    return {name: value, "low": low, "high": high}
 
 
 def _per_block(towers: dict[str, np.ndarray], measure) -> "pd.DataFrame":

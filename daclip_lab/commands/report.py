@@ -32,7 +32,12 @@ def report(options: argparse.Namespace) -> None:
     if images.endswith(".parquet"):
         images = EmbeddingTable.load(images)
     found = report(
-        load(options.weights), images, options.output, against=against, seed=options.seed
+        load(options.weights),
+        images,
+        options.output,
+        against=against,
+        names=(options.weights, options.against),
+        seed=options.seed,
     )
     print(f"{options.output}: {found.table}")
     for why, what in found.left_out.items():

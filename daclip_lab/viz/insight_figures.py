@@ -38,42 +38,50 @@ TOKENS = {"class": "class token", "patches": "mean of the patches"}
 
 
 def readable_and_repaired(
-    readability: "pd.DataFrame", repair: "pd.DataFrame", *, chance: float
+    readability: "pd.DataFrame | None", repair: "pd.DataFrame | None", *, chance: float
 ) -> "Figure":
     """Block by block: how well the degradation can be read, and how near the content is to the clean image's.
 
-    The tables are those of `analysis.layers`; `chance` is the share that guessing reads right.
+    The tables are those of `analysis.layers`; the panel of one that is None stays away. `chance` is the share that
+    guessing reads right.
     """
-    caption = (
-        "Left: a linear probe reads the degradation off each block's output (photos that the probe never saw). Right: "
-        "cosine to what CLIP makes of the clean image at the same block, the mean image taken off. Lines: 95 % "
-        "intervals over photos."
-    )
-    blocks = readability.block.max()
-    with canvas(WIDTH, 420, caption) as figure:
-        read, near = (area(figure, 84 + k * 440, 36, 340, 262) for k in (0, 1))
-        _per_block(read, readability, "accuracy")
-        _per_block(near, repair, "cosine")
-        read.axhline(chance, color=MUTED, linestyle=":", linewidth=1.3)
-        read.annotate(f"guessing, {chance:.0%}", (1, chance), (0, 3), textcoords="offset points",
-                      fontsize=9, color=MUTED, va="bottom")  # fmt: skip
-        read.set(ylim=(0, 1.02), ylabel="degradation read right", title="Where it becomes readable")
-        percent(read.yaxis)
-        near.set(ylabel="cosine to the clean image", title="Where the content is repaired")
-        for axes in (read, near):
+    tables = [table for table in (readability, repair) if table is not None]
+    told = {
+        "accuracy": "a linear probe reads the degradation off each block's output (photos that it never saw).",
+        "cosine": "cosine to what CLIP makes of the clean image at the same block, the mean image taken off.",
+    }
+    sides = ("Left: ", "Right: ") if len(tables) > 1 else ("Above: ",)
+    measures = ["accuracy" if "accuracy" in table else "cosine" for table in tables]
+    caption = " ".join(side + told[measure] for side, measure in zip(sides, measures, strict=True))
+    blocks = tables[0].block.max()
+    with canvas(WIDTH, 420, f"{caption} Lines: 95 % intervals over photos.") as figure:
+        for k, (measure, table) in enumerate(zip(measures, tables, strict=True)):
+            axes = area(figure, 84 + k * 440, 36, 340, 262)
+            _per_block(axes, table, measure)
+            if measure == "accuracy":
+                axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.3)
+                axes.annotate(f"guessing, {chance:.0%}", (1, chance), (0, 3), fontsize=9,
+                              textcoords="offset points", color=MUTED, va="bottom")  # fmt: skip
+                axes.set(ylim=(0, 1.02), ylabel="degradation read right",
+                         title="Where it becomes readable")  # fmt: skip
+                percent(axes.yaxis)
+            else:
+                axes.set(ylabel="cosine to the clean image", title="Where the content is repaired")
             axes.set(xlabel="behind block", xlim=(0.8, blocks + 0.2))
             axes.set_xticks(range(1, blocks + 1))
             axes.grid(axis="y")
+        shown = {tower for table in tables for tower in table.tower}
         handles = [
-            read.plot([], [], color=color, marker=mark, markeredgecolor=INK, label=name)[0]
-            for color, mark, name in TOWERS.values()
+            axes.plot([], [], color=color, marker=mark, markeredgecolor=INK, label=name)[0]
+            for tower, (color, mark, name) in TOWERS.items()
+            if tower in shown
         ]
         handles += [
-            read.plot([], [], color=INK, linestyle=line, label=TOKENS[tokens])[0]
+            axes.plot([], [], color=INK, linestyle=line, label=TOKENS[tokens])[0]
             for tokens, line in LINES.items()
         ]
         figure.legend(handles=handles, ncols=5, loc="upper center", columnspacing=1.4,
-                      bbox_to_anchor=(0.5, read.get_position().y0 - 0.1))  # fmt: skip
+                      bbox_to_anchor=(0.5, axes.get_position().y0 - 0.1))  # fmt: skip
     return figure
 
 
@@ -144,13 +152,12 @@ def attribution_overlays(
             x, y = GAP + column * (width + GAP), 24 + row * tall
             axes = picture(figure, image, x, y, zoom)
             axes.set_title(f"{found.label}, {np.exp(found.end):.0%}", fontsize=10, pad=4)
-            picture(figure, _overlay(image, found), x, y + height + 4, zoom)
+            picture(figure, overlay(image, found.heat.numpy()), x, y + height + 4, zoom)
     return figure
 
 
-def _overlay(image: np.ndarray, found: "Attribution") -> np.ndarray:
-    """The image in pale grey under the colours of its heat."""
-    heat = found.heat.numpy()
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """An image (h, w, 3) in pale grey under the colours of its heat (h, w): orange above zero, violet below."""
     strength = np.clip(np.abs(heat) / max(np.quantile(np.abs(heat), 0.98), 1e-12), 0, 1)[..., None]
     grey = 0.35 + 0.5 * image.mean(2, keepdims=True)
     colour = np.where(heat[..., None] > 0, (0.90, 0.38, 0.0), (0.33, 0.15, 0.55))

@@ -1,40 +1,49 @@
 """A report on a folder of images: one page that holds everything it shows, to mail or to keep."""
 
-import base64
 import html
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daclip_lab.analysis.estimates import Estimate
-from daclip_lab.analysis.findings import Findings, findings
+from daclip_lab.analysis.findings import EXPLAINED, Findings, findings
+from daclip_lab.analysis.inside import CROPS, MOST_TRACED, Source
+from daclip_lab.analysis.naming import MOST_MISTAKES
 from daclip_lab.checkpoints import write_text
-from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.parquet import check_folder
 from daclip_lab.data.tables import EmbeddingTable
+from daclip_lab.embedding import listing
 from daclip_lab.errors import InputError
 from daclip_lab.pipeline import Pipeline
-from daclip_lab.viz import figures, map_figures, severity_figures
+from daclip_lab.viz import figures, insight_figures, map_figures, severity_figures
+from daclip_lab.viz.page_parts import STYLE, card, picture_html, table_html
+from daclip_lab.viz.report_text import (
+    compared,
+    distances,
+    drifts,
+    in_short,
+    measured,
+    named,
+    severities,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
-THUMBNAIL = 132
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 920px; margin: 2em auto; padding: 0 1em }
-h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2em }
-table { border-collapse: collapse; font-size: 14px } td, th { padding: 3px 12px 3px 0; text-align: left }
-th { font-weight: 600 } tbody tr { border-top: 1px solid #e3e3e3 } td { font-variant-numeric: tabular-nums }
-img { max-width: 100% } .wall { display: flex; flex-wrap: wrap; gap: 12px }
-figure { margin: 0; width: 140px; font-size: 12px } figcaption { overflow-wrap: anywhere }
-.none { width: 132px; height: 60px; background: #f4f4f4; color: #767676; padding: 4px; box-sizing: border-box }
-p.note { color: #5f5f5f; max-width: 45em }
-"""
+TITLE = "What DA-CLIP sees in these images"
+NAMES = ("these weights", "other weights")
+MORE = (
+    "Folders that are called like a degradation give labels; pairs <degradation>/LQ and /GT give clean partners too; "
+    "a table that `daclip-lab embed --protocol` made knows severities."
+)
 
 
 def report(
-    pipe: Pipeline, images, out: str | Path, *, against: Pipeline | None = None, seed: int = 0
+    pipe: Pipeline,
+    images,
+    out: str | Path,
+    *,
+    against: Pipeline | None = None,
+    names: tuple[str, str] = NAMES,
+    seed: int = 0,
 ) -> Findings:
     """Embed images, measure all that they can tell, and write it as one HTML page.
 
@@ -42,133 +51,192 @@ def report(
         images: what `Pipeline.embed` takes, such as a folder; or a table that it made.
         out: the page. It loads nothing from anywhere.
         against: other weights, which see the same images; the page then says which are better.
+        names: what the page calls the weights and the others.
         seed: decides the maps.
 
     Returns what the page shows. What the images cannot tell, for want of labels or partners, is named on the page with
     the reason.
     """
     check_folder(out)
-    made = isinstance(images, EmbeddingTable)
-    if made and against is not None:
-        raise InputError("a table holds no images for other weights to see: name the folder")
-    table = images if made else pipe.embed(images)
-    other = None if against is None else against.embed(images)
-    found = findings(table, against=other, seed=seed)
+    other = None
+    if isinstance(images, EmbeddingTable):
+        if against is not None:
+            raise InputError("a table holds no images for other weights to see: name the folder")
+        table, shown, clean = images, list(images.rows.image), images.rows.partner
+        clean = None if images.clean is None or clean.isna().any() else list(clean)
+    else:
+        # Both weights see one list: they may know other labels, and would name the folders differently.
+        shown, clean, known = listing(images, labels=pipe.settings.labels)
+        table = pipe.embed(list(shown), clean=clean, known=known)
+        if against is not None:
+            other = against.embed(list(shown), clean=clean, known=known)
+    try:
+        source, reason = Source(pipe=pipe, table=table, images=shown, clean=clean), None
+    except InputError as error:
+        source, reason = None, str(error)
+    found = findings(table, source=source, against=other, seed=seed)
+    if reason is not None:
+        found.left_out[reason] = "layer by layer, patch by patch"
     # Plain ASCII, so that the page reads the same whatever a browser takes its encoding for.
-    write_text(Path(out), page(found).encode("ascii", "xmlcharrefreplace").decode())
+    write_text(Path(out), page(found, names).encode("ascii", "xmlcharrefreplace").decode())
     return found
 
 
-def page(found: Findings) -> str:
+def page(found: Findings, names: tuple[str, str] = NAMES) -> str:
     """The page as text."""
-    table, rows = found.table, found.table.rows
-    labelled = rows.degradation.notna().any()
-    labels = rows.degradation if labelled else rows.get("called", rows.degradation)
-    photos = rows.photo.nunique()
-    parts = [
-        f"<p>{len(table)} images of {photos} photos, embedded in {table.content.shape[1]} dimensions by weights "
-        f"{html.escape(str(table.about.get('weights', 'unknown')))}. In brackets: 95 % intervals over photos.</p>"
-    ]
-
-    def add(title: str, *content: str, note: str = "") -> None:
-        parts.append(f"<h2>{html.escape(title)}</h2>")
-        parts.append(f'<p class="note">{html.escape(note)}</p>' if note else "")
-        parts.extend(content)
-
-    if found.answers is not None:
-        add("What the images are called", _html(found.answers.to_frame("images")))
-    if found.maps is not None:
-        shown = map_figures.map_panels(found.maps, list(labels))
-        told = "the label that came with it" if labelled else "DA-CLIP's answer"
-        add("Maps of the degradation embeddings", _picture(shown, "Maps"),
-            note=f"A colour stands for {told}.")  # fmt: skip
-    if found.accuracy is not None:
-        add("Named right, zero-shot", _html(found.accuracy))
-    if found.confusion is not None:
-        counts = rows.degradation.value_counts()
-        shown = figures.confusion_heatmap(found.confusion, counts)
-        add("Confusion", _picture(shown, "Confusion of degradations"))
-    if found.calibration is not None:
-        shown = map_figures.reliability({"DA-CLIP": found.calibration})
-        add("How sure, and how often right", _picture(shown, "Calibration"))
-    if found.measures is not None:
-        add("Measures in the original space", _html(found.measures),
-            note="plain: CLIP alone; content and degradation: the two embeddings of DA-CLIP. Probes are asked about "
-            "photos that they never saw.")  # fmt: skip
-    if found.severity is not None:
-        add("Severity read off the degradation embedding", _html(_merged(found.severity, "R²")),
-            note="R² of ridge regression within a degradation: 1 is exact, 0 no better than the mean.")  # fmt: skip
-    if found.centres is not None:
-        near = found.centres.head(8)
-        near = near.set_index(near["first"] + ", " + near["second"]).drop(
-            columns=["first", "second"]
-        )
-        add("The nearest classes", _html(_merged(near, "cosine distance")))
-    if found.drift is not None:
-        shown = severity_figures.over_severity(
-            found.drift, ylabel="cosine to the clean image",
-            caption="How near an embedding of the degraded image is to CLIP's of the clean one.",
-        )  # fmt: skip
-        add("Drift of the content", _picture(shown, "Drift over severity"))
-    for title, compared in (
-        ("CLIP (first) against DA-CLIP (second)", found.controller),
-        ("Other weights (first) against these (second)", found.weights),
-    ):
-        if compared is not None:
-            add(title, _html(_merged(compared, "difference", value="difference")),
-                note="Differences on the same images. An interval that holds 0 decides nothing.")  # fmt: skip
-    if found.mistakes is not None and len(found.mistakes):
-        title = "The surest mistakes" if labelled else "The least sure answers"
-        add(title, '<div class="wall">', *map(_card, found.mistakes.itertuples()), "</div>")
+    sections = [*_naming(found), *_spaces(found), *_content(found, names), *_images(found)]
     if found.left_out:
-        lines = (
-            f"<li>{html.escape(f'{what}: {why}')}</li>" for why, what in found.left_out.items()
-        )
-        add("Left out, and why", "<ul>", *lines, "</ul>")
-    title = "What DA-CLIP sees in these images"
+        lines = [
+            f'<li>{html.escape(why)}<br><span class="note">{html.escape(what)}</span>'
+            for why, what in found.left_out.items()
+        ]
+        sections.append(("Left out, and why", MORE, f"<ul>{''.join(lines)}</ul>"))
+    links = (f'<a href="#s{k}">{html.escape(title)}</a>' for k, (title, *_) in enumerate(sections))
+    short = "".join(f"<li>{html.escape(line)}" for line in in_short(found, names))
+    body = "\n".join(
+        f'<h2 id="s{k}">{html.escape(title)}</h2>\n'
+        + (f'<p class="note">{html.escape(note)}</p>\n' if note else "")
+        + content
+        for k, (title, note, content) in enumerate(sections)
+    )
+    table = found.table
+    made = f"{names[0]} ({table.about.get('weights', 'unknown')})"
+    about = (
+        f"{len(table)} images of {table.rows.photo.nunique()} photos, embedded in {table.content.shape[1]} dimensions "
+        f"by {made}. In brackets: 95 % intervals over photos, since images of one photo are alike."
+    )
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-        f"<style>{STYLE}</style></head><body><h1>{title}</h1>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>\n'
+        f"<style>{STYLE}</style></head><body><h1>{TITLE}</h1>\n<p>{html.escape(about)}</p>\n"
+        f"<ul>{short}</ul>\n<nav>{' '.join(links)}</nav>\n{body}\n</body></html>\n"
     )
 
 
-def _html(table: "pd.DataFrame") -> str:
-    table = table.map(lambda cell: str(cell) if isinstance(cell, Estimate) else cell)
-    return table.to_html(border=0, float_format="{:.3f}".format, na_rep="")
+Section = tuple[str, str, str]
+"""Title, what to see, and content in HTML."""
 
 
-def _merged(table: "pd.DataFrame", name: str, value: str = "value") -> "pd.DataFrame":
-    """The table with value, low and high written in one column."""
-    told = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in table[[value, "low", "high"]].to_numpy()]
-    rest = table.drop(columns=[value, "low", "high", "chance"], errors="ignore")
-    counts = [column for column in ("n", "photos") if column in rest]
-    return rest.drop(columns=counts).assign(**{name: told}, **{c: rest[c] for c in counts})
+def _naming(found: Findings) -> list[Section]:
+    sections = []
+    if found.answers is not None and not _labelled(found):
+        sections.append(
+            ("What the images are called", "", table_html(found.answers.to_frame("images")))
+        )
+    if found.accuracy is not None:
+        note = "Answers by words alone; nothing was trained on these images."
+        sections.append(("Named right", note, table_html(named(found.accuracy))))
+    if found.confusion is not None:
+        counts = found.table.rows.degradation.value_counts()
+        shown = picture_html(figures.confusion_heatmap(found.confusion, counts), "confusion")
+        sections.append(("Confusion", "", shown))
+    if found.calibration is not None:
+        shown = map_figures.reliability({"DA-CLIP": found.calibration})
+        sections.append(("How sure, and how often right", "", picture_html(shown, "calibration")))
+    return sections
 
 
-def _card(row) -> str:
-    """A thumbnail with what was done, what was answered, and where the image lies."""
-    try:
-        small = to_pil(read_image(row.image))
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-        buffer = io.BytesIO()
-        small.save(buffer, "PNG")
-        shown = _image(buffer.getvalue(), row.image)
-    except InputError:  # a table may tell of images that are not files, or not here
-        shown = '<div class="none">no image file</div>'
-    done = f"{row.degradation}, " if row.degradation is not None else ""
-    told = html.escape(f"{done}called {row.called} ({row.probability:.0%})")
-    name = html.escape(Path(row.image).name)
-    return f"<figure>{shown}<figcaption>{told}<br>{name}</figcaption></figure>"
+def _spaces(found: Findings) -> list[Section]:
+    sections, rows = [], found.table.rows
+    if found.maps is not None:
+        labels = rows.degradation if _labelled(found) else rows.get("called", rows.degradation)
+        told = "the label that came with it" if _labelled(found) else "DA-CLIP's answer"
+        shown = picture_html(map_figures.map_panels(found.maps, list(labels)), "maps")
+        note = f"A colour stands for {told}. A map illustrates; the tables below measure."
+        sections.append(("Maps of the degradation embeddings", note, shown))
+    if found.measures is not None:
+        note = (
+            "plain: CLIP alone; content and degradation: the two embeddings of DA-CLIP. A good controller shows the "
+            "degradation in the last and the clean image's content in the middle one. Probes are asked about photos "
+            "that they never saw. Higher is better, but for the rank."
+        )
+        sections.append(("What can be read off", note, table_html(measured(found.measures))))
+    if found.severity is not None:
+        note = "Ridge regression within a degradation. R²: 1 is exact, 0 no better than always saying the mean."
+        sections.append(("Severity", note, table_html(severities(found.severity))))
+    if found.centres is not None:
+        note = "Classes whose centres lie near each other in the degradation space are likely to be confused."
+        sections.append(("The nearest classes", note, table_html(distances(found.centres))))
+    if found.inside is not None:
+        sections.append(_inside(found))
+    return sections
 
 
-def _picture(figure: "Figure", what: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return _image(buffer.getvalue(), what)
+def _inside(found: Findings) -> Section:
+    inside, shown = found.inside, []
+    if inside.readability is not None or inside.repair is not None:
+        shown.append(
+            insight_figures.readable_and_repaired(
+                inside.readability, inside.repair, chance=inside.chance
+            )
+        )
+    shown.append(insight_figures.injection_heatmap(inside.injection))
+    note = (
+        f"{inside.images} images of {inside.photos} photos (at most {MOST_TRACED}, evenly over the degradations), up "
+        f"to {CROPS} crops of each besides the whole, followed through every block of both towers."
+    )
+    pictures = "\n".join(picture_html(figure, "layer by layer") for figure in shown)
+    return "Layer by layer", note, pictures
 
 
-def _image(png: bytes, what: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f'<img alt="{html.escape(what)}" src="data:image/png;base64,{data}">'
+def _content(found: Findings, names: tuple[str, str]) -> list[Section]:
+    sections = []
+    if found.drift is not None or found.drift_of_each is not None:
+        shown = []
+        if found.drift is not None:
+            figure = severity_figures.over_severity(
+                found.drift,
+                ylabel="cosine to the clean image",
+                caption="The higher, the nearer to what CLIP makes of the clean image.",
+            )
+            shown.append(picture_html(figure, "drift over severity"))
+        if found.drift_of_each is not None:
+            shown.append(table_html(drifts(found.drift_of_each)))
+        note = (
+            "Cosine between what is made of the degraded image and what CLIP makes of its clean partner: 1 is no "
+            "drift. DA-CLIP: the content embedding."
+        )
+        sections.append(("Drift of the content", note, "\n".join(shown)))
+    note = (
+        "Paired differences on the same images (second column less first). An interval that holds 0 decides nothing. "
+        "Degradations are read off the degradation embedding, content off the content embedding."
+    )
+    if found.controller is not None:
+        shown = table_html(compared(found.controller, "CLIP alone", "DA-CLIP"))
+        sections.append(("CLIP against DA-CLIP", note, shown))
+    if found.weights is not None:
+        shown = table_html(compared(found.weights, names[1], names[0]))
+        sections.append((f"{names[1]} against {names[0]}", note, shown))
+    return sections
+
+
+def _images(found: Findings) -> list[Section]:
+    sections, heat = [], ""
+    if found.attributions:
+        heat = (
+            " Below an image: orange patches speak for that answer, violet ones against it (integrated gradients); the "
+            "strongest colour of each image is the same, however much it says."
+        )
+    if found.mistakes is not None and len(found.mistakes):
+        title = "The surest mistakes" if _labelled(found) else "The least sure answers"
+        note = f"Up to {MOST_MISTAKES}, of which the first {EXPLAINED} are explained.{heat}"
+        sections.append((title, note, _wall(found, found.mistakes)))
+    if found.right is not None and found.attributions:
+        right = found.right.head(EXPLAINED)
+        if len(right):
+            note = f"One of each degradation, at most {EXPLAINED}.{heat}"
+            sections.append(("The surest right answers", note, _wall(found, right)))
+    return sections
+
+
+def _wall(found: Findings, rows: "pd.DataFrame") -> str:
+    cards = []
+    for row in rows.itertuples():
+        done = f"{row.degradation}, " if row.degradation is not None else ""
+        told = f"{done}called {row.called} ({row.probability:.0%})"
+        explained = found.attributions.get(row.Index)
+        cards.append(card(found.images[row.Index], Path(row.image).name, told, explained))
+    return f'<div class="wall">{"".join(cards)}</div>'
+
+
+def _labelled(found: Findings) -> bool:
+    return bool(found.table.rows.degradation.notna().any())

@@ -376,7 +376,7 @@ pd.DataFrame(rows).T.rename_axis("norm of the gradient from the")
 # **Predict**: in a batch of a training below, how far apart are chance and floor of the plain form?
 
 # %%
-recipe = replace(scale.live, size=size)
+recipe = replace(scale.live, size=size, steps=5 * scale.live.steps // 2)
 source = Synthetic(photos=lab.bundled("train"), scenes=scale.scenes)
 first = Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])

@@ -12,7 +12,7 @@
 #
 # *You need* notebook `06` (the state $x_t$ and the estimate of the clean image), and to have met attention before.
 #
-# *Time*: five to ten minutes to run on two CPU cores, twenty minutes to read.
+# *Time*: about ten minutes to run on two CPU cores, twenty minutes to read.
 
 # %%
 import time
@@ -248,11 +248,15 @@ figure
 # rate has gone down to zero?
 
 # %%
-steps = max(4, scale.restorer.steps // 25)
+steps = max(4, scale.restorer.steps // 12)
 recipe = replace(scale.restorer, steps=steps, warmup=steps // 16)  # short: a short warm-up
 net = lab.presets.build_restorer(scale.network, d, seed=0)
 source = Synthetic(
-    photos=lab.bundled("train"), scenes=scale.scenes, clean=scale.clean, mixed=scale.mixed
+    photos=lab.bundled("train"),
+    scenes=scale.scenes,
+    clean=scale.clean,
+    mixed=scale.mixed,
+    severity=scale.severity,
 )
 
 # The exam: crops of the test photos in all ten ways, and what DA-CLIP says of them.
