@@ -100,7 +100,7 @@ def curves_with_bands(curves: "pd.DataFrame", caption: str = "") -> "Figure":
         room = 0.08 * (late.gain.max() - late.gain.min()) + 1e-3
         end.set(title="Its second half, enlarged", xlim=(late.step.min() - 1, late.step.max() + 1))
         end.set_ylim(late.gain.min() - room, late.gain.max() + room)
-        whole.legend(loc="lower right")
+        whole.legend(loc="upper left")
     return figure
 
 
