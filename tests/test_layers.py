@@ -153,6 +153,8 @@ def test_what_cannot_be_measured_is_refused(pipe, planted, images):
         readability(planted, ["hazy"] * 60, PHOTOS)
     with pytest.raises(InputError, match="at least 2"):
         readability(planted, LABELS, ["photo"] * 60)
+    with pytest.raises(InputError, match="no image has a label"):
+        readability(planted.select([]), [], [])
     with pytest.raises(InputError, match="5 clean"):
         repair(planted, trace(pipe.daclip, images), PHOTOS)
     with pytest.raises(InputError, match="wanted at least 2 to tell apart"):

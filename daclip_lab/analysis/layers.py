@@ -206,9 +206,8 @@ def _checked(traced: Trace, known: Sequence[str], least: int = 2) -> np.ndarray:
             f"labels or photos of shape {known.shape} for {traced.injected.shape[1]} images: wanted one for each"
         )
     if len(set(known)) < least:
-        raise InputError(
-            f"all images are of {str(known[0])!r}: wanted at least {least} to tell apart"
-        )
+        found = f"all images are of {str(known[0])!r}" if len(known) else "no image has a label"
+        raise InputError(f"{found}: wanted at least {least} to tell apart")
     return known
 
 

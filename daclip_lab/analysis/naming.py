@@ -6,6 +6,7 @@ import numpy as np
 
 from daclip_lab.analysis.estimates import FEWEST, mean, photos_of
 from daclip_lab.analysis.zero_shot import reliability
+from daclip_lab.data.pairs import in_order
 from daclip_lab.data.tables import EmbeddingTable
 from daclip_lab.errors import InputError
 
@@ -89,7 +90,7 @@ def nameable(table: EmbeddingTable) -> np.ndarray:
 def well_known(table: EmbeddingTable) -> dict[str, np.ndarray]:
     """The rows (n,), as a mask, of each degradation that has 10 or more, of several photos."""
     photos, done = photos_of(table), table.rows.degradation.to_numpy()
-    masks = {label: done == label for label in dict.fromkeys(filter(None, done))}
+    masks = {label: done == label for label in in_order(filter(None, done))}
     return {
         label: own
         for label, own in masks.items()

@@ -6,17 +6,18 @@ Images keep their own pixels, or are shrunk by a whole number. A colour always m
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from daclip_lab.data.image_io import read_image
 from daclip_lab.viz.style import COLORS, GAP, INK, PALE, WIDTH, area, canvas, picture, pixels_of
-from daclip_lab.viz.walls import BOX, fitted
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LINE = 17
 """Pixels from one bar to the next."""
+BOX = (160, 120)
+"""Width and height in pixels that a thumbnail fits into."""
 
 
 def mixture_bars(
@@ -27,17 +28,17 @@ def mixture_bars(
     `probabilities` has a row for each image; the bars of its `truths` are coloured.
     """
     height, width = pixels_of(images[0]).shape[:2]
-    names, left, side = list(probabilities.columns), 122, max(width, 136)
-    columns = max(1, min(len(images), (WIDTH - left) // (side + GAP)))
+    names, left, side, gap = list(probabilities.columns), 122, max(width, 124), 24
+    columns = max(1, min(len(images), (WIDTH - left) // (side + gap)))
     rows = -(-len(images) // columns)
     tall = height + 46 + LINE * len(names) + 44
     caption = "In colour: the two that were really done. Are they the two longest bars, whatever their lengths?"
-    with canvas(left + columns * (side + GAP), rows * tall + 28, caption) as figure:
+    with canvas(left + columns * (side + gap), rows * tall + 28, caption) as figure:
         for index, (image, (_, line)) in enumerate(
             zip(images, probabilities.iterrows(), strict=True)
         ):
             row, column = divmod(index, columns)
-            x, y = left + column * (side + GAP), 8 + row * tall
+            x, y = left + column * (side + gap), 8 + row * tall
             picture(figure, image, x, y)
             axes = area(figure, x, y + height + 38, side, LINE * len(names))
             axes.set_title(" +\n".join(truths[index]), fontsize=9, pad=4)
@@ -61,13 +62,13 @@ def own_words(
         f"Grey: the package's words. In colour: the words “{words}” for {truth}, the package's for all "
         "else. The longest bar is the answer."
     )
-    with canvas(WIDTH, max(height, bars) + 96, caption) as figure:
+    with canvas(WIDTH, max(height, bars) + 116, caption) as figure:
         picture(figure, image, GAP, 34, zoom=2).set_title(f"one photo, {truth}", pad=6)
         for k, (values, title) in enumerate(
             ((photo, "What this photo is called"), (table, f"What {truth} test photos are called"))
         ):
-            left = width + 130 + k * ((WIDTH - width - 130) // 2)
-            axes = area(figure, left, 34, (WIDTH - width - 190) // 2, bars)
+            left = width + 148 + k * ((WIDTH - width - 148) // 2)
+            axes = area(figure, left, 34, (WIDTH - width - 208) // 2, bars)
             for offset, (_, line) in zip((-0.2, 0.2), values.iterrows(), strict=True):
                 own = offset > 0
                 axes.barh([y + offset for y in range(len(names))], line, height=0.38, linewidth=0.8,
@@ -86,28 +87,38 @@ def folder_sheet(
 
     `probabilities` has a row for each image.
     """
-    columns, tall = 2, BOX[1] + 40
+    columns, tall = 3, BOX[1] + 36
     wide = (WIDTH - GAP) // columns
     rows = -(-len(images) // columns)
     caption = "The three most probable answers for each image, in percent."
-    with canvas(WIDTH, rows * tall + 24, caption) as figure:
+    with canvas(WIDTH, rows * tall + 26, caption) as figure:
         for index, (image, (_, line)) in enumerate(
             zip(images, probabilities.iterrows(), strict=True)
         ):
             row, column = divmod(index, columns)
             x, y = GAP + column * wide, 22 + row * tall
-            axes = picture(figure, fitted(read_image(image)), x, y)
+            axes = picture(figure, _thumbnail(image), x, y)
             axes.set_title(titles[index], fontsize=9, pad=4)
             best = line.nlargest(3)
-            axes = area(figure, x + BOX[0] + 12, y + 12, wide - BOX[0] - 36, 3 * 40)
-            axes.barh(range(3), best, height=0.4, color=[COLORS[name] for name in best.index],
+            axes = area(figure, x + BOX[0] + 8, y, wide - BOX[0] - 24, BOX[1])
+            axes.barh(range(3), best, height=0.34, color=[COLORS[name] for name in best.index],
                       edgecolor=INK, linewidth=0.8)  # fmt: skip
-            for y_bar, (name, value) in enumerate(best.items()):
-                axes.annotate(f"{name}, {100 * value:.0f}", (0, y_bar), (0, 11), va="center",
-                              textcoords="offset points", fontsize=9)  # fmt: skip
-            axes.set(xlim=(0, 1), ylim=(2.5, -0.8))
+            for place, (name, value) in enumerate(best.items()):
+                axes.annotate(f"{name}, {100 * value:.0f}", (0, place), (0, 11), va="center",
+                              textcoords="offset points", fontsize=8.5)  # fmt: skip
+            axes.set(xlim=(0, 1), ylim=(2.3, -0.7))
             axes.set_axis_off()
     return figure
+
+
+def _thumbnail(image) -> "np.ndarray":
+    """An image shrunk by the least whole number with which it fits into a thumbnail's box: (h, w, 3)."""
+    pixels = pixels_of(image)
+    height, width = pixels.shape[:2]
+    factor = max(1, -(-width // BOX[0]), -(-height // BOX[1]))
+    h, w = max(1, height // factor), max(1, width // factor)
+    blocks = pixels[: h * factor, : w * factor].reshape(h, factor, w, factor, 3)
+    return blocks.mean((1, 3))
 
 
 def _bars(axes: "Axes", line: "pd.Series", truths: Collection[str], *, named: bool) -> None:

@@ -123,7 +123,10 @@ def _naming(found: Findings) -> list[Section]:
             ("What the images are called", "", table_html(found.answers.to_frame("images")))
         )
     if found.accuracy is not None:
-        note = "Answers by words alone; nothing was trained on these images."
+        note = (
+            "Answers by words alone (zero-shot). An interval without width only says that all were right, or all "
+            "wrong: with n photos the truth may still lie about 3/n away."
+        )
         sections.append(("Named right", note, table_html(named(found.accuracy))))
     if found.confusion is not None:
         counts = found.table.rows.degradation.value_counts()
@@ -147,7 +150,7 @@ def _spaces(found: Findings) -> list[Section]:
         note = (
             "plain: CLIP alone; content and degradation: the two embeddings of DA-CLIP. A good controller shows the "
             "degradation in the last and the clean image's content in the middle one. Probes are asked about photos "
-            "that they never saw. Higher is better, but for the rank."
+            "that they never saw. The last column is what embeddings that know nothing would get."
         )
         sections.append(("What can be read off", note, table_html(measured(found.measures))))
     if found.severity is not None:

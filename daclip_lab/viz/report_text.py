@@ -91,7 +91,7 @@ def drifts(drift: "pd.DataFrame") -> "pd.DataFrame":
     images = drift["difference"].map(lambda e: e.n)
     better = [_verdict(e.low, e.high, *TOWERS) for e in drift["difference"]]
     shown = drift.map(lambda e: bracketed(e.value, e.low, e.high))
-    return shown.assign(nearer=better, images=images)
+    return shown.assign(verdict=better, images=images)
 
 
 def compared(table: "pd.DataFrame", first: str, second: str) -> "pd.DataFrame":
@@ -100,7 +100,7 @@ def compared(table: "pd.DataFrame", first: str, second: str) -> "pd.DataFrame":
     shown.insert(0, second, [f"{value:.3f}" for value in table["second"]])
     shown.insert(0, first, [f"{value:.3f}" for value in table["first"]])
     better = [_verdict(line.low, line.high, first, second) for line in table.itertuples()]
-    return shown.assign(better=better, images=table.n, photos=table.photos)
+    return shown.assign(verdict=better, images=table.n, photos=table.photos)
 
 
 def _lines(table: "pd.DataFrame", columns: dict[str, str]) -> "pd.DataFrame":

@@ -39,7 +39,7 @@ def ways_of_asking(table: "pd.DataFrame", against: str, caption: str = "") -> "F
         accuracy.set(title="Each by itself", xlabel="named right")
         percent(accuracy.xaxis)
         difference.set(
-            title=f"Less “{against}”, image by image", xlabel="difference (percentage points)"
+            title=f"Difference to “{against}”", xlabel="percentage points, image by image"
         )
         for axes, labels in ((accuracy, names), (difference, [""] * len(names))):
             axes.set_yticks(range(len(names)), labels)
@@ -77,6 +77,7 @@ def phrasings(table: "pd.DataFrame", level: float, caption: str = "") -> "Figure
         axes.set_xlabel("named right, of all images and all answers")
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(axis="y", length=0)
+        axes.xaxis.get_major_locator().set_params(steps=(1, 2, 5, 10))
         percent(axes.xaxis)
         axes.grid(axis="x")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.2)
@@ -113,11 +114,12 @@ def alarms_and_misses(curves: Mapping[str, "pd.DataFrame"], caption: str = "") -
 
 
 def temperatures(
-    curves: "pd.DataFrame", fitted: Mapping[str, float], caption: str = ""
+    curves: "pd.DataFrame", fitted: Mapping[str, float], guessing: float, caption: str = ""
 ) -> "Figure":
     """The mean loss (nats) of the right answers over the temperature that divides the logits; a star at the best one.
 
-    `curves` has the temperatures as its index and the columns "DA-CLIP" and "CLIP alone", `fitted` the best of each.
+    `curves` has the temperatures as its index and the columns "DA-CLIP" and "CLIP alone", `fitted` the best of each;
+    `guessing` is the loss of an answer that holds all labels equally likely. What is far above it is cut off.
     """
     with canvas(560, 344, caption) as figure:
         axes = area(figure, 76, 18, 460, 240)
@@ -127,13 +129,15 @@ def temperatures(
             axes.scatter(fitted[name], curves[name].iloc[nearest], s=170, marker="*",
                          c=INKS[name], edgecolors=INK, zorder=3)  # fmt: skip
         axes.set(xscale="log", xlabel="temperature", ylabel="loss (nats)")
-        ticks = (0.25, 0.5, 1, 2, 4)
+        ticks = (0.25, 0.5, 1, 2, 4, 8, 16)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xticks((), minor=True)
         axes.set_xlim(curves.index[0], curves.index[-1])
+        axes.set_ylim(0, 1.5 * guessing)
         axes.axvline(1, color=MUTED, linestyle=":", linewidth=1.4)
+        axes.axhline(guessing, color=MUTED, linestyle="--", linewidth=1.2, label="guessing")
         axes.grid(axis="y")
-        axes.legend()
+        axes.legend(loc="lower left")
     return figure
 
 
