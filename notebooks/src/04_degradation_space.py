@@ -474,23 +474,17 @@ answers = real.rows[["photo", "called", "probability"]].assign(
 answers.round(2)
 
 # %%
-side = 112
+side = 96
 middles = [
     photo[:, (photo.shape[1] - side) // 2 :, (photo.shape[2] - side) // 2 :][:, :side, :side]
     for photo in photos
 ]
 strip(
     middles,
-    [
-        f"{row.photo[:15]}\n{row.called}\n{row.probability:.0%}"
-        for row in answers.itertuples()
-    ],
+    [f"{row.photo[:12]}\n{row.called}\n{row.probability:.0%}" for row in answers.itertuples()],
     caption="The middle of each bundled photo, and what is said of the whole. All are clean, as far as their authors "
     "meant it: any other answer is a false alarm, or something in the scene that looks like damage.",
 )
-
-# %%
-map_panels({"umap": maps["umap"]}, kinds, new={"umap": maps["umap"].place(real.degradation)})
 
 # %% [markdown]
 # These are real, but not *really degraded*: no rain fell on them. The photos with true rain, haze and blur are yours.
@@ -521,7 +515,12 @@ pd.DataFrame(
 
 # %%
 borrowed.cleanup()
-map_panels({"umap": maps["umap"]}, kinds, new={"umap": maps["umap"].place(own.degradation)})
+newcomers = {"the bundled photos, whole": real, "your folder": own}
+map_panels(
+    dict.fromkeys(newcomers, maps["umap"]),
+    kinds,
+    new={name: maps["umap"].place(found.degradation) for name, found in newcomers.items()},
+)
 
 # %% [markdown]
 # ## 6 · The linked explorer
