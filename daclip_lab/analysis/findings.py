@@ -104,8 +104,9 @@ def findings(
         try:
             return measure(*arguments, **options)
         except InputError as error:
-            reason = str(error)
-            left_out[reason] = f"{left_out[reason]}, {what}" if reason in left_out else what
+            also = left_out.get(reason := str(error), "")
+            if what not in also.split(", "):
+                left_out[reason] = f"{also}, {what}" if also else what
             return None
 
     def map_of(method: str) -> EmbeddingMap:
@@ -113,7 +114,7 @@ def findings(
 
     def compared(sides: str, first: Callable, second: Callable) -> "pd.DataFrame | None":
         found = {
-            name: tried(f"{name} ({sides})", paired, measure, first(space), second(space))
+            name: tried(f"part of {sides}", paired, measure, first(space), second(space))
             for space, measures in (("degradation", OF_DEGRADATION), ("content", OF_CONTENT))
             for name, measure in measures.items()
         }
@@ -140,12 +141,14 @@ def findings(
         drift_of_each=tried("drift of each degradation", _drift_of_each, table),
         inside=None if source is None else inside(source, tried),
         controller=compared(
-            "CLIP against DA-CLIP", lambda _: (table, "plain"), lambda space: (table, space)
+            "the comparison of CLIP and DA-CLIP",
+            lambda _: (table, "plain"),
+            lambda space: (table, space),
         ),
         weights=None
         if against is None
         else compared(
-            "other weights against these", lambda space: (against, space), lambda s: (table, s)
+            "the comparison of weights", lambda space: (against, space), lambda s: (table, s)
         ),
         mistakes=wrong,
         right=right,

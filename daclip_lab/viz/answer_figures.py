@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LINE = 17
 """Pixels from one bar to the next."""
-BOX = (160, 120)
+BOX = (152, 114)
 """Width and height in pixels that a thumbnail fits into."""
 
 
@@ -105,7 +105,7 @@ def folder_sheet(
                       edgecolor=INK, linewidth=0.8)  # fmt: skip
             for place, (name, value) in enumerate(best.items()):
                 axes.annotate(f"{name}, {100 * value:.0f}", (0, place), (0, 11), va="center",
-                              textcoords="offset points", fontsize=8.5)  # fmt: skip
+                              textcoords="offset points", fontsize=8)  # fmt: skip
             axes.set(xlim=(0, 1), ylim=(2.3, -0.7))
             axes.set_axis_off()
     return figure

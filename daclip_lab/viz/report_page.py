@@ -103,7 +103,7 @@ def page(found: Findings, names: tuple[str, str] = NAMES) -> str:
     made = f"{names[0]} ({table.about.get('weights', 'unknown')})"
     about = (
         f"{len(table)} images of {table.rows.photo.nunique()} photos, embedded in {table.content.shape[1]} dimensions "
-        f"by {made}. In brackets: 95 % intervals over photos, since images of one photo are alike."
+        f"by {made}. In brackets: 95\u00a0% intervals over photos, since images of one photo are alike."
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>\n'

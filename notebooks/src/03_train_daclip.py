@@ -13,7 +13,7 @@
 #
 # *You need* notebook `02`, PyTorch modules, and to have met attention before. Nothing is downloaded.
 #
-# *Time*: about five minutes to run on two CPU cores, twenty-five minutes to read.
+# *Time*: about seven minutes to run on two CPU cores, twenty-five minutes to read.
 
 # %%
 import time

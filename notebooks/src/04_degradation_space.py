@@ -474,7 +474,7 @@ answers = real.rows[["photo", "called", "probability"]].assign(
 answers.round(2)
 
 # %%
-side = 96
+side = 84
 middles = [
     photo[:, (photo.shape[1] - side) // 2 :, (photo.shape[2] - side) // 2 :][:, :side, :side]
     for photo in photos
