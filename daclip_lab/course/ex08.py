@@ -1,6 +1,5 @@
 """Checkers of notebook 08: calls of the network, blended tiles, the spread over seeds, and a number of steps."""
 
-import pandas as pd
 import torch
 
 from daclip_lab.course.answers import number, tensor
@@ -130,15 +129,13 @@ def spread(answer) -> str | None:
     return tensor(given, right, within=1e-5, hint=hint)
 
 
-WISHES = pd.DataFrame(
-    {
-        "steps": [1, 2, 5, 10, 20],
-        "mean": [0.0, -0.05, -0.25, -0.45, -0.8],
-        "low": [0.0, -0.10, -0.40, -0.90, -1.4],
-        "high": [0.0, 0.02, -0.10, -0.10, -0.2],
-        "sharpness": [0.80, 0.86, 0.93, 0.98, 1.30],
-    }
-)
+WISHES = {
+    "steps": [1, 2, 5, 10, 20],
+    "mean": [0.0, -0.05, -0.25, -0.45, -0.8],
+    "low": [0.0, -0.10, -0.40, -0.90, -1.4],
+    "high": [0.0, 0.02, -0.10, -0.10, -0.2],
+    "sharpness": [0.80, 0.86, 0.93, 0.98, 1.30],
+}
 
 
 def _most_faithful(table, most):
@@ -166,6 +163,9 @@ def _regardless(table, most):
 
 @exercise("08.4", wrong=[_most_faithful, _by_the_mean, _by_the_wrong_end, _sharpest, _regardless])
 def steps_for_a_wish(answer) -> str | None:
+    import pandas as pd
+
+    wishes = pd.DataFrame(WISHES)
     right = {0.5: 5, 0.2: 2, 0.0: 1, 2.0: 10}
     known = {
         "You wanted to be sure: the interval says that the loss may be larger than its mean.": _by_the_mean,
@@ -174,9 +174,9 @@ def steps_for_a_wish(answer) -> str | None:
         "You allow any loss of PSNR.": _regardless,
         "You allow no loss of PSNR at all.": _most_faithful,
     }
-    given = {most: answer(WISHES.copy(), most) for most in right}
+    given = {most: answer(wishes.copy(), most) for most in right}
     for hint, mistake in known.items():
-        if all(number(given[m], mistake(WISHES, m), within=0.1, hint="") is None for m in right):
+        if all(number(given[m], mistake(wishes, m), within=0.1, hint="") is None for m in right):
             return hint
     for most, steps in right.items():
         hint = f"Asked with a loss of at most {most} dB: drop the rows that may lose more, then compare sharpness."
