@@ -191,7 +191,9 @@ def test_addresses_are_those_of_the_libraries():
     ],
 )
 def test_absent_and_broken_weights_are_named(checkpoints, two, measure, name):
-    with pytest.raises(InputError, match=f"needs {name}, .* not in {checkpoints}: daclip-lab fetch"):
+    with pytest.raises(
+        InputError, match=f"needs {name}, .* not in {checkpoints}: daclip-lab fetch"
+    ):
         measure(*two)
     (checkpoints / name).write_bytes(b"<html>404</html>")
     with pytest.raises(

@@ -144,7 +144,7 @@ def _spaces(found: Findings) -> list[Section]:
         labels = rows.degradation if _labelled(found) else rows.get("called", rows.degradation)
         told = "the label that came with it" if _labelled(found) else "DA-CLIP's answer"
         shown = picture_html(map_figures.map_panels(found.maps, list(labels)), "maps")
-        note = f"A colour stands for {told}. A map illustrates; the tables below measure."
+        note = f"A colour stands for {told}. A map illustrates; only tables measure."
         sections.append(("Maps of the degradation embeddings", note, shown))
     if found.measures is not None:
         note = (

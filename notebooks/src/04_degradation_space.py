@@ -572,7 +572,7 @@ def explore(method="pca", colour="degradation", image=0):
 controlled(explore, method=list(maps), colour=list(colours), image=list(range(0, len(some), 13)))
 
 # %%
-explore("umap", "severity", 26)
+explore("umap", "severity", 15)
 
 # %% [markdown]
 # ## 7 · Block by block
