@@ -1,5 +1,6 @@
 """Many images become a table: a folder of any kind, real pairs, or a list; a few at a time, and resumable."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -113,16 +114,25 @@ def _of_pairs(path: Path) -> Listing:
     import pandas as pd
 
     pairs = [pair for some in PairFolder(path).pairs.values() for pair in some]
+    photos = _photos([pair.clean for pair in pairs])
     rows = pd.DataFrame(
         {
             "image": [str(pair.degraded) for pair in pairs],
-            "photo": [str(pair.clean) for pair in pairs],
-            "partner": [str(pair.clean) for pair in pairs],
+            "photo": photos,
+            "partner": photos,
             "degradation": [pair.label for pair in pairs],
             "caption": [pair.caption for pair in pairs],
         }
     )
     return Listing([pair.degraded for pair in pairs], [pair.clean for pair in pairs], rows)
+
+
+def _photos(clean: Sequence[Path]) -> list[str]:
+    """For each clean file the first one of the same bytes: data sets keep one photo below several degradations."""
+    photos: dict[bytes, str] = {}
+    return [
+        photos.setdefault(hashlib.sha256(path.read_bytes()).digest(), str(path)) for path in clean
+    ]
 
 
 def _of_folder(folder: Path, labels: Sequence[str]) -> Listing:

@@ -224,3 +224,10 @@ def test_other_mistakes_get_a_clear_line(ideal):
         geometry.linear_cka(np.ones((5, 3)), np.eye(5))
     with pytest.raises(InputError, match="5 and 4 vectors"):
         geometry.linear_cka(np.eye(5), np.eye(4))
+
+
+def test_values_that_are_all_equal_are_refused():
+    vectors = np.random.default_rng(0).normal(size=(40, 4))
+    photos = np.repeat(np.arange(10), 4).astype(str)
+    with pytest.raises(InputError, match="nothing to read"):
+        probes._regress(vectors, np.ones((40, 1)), photos)

@@ -14,6 +14,7 @@ from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.image_io import read_image, save_image
 from daclip_lab.data.photos import folder
 from daclip_lab.data.tables import EmbeddingTable, fingerprint, gather
+from daclip_lab.embedding import listing
 from daclip_lab.errors import InputError
 
 
@@ -252,3 +253,16 @@ def test_reading_does_not_keep_images_in_memory(pipe, photo_folder, monkeypatch)
     monkeypatch.setattr("daclip_lab.pipeline.read_image", counted)
     pipe.embed([photo_folder / "cup.png"] * 12)
     assert counted.most <= 2
+
+
+def test_a_clean_photo_under_two_degradations_is_one_photo(tmp_path, photo):
+    for label, k in (("hazy", 1), ("rainy", 2)):
+        for part in ("LQ", "GT"):
+            (tmp_path / label / part).mkdir(parents=True)
+            for name, image in (("a", photo), ("b", photo.flip(-1))):
+                save_image(
+                    image / k if part == "LQ" else image, tmp_path / label / part / f"{name}.png"
+                )
+    rows = listing(tmp_path).rows
+    assert len(rows) == 4
+    assert rows.photo.nunique() == rows.partner.nunique() == 2

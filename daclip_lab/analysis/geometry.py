@@ -15,6 +15,7 @@ from daclip_lab.analysis.estimates import (
     resampled,
     with_partners,
 )
+from daclip_lab.data.degradations import CLEAN
 from daclip_lab.data.tables import EmbeddingTable
 from daclip_lab.errors import InputError
 
@@ -88,8 +89,10 @@ def clean_cka(table: EmbeddingTable, space: str) -> Estimate:
     """Linear CKA between the embeddings of degraded images and CLIP's of their clean partners: 0..1.
 
     1: the two spaces are one up to rotation and scale (Kornblith et al., 1905.00414). With few rows it is far above 0
-    even for spaces that have nothing in common; `chance` is what partners drawn at random among the photos give.
+    even for spaces that have nothing in common; `chance` is what partners drawn at random among the photos give. Rows
+    that are labelled clean, which show the partner itself, are left out.
     """
+    table = table.select((table.rows.degradation != CLEAN).to_numpy())
     vectors, clean, photos = table.embedding(space), with_partners(table), photos_of(table)
     enough(photos)
     rng = np.random.default_rng(0)

@@ -73,9 +73,10 @@ def paired(measure, first: Side, second: Side) -> dict[str, float]:
     same_images(first[0], second[0])
     a, b = measure(*first), measure(*second)
     difference = mean(b - a, photos_of(first[0]))
+    both = ~np.isnan(b - a)  # one side may know what the other does not
     return {
-        "first": float(np.nanmean(a)),
-        "second": float(np.nanmean(b)),
+        "first": float(a[both].mean()),
+        "second": float(b[both].mean()),
         "difference": difference.value,
         "low": difference.low,
         "high": difference.high,

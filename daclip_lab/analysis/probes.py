@@ -17,6 +17,7 @@ from daclip_lab.analysis.estimates import (
     photos_of,
     with_partners,
 )
+from daclip_lab.data.degradations import CLEAN
 from daclip_lab.data.tables import EmbeddingTable
 from daclip_lab.errors import InputError
 
@@ -75,13 +76,16 @@ def read_labels(
         raise InputError(f"probe {probe!r} is unknown: use one of {', '.join(PROBES)}")
     labels, photos = (np.asarray(x, dtype=object).astype(str) for x in (labels, photos))
     folds = min(FOLDS, _fewest_photos(labels, photos))
+    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    splits = list(cut.split(vectors, labels, photos))
+    if any(len(set(labels[train])) < 2 for train, _ in splits):
+        raise InputError("a split by photo leaves one class to learn from: wanted more photos")
     if probe == "linear":
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     else:
-        least = int(len(labels) * (1 - 1 / folds)) // 2
+        least = min(len(train) for train, _ in splits) // 2
         model = KNeighborsClassifier(max(1, min(10, least)), metric="cosine")
-    splits = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    return cross_val_predict(model, vectors, labels, groups=photos, cv=splits)
+    return cross_val_predict(model, vectors, labels, cv=splits)
 
 
 def _fewest_photos(labels: np.ndarray, photos: np.ndarray) -> int:
@@ -124,6 +128,8 @@ def _regress(vectors: np.ndarray, values: np.ndarray, photos: np.ndarray) -> Fit
         predicted = model.predict(vectors[test]).reshape(len(test), -1)
         error[test] = ((predicted - values[test]) ** 2).sum(1)
         spread[test] = ((values[train].mean(0) - values[test]) ** 2).sum(1)
+    if not spread.any():
+        raise InputError("all rows have the same value: there is nothing to read")
     return Fit(error, spread)
 
 
@@ -185,11 +191,12 @@ def content_read(table: EmbeddingTable, space: str) -> Estimate:
     """How much of what the clean image shows can be read off the embeddings of the degraded one.
 
     R²: the share of the variance of CLIP's embedding of the clean partner that ridge regression explains on photos that
-    it never saw. Chance is 0.
+    it never saw. Chance is 0. Rows that are labelled clean, which show the partner itself, are left out.
     """
     clean, photos = with_partners(table), photos_of(table)
-    fit = _regress(table.embedding(space), clean, photos)
-    return bootstrap(fit.r2, photos, chance=0.0)
+    degraded = (table.rows.degradation != CLEAN).to_numpy()
+    fit = _regress(table.embedding(space)[degraded], clean[degraded], photos[degraded])
+    return bootstrap(fit.r2, photos[degraded], chance=0.0)
 
 
 def disentanglement(table: EmbeddingTable) -> "pd.DataFrame":
