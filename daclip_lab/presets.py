@@ -146,7 +146,7 @@ def lab() -> Scale:
         scenes=0.25,
         clean=0.15,
         mixed=0.2,
-        # A little below what an evaluation asks: half of what is weaker cannot be seen, and teaches to guess.
+        # A little below what an evaluation asks: what is much weaker can hardly be seen, and teaches to guess.
         severity=(0.2, 1.0),
         stem=32,
         daclip=daclip,
