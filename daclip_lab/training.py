@@ -63,6 +63,9 @@ class RestorerRecipe(Recipe):
     """Share of examples at t = T, where every restoration starts; the others are even over 1..T."""
     oracle: bool = False
     """Steer by what DA-CLIP should say, instead of what it says: the word, and CLIP's embedding of the clean image."""
+    caution: float = 0.0
+    """With `"psnr"`, a decibel lost to the input counts so many times more than one gained: a logarithm alone gladly ruins
+    one image to gain a little in many."""
     untold: float = 0.0
     """Share of examples for which the embeddings are left out, so that the network can also do without."""
 
@@ -183,7 +186,7 @@ def train_restorer(
         state = sde.diffuse(batch.clean, batch.degraded, t, noise)
         conditions = net.prepare(content, degradation)
         prediction = net(state, batch.degraded, t.to(device), conditions).float()
-        error = restoration_error(net.predicts, recipe.objective, sde, prediction, batch, state, t)
+        error = restoration_error(net.predicts, recipe, sde, prediction, batch, state, t)
         from_start = error[t == sde.steps]
         metrics = {"from_start": from_start.mean().item()} if len(from_start) else {}
         return error.mean(), metrics
@@ -193,7 +196,7 @@ def train_restorer(
 
 def restoration_error(
     predicts: str,
-    objective: str,
+    recipe: RestorerRecipe,
     sde: MeanRevertingSDE,
     prediction: Tensor,
     batch: Batch,
@@ -202,13 +205,17 @@ def restoration_error(
 ) -> Tensor:
     """The error of each image (b,), for either kind of prediction and either objective of `RestorerRecipe`."""
     clean = prediction
-    if objective == "psnr":
+    if recipe.objective == "psnr":
         if predicts == "noise":
             clean = sde.clean_from_noise(state, batch.degraded, prediction, t)
-        # Beyond 40 dB there is nothing left to gain.
-        return ((clean - batch.clean).square().mean((1, 2, 3)) + 1e-4).log()
-    if objective != "matching":
-        raise InputError(f"objective {objective!r} is unknown: use 'matching' or 'psnr'")
+        error, before = (
+            # Beyond 40 dB there is nothing left to gain.
+            ((image - batch.clean).square().mean((1, 2, 3)) + 1e-4).log()
+            for image in (clean, batch.degraded)
+        )
+        return error + recipe.caution * (error - before).relu()
+    if recipe.objective != "matching":
+        raise InputError(f"objective {recipe.objective!r} is unknown: use 'matching' or 'psnr'")
     noise = prediction
     if predicts == "clean":
         noise = sde.noise_from_clean(state, batch.degraded, prediction, t)

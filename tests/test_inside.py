@@ -67,7 +67,7 @@ def test_an_image_of_many_views_is_their_mean(pipe, photo):
 
 def test_a_clean_image_needs_no_repair(source):
     found = inside(source, loud)
-    assert (found.images, found.photos, found.chance) == (12, 12, 0.5)
+    assert (found.images, found.photos, found.chance) == (12, 6, 0.5)
     assert set(found.injection.label) == {"hazy", "noisy"}
     own = source.table.rows.degradation == "hazy"
     hazy = source.table.select(own)

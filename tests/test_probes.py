@@ -121,6 +121,16 @@ def test_cka_is_one_for_a_turned_space_and_low_for_a_strange_one(ideal):
     assert geometry.clean_cka(ideal, "plain").value < turned.value
 
 
+def test_the_strength_of_a_regression_is_not_judged_by_rows_of_the_photos_it_learned_from():
+    """Each photo has a place and a severity of its own: among its rows one tells the other, among photos none does."""
+    draw = np.random.default_rng(0)
+    photos = np.repeat([f"p{k}" for k in range(20)], 6)
+    vectors = draw.normal(size=(20, 30)).repeat(6, 0) + 0.1 * draw.normal(size=(120, 30))
+    severity = draw.uniform(size=20).repeat(6)
+    fit, _ = probes.severity_fits(vectors, np.full(120, "hazy"), severity, photos)["hazy"]
+    assert fit.r2(np.arange(120)) > -0.3
+
+
 # ---- drift ----
 
 

@@ -228,7 +228,7 @@ def test_what_a_bare_folder_cannot_tell_is_named(pipe, weights, tmp_path, photo,
     told = capsys.readouterr().out
     unlabelled = ", ".join(re.findall("left out: (.*): no row has a label", told)).split(", ")
     assert "confusion" in unlabelled
-    assert "part of the comparison of weights" in unlabelled
+    assert "part of the paired comparisons" in unlabelled
     text = out.read_text("ascii")
     assert "The least sure answers" in text and "Left out, and why" in text
     assert text.count("<figure>") == 6 and "no image file" not in text

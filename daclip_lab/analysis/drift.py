@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daclip_lab.analysis.estimates import (
+    FEWEST,
     Estimate,
     bootstrap,
     enough,
@@ -63,7 +64,7 @@ def content_drift(table: EmbeddingTable, edges: Sequence[float] = EDGES) -> "pd.
     """The cosine to the clean partner over severity, without and with the controller.
 
     Args:
-        edges: of the bins of severity, ascending; a bin without rows of two photos is left out.
+        edges: of the bins of severity, ascending; a bin of fewer than 10 rows, or of one photo, is left out.
 
     Returns a row for each degradation and `overall`, bin and space, as `viz.severity_figures.over_severity` draws them:
     degradation, severity (the mean in the bin), space ("CLIP alone", "DA-CLIP"), mean, low, high, n.
@@ -84,7 +85,7 @@ def content_drift(table: EmbeddingTable, edges: Sequence[float] = EDGES) -> "pd.
         own = degraded & (np.ones(len(table), bool) if name == "overall" else names == name)
         for k in range(len(edges) - 1):
             which = own & (bins == k)
-            if which.sum() < 2 or len(set(photos[which])) < 2:
+            if which.sum() < FEWEST or len(set(photos[which])) < 2:
                 continue
             for space, values in cosines.items():
                 middle, low, high = interval(values[which], photos[which].astype(str))
@@ -100,7 +101,7 @@ def content_drift(table: EmbeddingTable, edges: Sequence[float] = EDGES) -> "pd.
                     }
                 )
     if not rows:
-        raise InputError("no bin of severity holds two photos: wanted more rows, or wider bins")
+        raise InputError("no bin of severity holds 10 rows of two photos: wanted more rows, or wider bins")
     return pd.DataFrame(rows)
 
 

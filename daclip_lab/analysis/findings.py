@@ -22,7 +22,7 @@ from daclip_lab.analysis.naming import (
     surest,
     well_known,
 )
-from daclip_lab.analysis.paired import OF_CONTENT, OF_DEGRADATION, paired, same_images
+from daclip_lab.analysis.paired import clip_and_daclip, same_images, two_weights
 from daclip_lab.analysis.probes import content_read, probe_accuracy, severity_regression
 from daclip_lab.data.degradations import CLEAN
 from daclip_lab.data.tables import EmbeddingTable
@@ -112,14 +112,6 @@ def findings(
     def map_of(method: str) -> EmbeddingMap:
         return map_table(table, "degradation", method, seed)
 
-    def compared(sides: str, first: Callable, second: Callable) -> "pd.DataFrame | None":
-        found = {
-            name: tried(f"part of {sides}", paired, measure, first(space), second(space))
-            for space, measures in (("degradation", OF_DEGRADATION), ("content", OF_CONTENT))
-            for name, measure in measures.items()
-        }
-        return _frame({name: line for name, line in found.items() if line is not None})
-
     maps = tried("maps", lambda: {method: map_of(method) for method in METHODS})
     wrong = tried("mistakes", mistakes, table)
     right = tried("right answers", surest, table)
@@ -140,16 +132,8 @@ def findings(
         drift=tried("drift over severity", content_drift, table),
         drift_of_each=tried("drift of each degradation", _drift_of_each, table),
         inside=None if source is None else inside(source, tried),
-        controller=compared(
-            "the comparison of CLIP and DA-CLIP",
-            lambda _: (table, "plain"),
-            lambda space: (table, space),
-        ),
-        weights=None
-        if against is None
-        else compared(
-            "the comparison of weights", lambda space: (against, space), lambda s: (table, s)
-        ),
+        controller=clip_and_daclip(table, tried),
+        weights=None if against is None else two_weights(against, table, tried),
         mistakes=wrong,
         right=right,
         attributions=explained or {},

@@ -4,7 +4,8 @@ Some photos are hard for both sides. The difference on each image leaves that ou
 two intervals of the sides suggest, and says what they cannot: which side is better.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,21 +86,30 @@ def paired(measure, first: Side, second: Side) -> dict[str, float]:
     }
 
 
-def clip_and_daclip(table: EmbeddingTable) -> "pd.DataFrame":
+def _simply(_what: str, measure: Callable, *arguments) -> Any:
+    return measure(*arguments)
+
+
+def clip_and_daclip(table: EmbeddingTable, tried: Callable = _simply) -> "pd.DataFrame | None":
     """What the controller adds: CLIP alone (first) against DA-CLIP (second), a row for each measure.
 
     Degradations are read off the degradation embedding, the content off the content embedding, and both off CLIP's.
     Measures that compare with clean partners are there where the table has them.
+
+    tried: calls each measure as (what it is, function, *arguments), and may give None instead of raising.
+        Where it gives nothing else, there is no table.
     """
-    return _table(lambda space: (table, "plain"), lambda space: (table, space))
+    return _table(lambda space: (table, "plain"), lambda space: (table, space), tried)
 
 
-def two_weights(first: EmbeddingTable, second: EmbeddingTable) -> "pd.DataFrame":
-    """Two sets of weights (first, second) on the same images, a row for each measure."""
-    return _table(lambda space: (first, space), lambda space: (second, space))
+def two_weights(
+    first: EmbeddingTable, second: EmbeddingTable, tried: Callable = _simply
+) -> "pd.DataFrame | None":
+    """Two sets of weights (first, second) on the same images, a row for each measure; `tried` as above."""
+    return _table(lambda space: (first, space), lambda space: (second, space), tried)
 
 
-def _table(first, second) -> "pd.DataFrame":
+def _table(first: Callable, second: Callable, tried: Callable) -> "pd.DataFrame | None":
     """All measures of both sides: functions that give the `Side` on which a space is judged."""
     import pandas as pd
 
@@ -110,10 +120,11 @@ def _table(first, second) -> "pd.DataFrame":
     if all(table.clean is not None for table in tables):
         measures |= {name: (measure, "content") for name, measure in OF_CONTENT.items()}
     rows = {
-        name: paired(measure, first(space), second(space))
+        name: tried("part of the paired comparisons", paired, measure, first(space), second(space))
         for name, (measure, space) in measures.items()
     }
-    return pd.DataFrame(list(rows.values()), index=list(rows))
+    rows = {name: row for name, row in rows.items() if row is not None}
+    return pd.DataFrame(list(rows.values()), index=list(rows)) if rows else None
 
 
 def same_images(first: EmbeddingTable, second: EmbeddingTable) -> None:

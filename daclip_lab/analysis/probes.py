@@ -114,23 +114,34 @@ class Fit(NamedTuple):
 
 
 def _regress(vectors: np.ndarray, values: np.ndarray, photos: np.ndarray) -> Fit:
-    """Ridge regression of values (n, k) on vectors (n, d), each photo predicted by others."""
+    """Ridge regression of values (n, k) on vectors (n, d), each photo predicted by others.
+
+    The strength, too, is chosen by how well it predicts other photos of the training rows.
+    """
     from sklearn.linear_model import RidgeCV
-    from sklearn.model_selection import GroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     photos = photos.astype(str)
     enough(photos)
     error, spread = np.empty(len(values)), np.empty(len(values))
-    for train, test in GroupKFold(min(FOLDS, len(set(photos)))).split(vectors, groups=photos):
-        model = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(vectors[train], values[train])
+    for train, test in _folds(photos):
+        inner = _folds(photos[train]) if len(set(photos[train])) > 1 else None
+        ridge = RidgeCV(ALPHAS, cv=inner, scoring="neg_mean_squared_error")
+        model = make_pipeline(StandardScaler(), ridge).fit(vectors[train], values[train])
         predicted = model.predict(vectors[test]).reshape(len(test), -1)
         error[test] = ((predicted - values[test]) ** 2).sum(1)
         spread[test] = ((values[train].mean(0) - values[test]) ** 2).sum(1)
     if not spread.any():
         raise InputError("all rows have the same value: there is nothing to read")
     return Fit(error, spread)
+
+
+def _folds(photos: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to train on and rows to predict, no photo in both; every row is predicted once."""
+    from sklearn.model_selection import GroupKFold
+
+    return list(GroupKFold(min(FOLDS, len(set(photos)))).split(photos, groups=photos))
 
 
 def severity_regression(table: EmbeddingTable, space: str = "degradation") -> "pd.DataFrame":

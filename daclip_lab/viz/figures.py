@@ -42,12 +42,12 @@ def confusion_heatmap(confusion: "pd.DataFrame", n: "pd.Series | Mapping[str, in
         "is a habit worth a look."
     )
     cell_width, cell_height = 64, 40
-    left, below = 204, 118
+    left, above, below = 204, 32, 118
     wide, high = cell_width * len(confusion.columns), cell_height * len(confusion)
     share = confusion.to_numpy()
     written = np.where(share > 0, np.char.mod("%.0f", 100 * share), "")
-    with canvas(left + wide + 40, 16 + high + below + 24, caption) as figure:
-        axes = area(figure, left, 16, wide, high)
+    with canvas(left + wide + 40, above + high + below + 24, caption) as figure:
+        axes = area(figure, left, above, wide, high)
         sns.heatmap(
             confusion,
             ax=axes,
@@ -64,7 +64,10 @@ def confusion_heatmap(confusion: "pd.DataFrame", n: "pd.Series | Mapping[str, in
         )
         axes.set_facecolor("#f4f4f4")
         axes.set_xlabel("answer (share of the row, %)", labelpad=8)
-        axes.set_ylabel("what was done (images)", labelpad=8)
+        axes.set_ylabel("")
+        # Above its names, where a table of a single row has room for it, too.
+        axes.annotate("what was done (images)", (0, 1), (-6, 8), xycoords="axes fraction",
+                      textcoords="offset points", ha="right")  # fmt: skip
         axes.set_xticks(axes.get_xticks(), list(confusion.columns), rotation=35, ha="right")
         rows = [f"{name} ({n[name]})" for name in confusion.index]
         axes.set_yticks(axes.get_yticks(), rows, rotation=0)

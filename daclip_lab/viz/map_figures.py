@@ -107,7 +107,8 @@ def reliability(curves: Mapping[str, "pd.DataFrame"]) -> "Figure":
         for (name, curve), ink in zip(curves.items(), inks, strict=False):
             axes.plot(curve.probability, curve.right, color=ink, linewidth=1.4, label=name)
             axes.scatter(curve.probability, curve.right, s=12 + 400 * curve.n / curve.n.sum(),
-                         color=ink, edgecolors=INK, linewidths=0.6, alpha=0.85)  # fmt: skip
+                         color=ink, edgecolors=INK, linewidths=0.6, alpha=0.85,
+                         clip_on=False, zorder=3)  # fmt: skip
         axes.set(xlim=(0, 1.02), ylim=(0, 1.06), xlabel="how sure", ylabel="how often right")
         for axis in (axes.xaxis, axes.yaxis):
             percent(axis)
