@@ -64,8 +64,8 @@ class RestorerRecipe(Recipe):
     oracle: bool = False
     """Steer by what DA-CLIP should say, instead of what it says: the word, and CLIP's embedding of the clean image."""
     caution: float = 0.0
-    """With `"psnr"`, a decibel lost to the input counts so many times more than one gained: a logarithm alone gladly ruins
-    one image to gain a little in many."""
+    """With `"psnr"`, how many times more a decibel counts that is lost to the input: a logarithm alone gladly ruins one
+    image to gain a little in many."""
     untold: float = 0.0
     """Share of examples for which the embeddings are left out, so that the network can also do without."""
 

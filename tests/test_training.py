@@ -389,6 +389,9 @@ def test_daclip_stays_frozen_under_a_restorer(scale, randomize):
 
 # ---- the restoration error ----
 
+MATCHING = RestorerRecipe(steps=1, batch=1, size=8, learning_rate=1.0)
+PSNR = replace(MATCHING, objective="psnr")
+
 
 @pytest.fixture
 def example(scale):
@@ -411,45 +414,66 @@ def example(scale):
 @pytest.mark.parametrize("predicts", ["clean", "noise"])
 def test_a_perfect_prediction_has_no_error(example, predicts):
     sde, batch, state, t, perfect = example
-    error = restoration_error(predicts, "psnr", sde, perfect[predicts], batch, state, t)
+    error = restoration_error(predicts, PSNR, sde, perfect[predicts], batch, state, t)
     # The log of the squared error ends at 40 dB, so that no image asks for more.
     lowest = torch.full((6,), math.log(1e-4), dtype=torch.float64)
     torch.testing.assert_close(error, lowest, atol=1e-6, rtol=0)
     # The matching objective compares an Euler step with the exact one: they differ by less than the square of
     # theta, which is largest (0.104) at the end, times the distance to the degraded image and the noise (below 1).
-    error = restoration_error(predicts, "matching", sde, perfect[predicts], batch, state, t)
+    error = restoration_error(predicts, MATCHING, sde, perfect[predicts], batch, state, t)
     assert (error < 0.01).all()
     assert (error[:4] < 1e-3).all()
 
 
-@pytest.mark.parametrize("objective", ["psnr", "matching"])
-def test_both_kinds_of_prediction_mean_the_same_error(example, objective):
+@pytest.mark.parametrize("recipe", [PSNR, MATCHING])
+def test_both_kinds_of_prediction_mean_the_same_error(example, recipe):
     sde, batch, state, t, perfect = example
     clean = perfect["clean"] * 0.9 + 0.02
     noise = sde.noise_from_clean(state, batch.degraded, clean, t)
-    one = restoration_error("clean", objective, sde, clean, batch, state, t)
-    two = restoration_error("noise", objective, sde, noise, batch, state, t)
+    one = restoration_error("clean", recipe, sde, clean, batch, state, t)
+    two = restoration_error("noise", recipe, sde, noise, batch, state, t)
     torch.testing.assert_close(one, two)
-    perfect = restoration_error("clean", objective, sde, batch.clean, batch, state, t)
+    perfect = restoration_error("clean", recipe, sde, batch.clean, batch, state, t)
     assert (one > perfect).all()
 
 
 def test_the_psnr_objective_counts_decibels(example):
     sde, batch, state, t, _ = example
-    near = restoration_error("clean", "psnr", sde, batch.clean + 0.1, batch, state, t)
-    far = restoration_error("clean", "psnr", sde, batch.clean + 0.2, batch, state, t)
+    near = restoration_error("clean", PSNR, sde, batch.clean + 0.1, batch, state, t)
+    far = restoration_error("clean", PSNR, sde, batch.clean + 0.2, batch, state, t)
     decibels = 10 / math.log(10) * (far - near)
     torch.testing.assert_close(
         decibels, torch.full((6,), 6.0, dtype=torch.float64), atol=0.05, rtol=0
     )
 
 
+def test_caution_counts_what_is_lost_to_the_input(example):
+    sde, batch, state, t, _ = example
+    careful = replace(PSNR, caution=2.0)
+
+    def errors(clean):
+        return [
+            restoration_error("clean", recipe, sde, clean, batch, state, t)
+            for recipe in (PSNR, careful)
+        ]
+
+    plain, counted = errors((batch.degraded + batch.clean) / 2)  # nearer to the clean image
+    torch.testing.assert_close(plain, counted, rtol=0, atol=0)
+    plain, counted = errors(2 * batch.degraded - batch.clean)  # twice as far as the input
+    before = (batch.degraded - batch.clean).square().mean((1, 2, 3))
+    lost = ((4 * before + 1e-4) / (before + 1e-4)).log()
+    torch.testing.assert_close(counted - plain, 2.0 * lost)
+
+
 def test_an_unknown_objective_is_refused(example):
     sde, batch, state, t, perfect = example
     with pytest.raises(InputError, match="'l2' is unknown"):
-        restoration_error("clean", "l2", sde, perfect["clean"], batch, state, t)
+        restoration_error(
+            "clean", replace(PSNR, objective="l2"), sde, perfect["clean"], batch, state, t
+        )
 
 
 def test_recipes_say_what_the_paper_does():
-    paper = RestorerRecipe(steps=1, batch=1, size=8, learning_rate=1.0)
-    assert (paper.objective, paper.from_start, paper.untold) == ("matching", 0.0, 0.0)
+    paper = MATCHING
+    assert paper.objective == "matching"
+    assert (paper.from_start, paper.caution, paper.untold) == (0.0, 0.0, 0.0)

@@ -236,10 +236,13 @@ figure
 #
 # 1. draw clean crops, degrade them; DA-CLIP (frozen) looks at the degraded ones;
 # 2. draw a time $t$, half of them $T$, where every restoration starts, and a state $x_t$;
-# 3. predict the clean image; the loss is the **logarithm** of each image's squared error.
+# 3. predict the clean image; the loss is the **logarithm** of each image's squared error, plus twice whatever the result
+#    is worse than the input.
 #
 # Why a logarithm? A dark photo is off by a hundred times more than one with JPEG blocks. With the plain squared error the
 # network would only learn about the dark ones. A logarithm counts decibels to be gained, and each image has some.
+# It has a vice: from a large error to a larger one is a small step, so it gladly ruins one image to gain a little in many.
+# Hence the second part (`caution` in the recipe): a decibel lost to the input counts three times.
 #
 # Beside the network we keep a **running average** of its weights, in two lines. (The library keeps one too; when the
 # training ends, it hands over the average. We check that both agree.)
