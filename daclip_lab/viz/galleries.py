@@ -31,7 +31,7 @@ def degradation_gallery(clean, degraded: Mapping[str, object], *, zoom: int = 1)
             axes = picture(
                 figure, image, GAP + column * (width + GAP), 24 + row * (height + 32), zoom
             )
-            axes.set_title(name, fontsize=10, pad=4, weight="bold" if name == CLEAN else "normal")
+            axes.set_title(name, fontsize=9, pad=4, weight="bold" if name == CLEAN else "normal")
     return figure
 
 
@@ -73,8 +73,13 @@ def classification_bars(
             )
             axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6))
             axes.set_xticks((0, 0.5, 1), ("0", "50", "100"))
-            axes.tick_params(axis="y", length=0)
+            axes.tick_params(axis="y", length=0, labelsize=10)
             axes.tick_params(axis="x", labelsize=8)
+            # Centred, the last number would run into the first of the next axes.
+            for label, side_of_tick in zip(
+                axes.get_xticklabels(), ("left", "center", "right"), strict=True
+            ):
+                label.set_horizontalalignment(side_of_tick)
             axes.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
             mark = "✓" if answer == truth else "✗"
             axes.set_title(f"is {truth}\n{mark} says {answer}", fontsize=9, pad=5)

@@ -551,8 +551,9 @@ check("07.3", averaged)
 # </details>
 
 # %% [markdown]
-# **Exercise 07.4: the loss.** Write the loss of part 5 for predictions and clean images (b, 3, h, w): the squared error
-# of each image, plus 1e-4 (beyond 40 dB there is nothing to gain), its logarithm, and the mean of that over the batch.
+# **Exercise 07.4: the loss.** Write the first part of the loss of part 5, for predictions and clean images (b, 3, h, w):
+# the squared error of each image, plus 1e-4 (beyond 40 dB there is nothing to gain), its logarithm, and the mean of that
+# over the batch.
 
 
 # %%
