@@ -35,8 +35,7 @@ def summary(result: "Evaluation") -> "pd.DataFrame":
     """The aims of an evaluation: a row for each measure, with its unit in the name.
 
     Columns: `aim` ("" where nothing is aimed at), `value`, `low` and `high` (95 % interval over photos), `clip` (CLIP
-    alone), `met` (None without an aim), `note` (which degradation is the worst). A measure "of all ten" is that of the
-    worst one. The aims for naming differ between crops and whole photos; those for retrieval are for crops, those for
+    alone), `met` (None without an aim), `note` (which degradation is the worst of the ten). The aims for naming differ between crops and whole photos; those for retrieval are for crops, those for
     restoration for whole photos.
     """
     import pandas as pd
@@ -84,7 +83,7 @@ def _naming(ten: "pd.DataFrame", clean: "pd.DataFrame", overall: float, each: fl
             least=overall,
         ),
         Aim(
-            "ten-way accuracy of all ten (%)",
+            "ten-way accuracy, worst of the ten (%)",
             _percent(accuracies),
             100 * ten[ten.degradation == name].clip_accuracy.mean(),
             least=each,
@@ -152,7 +151,10 @@ def _restoration(ten: "pd.DataFrame", clean: "pd.DataFrame", *, aimed: bool) -> 
         return value if aimed else np.nan
 
     lines = [Aim("gain in PSNR (dB)", _mean(ten, "psnr_gain"), least=least(8))]
-    for measure, title in (("psnr_gain", "PSNR of all ten (dB)"), ("ssim_gain", "SSIM of all ten")):
+    for measure, title in (
+        ("psnr_gain", "PSNR, worst of the ten (dB)"),
+        ("ssim_gain", "SSIM, worst of the ten"),
+    ):
         name, gain = _worst(ten, measure)
         lines.append(Aim(f"gain in {title}", gain, least=least(0), note=name))
     lines.append(

@@ -92,7 +92,7 @@ def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
 
 def caption_lines(caption: str, width: int) -> list[str]:
     """The lines of a caption below a figure of that width in pixels."""
-    return textwrap.wrap(caption, int(width / 6.7))
+    return textwrap.wrap(caption, int(width / 6.9))
 
 
 def area(figure: "Figure", left: int, top: int, width: int, height: int) -> "Axes":

@@ -34,7 +34,7 @@ def restoration_wall(restorations: Sequence[Restoration], *, photos: int) -> "Fi
         width, height = BOX
     triple = 3 * width + 8
     names = list(dict.fromkeys(each.degradation for each in restorations))
-    left, tall = 146, height + LINE
+    left, tall = 160, height + LINE
     whole = left + len(RANKS) * (triple + 2 * GAP)
     shown = (
         "" if small else " Photos are shrunk and cut to 3:2; numbers are those of the whole photo."

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 01 · Degradations
 #
-# **There are ten ways to ruin an image here, each at any severity and together; and a caption of the ruined image tells how
-# much of the picture is left.**
+# **There are ten ways to ruin an image here, alone or together, each at any severity; and a caption of the ruined image
+# tells how much of the picture is left.**
 #
 # *You will learn*
 # - what each degradation looks like from barely visible to strong, and what stays fixed when only the severity changes;
 # - which real data set of the paper each stands for, and how it differs;
 # - what a degradation costs in decibels, and why that is not what the eye says;
-# - why every image, the clean one too, first goes through a mild *camera*;
+# - why every image, the clean one too, goes through a mild *camera* in the end;
 # - why two degradations at once have an order;
 # - what an image still says in words once it is degraded.
 #
@@ -58,7 +58,8 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # ## 1 · Ten ways
 #
 # A degradation is a plain function of *(image, severity, generator)*. The image is a tensor of red, green and blue in
-# [0, 1]; the severity runs from 0 to 1; the generator holds the dice. Ten of them, on one photo, all with the same seed:
+# [0, 1]; the severity runs from 0 to 1; the generator (of random numbers, made from a seed) throws the dice. Here are
+# ten of them, on one photo, all with the same seed:
 #
 # **Predict**: which two will be hardest to tell apart at severity 0.15? Which would a person not notice at all?
 
@@ -83,8 +84,9 @@ sheet(
 )
 
 # %% [markdown]
-# Three promises that everything later rests on. Severity 0 changes *nothing*, not even the last bit. The same seed gives
-# the same image. And another seed gives another one:
+# Look down the second column for your answers. Whether the *eye* notices is one question; how far the pixels are off is
+# another, which part 3 measures. Now three promises that everything later rests on. Severity 0 changes *nothing*, not
+# even the last bit. The same seed gives the same image. And another seed gives another one:
 
 # %%
 promises = {
@@ -104,9 +106,10 @@ assert all(promises.values())
 pd.Series(promises, name="holds for all ten").to_frame()
 
 # %% [markdown]
-# The seed decides all that the severity does not: direction, colour, size, number, place. A classifier must learn the
-# degradation and not one of its looks, so the looks have to vary widely. Here is one degradation with four seeds (for the others:
-# `daclip-lab degrade IMAGE --sheet --as NAME -o SHEET.png`):
+# The seed decides all that the severity does not: direction, colour, size, place. (Where more severity means *more* of
+# something, such as streaks, flakes or strokes, they are drawn anew at each severity: look along the last rows above.)
+# A classifier must learn the degradation and not one of its looks, so the looks have to vary widely. Here is one
+# degradation with four seeds (for the others: `daclip-lab degrade IMAGE --sheet --as NAME -o SHEET.png`):
 
 # %%
 sheet(
@@ -139,11 +142,11 @@ sheet(
 # | uncompleted | CelebA-HQ with RePaint's thin masks | thin strokes, in faces | strokes, boxes and blocks of any colour |
 #
 # A rule knows nothing of the scene. Look at the sheets again with that in mind: haze does not know what is far, a shadow
-# falls on the sky as on the ground, and a drop is as sharp as the file. That is the price for pairs without end, and a
-# reason to be careful with claims about real photos.
+# falls on the sky as on the ground, and a drop shows only what the picture holds. That is the price for pairs without
+# end, and a reason to be careful with claims about real photos.
 #
 # One rule by hand. Haze weakens the light of the scene $J$ by the **transmission** $t$, and adds light of its own, the
-# airlight $A$; the transmission falls exponentially with the depth $d$:
+# airlight $A$; the transmission falls exponentially with the depth $d$, the faster the denser the haze ($\beta$):
 #
 # $$I = J\,t + A\,(1 - t), \qquad t = e^{-\beta d}$$
 
@@ -155,7 +158,7 @@ hazes = [china * (t := torch.exp(-beta * depth)) + airlight * (1 - t) for beta i
 strip(
     hazes,
     [f"beta {beta:g}" for beta in betas],
-    caption="Haze in one line: the scene fades out, and the airlight fades in, first where it is far.",
+    caption="Haze in one line: the scene fades out, and the airlight fades in, first where it is far (at the top).",
 )
 
 # %% [markdown]
@@ -165,7 +168,7 @@ strip(
 #
 # $$\text{PSNR} = -10 \log_{10} \operatorname{mean}\bigl((x - x_0)^2\bigr) \ \text{dB},$$
 #
-# for images in [0, 1]. Ten decibels less are ten times the squared error.
+# for an image $x$ and the clean one $x_0$, both in [0, 1]. Ten decibels less are ten times the squared error.
 #
 # **Predict**: which of the ten costs most at full severity? And which costs least, although anybody sees it?
 
@@ -201,22 +204,24 @@ decibels_over_severity(
 costs.T.round(1)
 
 # %% [markdown]
-# Decibels count *how far* pixels are off, not whether it disturbs. A change of brightness moves every pixel a little and
-# costs dearly; JPEG blocks and blur destroy what makes a photo sharp, and cost little. So an average over ten degradations in
-# dB speaks mostly of the few that move far. Keep that in mind when a table says that a restorer gains so many dB "on average".
+# Decibels count *how far* pixels are off, not whether it disturbs. Haze and darkness move every pixel the same way and
+# cost dearly; JPEG blocks and blur destroy what makes a photo sharp, and cost little. So an average over ten
+# degradations in dB speaks mostly of the few that move far. Keep that in mind when a table says that a restorer (a
+# network that repairs images) gains so many dB "on average".
 #
 # ## 4 · The camera
 #
-# A training image passes through one step more, whatever its class: `camera`. With probability one half each it adds
-# faint noise and saves as JPEG at high quality.
+# After its degradation, or none, every training image passes through one step more: `camera`. With probability one half
+# each it adds faint noise and saves as JPEG at high quality.
 #
 # Why spoil a clean image? Because a classifier takes the easiest way. Blur and haze made on a computer are *smoother than any
 # photo*: whatever noise the photo had is averaged or faded away. A network would learn "suspiciously smooth", score well, and
 # fail on the first real photo, in which the sensor adds its noise *after* the blur.
 #
 # To see it, look at what a small filter leaves of an image (Immerkær, 1996): it cancels edges and slopes, and keeps what
-# neighbouring pixels do not share. In the smoothest quarter of the picture little but noise is left. Then ask: how often does a
-# *clean* crop look noisier than a *degraded* one? Half of the time would mean that this number gives no hint at all.
+# neighbouring pixels do not share. In the smoothest quarter of the picture little but noise is left. Then ask: how
+# often does a *clean* crop look noisier than a *degraded* one? Half of the time would mean that this number gives no
+# hint at all. (Six degradations are asked; the other four put fine detail of their own into the image.)
 #
 # **Predict**: for which degradations is the number a giveaway, and what will the camera change?
 
@@ -255,20 +260,21 @@ print("how often a clean crop looks noisier than a degraded one")
 pd.DataFrame(hints).map("{:.0%}".format)
 
 # %% [markdown]
-# The nearer to 50 %, the less a classifier can read from smoothness alone, and the more it has to look at the degradation
-# itself. Compare the two columns. (The hint cannot vanish: half of the images get no noise, and JPEG takes some of it away again.)
-# The camera step does not make a photo worse in any way that the eye would mind:
+# Far from 50 %, on either side, the number is a giveaway. The nearer to 50 %, the less a classifier can read from
+# smoothness alone, and the more it has to look at the degradation itself. Compare the two columns. (The hint cannot
+# vanish: half of the images get no noise, and JPEG takes some of it away again.) The camera step does not make a photo
+# worse in any way that the eye would mind:
 
 # %%
 seen = [camera(astronaut, seeded(seed)) for seed in range(4)]
 strip(
     [astronaut, *seen],
-    ["as it was", *(
-        "camera: nothing" if torch.equal(image, astronaut)
-        else f"camera: {psnr(image[None], astronaut[None]).item():.1f} dB" for image in seen
+    ["as it was\n", *(
+        "camera:\nnothing" if torch.equal(image, astronaut)
+        else f"camera:\n{psnr(image[None], astronaut[None]).item():.1f} dB" for image in seen
     )],
     first=1,
-    caption="One photo, and what four passes through the camera make of it. PSNR to the photo as it was.",
+    caption="One photo, and what four passes through the camera make of it. Look for a difference, then read the PSNR.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -276,7 +282,7 @@ strip(
 #
 # Real photos are rarely ruined in one way only: rain falls at night, dark photos are noisy, and everything is saved as JPEG. `mix`
 # takes several degradations. In which order should they act? In that of the light: first what happens in the scene, then on
-# the lens, on the sensor, in the file.
+# the lens, on the sensor, in the file. Missing pixels come last.
 
 # %%
 print(" → ".join(MIX_ORDER))
@@ -298,15 +304,17 @@ for one, other in pairs:
     costs_of_two[f"{one}, {other}"] = dict(zip(("the first", "the second", "both"), near.values(), strict=True))  # fmt: skip
 strip(
     [image for images in rows.values() for image in images],
-    [title for one, other in pairs for title in (one, other, f"{one},\n{other}")],
-    caption="Each alone, then both.",
+    [title.replace("-", "-\n") for a, b in pairs for title in (a, b, f"{a},\n{b}")],
+    caption="In threes: each alone, then both. In the mixture the second one is drawn anew, so it may look different.",
 )
 
 # %%
 pd.DataFrame(costs_of_two).T.round(1).rename_axis("PSNR (dB)")
 
 # %% [markdown]
-# **Predict**: what goes wrong when the order is turned round, so that noise is added first and the light goes down afterwards?
+# Compare a row: decibels do not add. The squared errors do, roughly, so the larger one decides.
+#
+# **Predict**: what goes wrong when the order is turned round: noise is added first, and the light goes down afterwards?
 
 # %%
 right = mix(astronaut, [("low-light", 0.6), ("noisy", 0.4)], seeded(9))
@@ -314,19 +322,19 @@ wrong = degrade(degrade(astronaut, "noisy", 0.4, seeded(9)), "low-light", 0.6, s
 brighter = 1 / max(0.05, right.quantile(0.98).item())
 strip(
     [right, wrong, (right * brighter).clamp(0, 1), (wrong * brighter).clamp(0, 1)],
-    ["dark, then noisy", "noisy, then dark", "dark, then noisy\nbrightened", "noisy, then dark\nbrightened"],
+    ["dark,\nthen noisy", "noisy,\nthen dark", "brightened:\ndark,\nthen noisy", "brightened:\nnoisy,\nthen dark"],
     caption="Left two: the right and the wrong order. Right two: the same, made brighter by the same factor, as a photo program would.",
 )  # fmt: skip
 
 # %% [markdown]
-# Noise that is added before the light goes down is dimmed with it, and a restorer trained on such images would never learn how
-# badly dark photos are really buried in noise.
+# Noise that is added before the light goes down is dimmed with it, and a restorer trained on such images would never
+# learn how deep real dark photos are buried in noise.
 #
 # ## 6 · What a caption still says
 #
 # DA-CLIP needs words, twice: for what is *wrong* (the ten names) and for what is *shown*. The paper lets a captioner
-# (BLIP) describe every clean image. Crops of the size that the lab's CLIP sees hold too little for that, so here a rule
-# describes what they do show: colours and where they lie, light, texture, lines.
+# (BLIP) describe every clean image. Crops of the size that the lab's CLIP sees (64 pixels) hold too little for that, so
+# here a rule describes what they do show: colours and where they lie, light, texture, lines.
 
 # %%
 shown = middle("coffee", 64)
@@ -337,9 +345,11 @@ pd.set_option("display.max_colwidth", None)
 pd.Series(said, name="what the image says").to_frame()
 
 # %% [markdown]
-# The first line is what the content embedding is trained towards, **whatever** happened to the image. The others are what a
-# captioner that does not know about damage makes of it: it describes the damage. Which parts of a caption survive? Compare each
-# attribute of the degraded crop with that of the clean one, over all crops.
+# The first line is what DA-CLIP learns to say of the content, **whatever** happened to the image. The others are what a
+# captioner that does not know about damage makes of it: it describes the damage. Which parts of a caption survive?
+# Compare each attribute of the degraded crop with that of the clean one, over all crops. (`second` is the second colour
+# and `relation` where it lies, `accent` a rarer, stronger colour, `grain` fine or broad detail, `light` the brightest
+# place. An attribute that says nothing both times counts as kept.)
 #
 # **Predict**: which degradation leaves the caption alone? Which attribute is lost first?
 
@@ -359,10 +369,12 @@ kept.assign(mean=kept.mean(axis=1)).style.format("{:.0%}").background_gradient(
 )
 
 # %% [markdown]
-# So words about light and colour go where light and colour are damaged, words about texture where pixels are. For a network
-# that is to *undo* the damage, such a caption would be the wrong advice: it tells what is there, and not what should be. That is
-# why the caption always comes from the clean image, and why somebody has to write a *second* text, about the damage. In
-# training, the damage is named in many ways, so that no single word is learned by heart:
+# So words about light and colour go where light and colour are damaged. Words about texture go nearly everywhere: haze
+# and darkness smooth what noise and streaks roughen. JPEG, plain to the eye, leaves these coarse words alone. For a
+# network that is to *undo* the damage, the caption of a ruined image would be the wrong advice: it tells what is there,
+# and not what should be. That is why the caption always comes from the clean image, and why somebody has to write a
+# *second* text, about the damage. In training, the damage is named in many ways, so that no single word is learned by
+# heart:
 
 # %%
 pd.Series(
@@ -398,10 +410,10 @@ still = [("raindrop", 0.3), ("raindrop", 0.8), ("hazy", 0.3), ("hazy", 0.8), ("u
 images = [degrade(coffee, name, severity, seeded(0)) for name, severity in still]
 strip(
     [coffee, *images],
-    ["clean\n", *(f"{name} {severity:g}\n{psnr(image[None], coffee[None]).item():.1f} dB"
+    ["clean\n", *(f"{name}\n{severity:g}, {psnr(image[None], coffee[None]).item():.1f} dB"
                   for (name, severity), image in zip(still, images, strict=True))],
     first=1,
-    caption="Five settings of the control above.",
+    caption="Five settings of the controls above: severity, and PSNR to the clean photo.",
 )  # fmt: skip
 
 # %% [markdown]

@@ -2,7 +2,7 @@
 # # 02 · CLIP is fooled
 #
 # **To CLIP, damage is part of the picture: the worse a photo is degraded, the further its embedding drifts from that of
-# the clean photo, until CLIP takes it for another one. That is the problem which DA-CLIP solves.**
+# the clean photo, until CLIP may take it for another one. That is the problem that DA-CLIP is built for.**
 #
 # *You will learn*
 # - how CLIP names things without being trained to: by hand, in three lines;
@@ -60,9 +60,9 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # %% [markdown]
 # ## 1 · Asking CLIP, by hand
 #
-# CLIP has two towers, one for images and one for texts, and both end on the same sphere. It was trained so that an
-# image and its caption land close together. So one can *ask*: embed the image, embed a few words, see which word is
-# nearest. Nobody trained it to classify; hence "zero-shot".
+# CLIP has two towers, one for images and one for texts. Both end in vectors of length 1, points on the same sphere. It
+# was trained so that an image and its caption land close together. So one can *ask*: embed the image, embed a few
+# words, see which word is nearest. Nobody trained it to classify; hence "zero-shot".
 #
 # The CLIP here is the small one that comes with the package. It saw photos and drawn scenes with captions about colours,
 # layout and light. A few captions also said what was wrong with the image ("..., in fog"), as captions on the web do now
@@ -95,11 +95,13 @@ galleries.classification_bars(
 )
 
 # %% [markdown]
-# That was all: two matrices of unit vectors, one product. The softmax only turns cosines into something that looks like
-# probabilities; `clip.scale` (the inverse temperature that CLIP learned) decides how sure it sounds.
+# Count the ticks. And that was all: two matrices of unit vectors, one product. The softmax only turns cosines into
+# something that looks like probabilities; `clip.scale` (the inverse temperature that CLIP learned) decides how sure it
+# sounds.
 #
-# One word is a poor question, though. The mean over many phrasings ("hazy", "a foggy photo", "a picture taken in thick
-# fog", ...) is a better one. From here on CLIP gets that help:
+# One word is a poor question, though: another word for the same thing may be answered otherwise. The mean over many
+# phrasings ("hazy", "a foggy photo", "a picture in thick fog", ...) depends less on the choice. From here on CLIP gets
+# that help. Look whether it changes an answer of the five:
 
 # %%
 with torch.inference_mode():
@@ -118,11 +120,13 @@ pd.DataFrame(
 # ## 2 · From barely visible to strong
 #
 # Now count. Several crops of each bundled photo are degraded in all ten ways, at five severities. A crop keeps its
-# seed from one severity to the next: the same light behind the haze, the same edge of the shadow, only stronger. So
-# what changes along a curve is due to the severity, and not to a luckier draw.
+# seed from one severity to the next: the same light in the haze, the same edge of the shadow, only stronger. (Streaks,
+# flakes and strokes are drawn anew.) So what changes along a curve is due to the severity, and hardly to a luckier
+# draw.
 #
-# The weights have seen none of these photos. But there are only eight of them, and crops of one photo are alike. The
-# intervals below therefore draw *photos* again, not crops, and they are wide. That is what eight photos can tell.
+# The shipped weights have seen none of these photos. But there are only eight of them, and crops of one photo are
+# alike. The intervals below are therefore found by drawing *photos*, not crops, again and again with replacement (a
+# bootstrap: exercise 02.4), and they are wide. That is what eight photos can tell.
 
 # %%
 severities = (0.1, 0.3, 0.5, 0.75, 1.0)
@@ -175,7 +179,7 @@ over_severity(
     level=(1 / 10, "guessing"),
     shares=True,
     caption=f"How often CLIP names the degradation, of ten. Bands: 95 % intervals over {len(photos)} photos. A curve "
-    "that stays at the bottom is a degradation that CLIP has no word for; one that starts high is CLIP's habitual answer.",
+    "that stays at the bottom is a degradation that CLIP cannot name; one that starts high is CLIP's habitual answer.",
 )
 
 # %%
@@ -191,10 +195,11 @@ weak.said.value_counts(normalize=True).head(3).map("{:.0%}".format).rename(
 )
 
 # %% [markdown]
-# Two different failures hide in the mean. Some damage *dominates* the picture (fog, darkness): captions talk about
-# it, and CLIP knows it. Other damage is a matter of pixels (blocks, grain, drops): rarely talked about, and small on the
-# scale at which CLIP looks. And where CLIP knows nothing, it does not say so. It gives a favourite answer, which makes that
-# degradation's curve look good: the last table shows the favourites.
+# The mean hides differences. Some damage *dominates* the picture (fog, darkness), and CLIP knows it once it is strong.
+# Other damage is a matter of pixels or of a few places (blocks, drops): small on the scale at which CLIP looks, and in
+# captions on the web hardly ever talked about. (Those of the lab's CLIP mention all ten, equally rarely.) And where
+# CLIP knows nothing, it does not say so. It gives a favourite answer, which makes that degradation's curve look good:
+# the last table shows the favourites.
 #
 # The full-size CLIP of the paper (ViT-B/32, trained on two billion captions) does not escape: averaged over the ten, it
 # names about a third, going by the paper's first figure; noise, drops and missing pixels hardly ever.
@@ -236,16 +241,20 @@ ends.assign(**{"left of the way to a stranger": (ends["mean"] - stranger) / (1 -
 ].round(2)
 
 # %% [markdown]
+# The last column is 1 at the clean crop itself and 0 at a stranger: who is near 0, or below? Compare with part 2, too.
+# Damage that CLIP names well has moved the embedding far; where it hardly moves, there is little to name it by.
+#
 # The embedding of an image is what everything after it relies on: search, captions, and in DA-CLIP the restorer. What
 # does the drift do to them?
 #
 # ## 4 · What the drift costs
 #
 # Two searches, with the degraded crop as the question:
-# - find its **own clean crop** among all clean crops, at the first try (R@1);
+# - find its **own clean crop** among all clean crops, at the first try (recall at 1, R@1);
 # - find its **caption** among the captions of all crops, in five tries (R@5).
 #
-# Both are what somebody would do with a photo collection. The clean crop itself is the fair yardstick for the second.
+# Both are what somebody would do with a photo collection. For the second, the yardstick is how often the *clean* crop
+# finds its caption.
 
 
 # %%
@@ -286,11 +295,13 @@ over_severity(
 )
 
 # %% [markdown]
+# Hold both figures beside part 3: are the degradations that drift furthest those that are found least?
+#
 # ## 5 · Who lives next door?
 #
 # If a hazy crop is no longer near its clean self, what *is* it near? Put all images of one severity into one room:
 # every crop, in all ten degradations and clean. Then look at the nearest neighbour of each. It can be the *same crop* in
-# another condition, another crop of the *same photo*, some other photo with the *same degradation*, or neither.
+# another condition, another crop with the *same degradation*, another crop of the *same photo*, or none of these.
 #
 # **Predict**: will CLIP put the hazy photos together, or the pictures of the same thing?
 
@@ -311,7 +322,7 @@ strip(
     ],
     zoom=2,
     first=1,
-    caption="A hazy crop, and the five images that CLIP finds most like it.",
+    caption=f"A hazy crop, and the five that CLIP finds most like it of all degraded at severity {strength:g}.",
 )  # fmt: skip
 
 
@@ -325,7 +336,7 @@ def neighbours(embeddings, clean_embeddings, space):
         crops = np.concatenate([facts.crop[inside], np.arange(len(clean))])
         kinds = np.concatenate([facts.degradation[inside], ["clean"] * len(clean)])
         similar = embeddings[inside] @ pool.T
-        similar.fill_diagonal_(-2)  # nobody is his own neighbour
+        similar.fill_diagonal_(-2)  # no image is its own neighbour
         best = similar.argmax(1).numpy()
         mine = np.arange(len(inside))
         same_crop = crops[best] == crops[mine]
@@ -342,8 +353,8 @@ def neighbours(embeddings, clean_embeddings, space):
 around = neighbours(plain, at_clean, "CLIP alone")
 neighbour_bars(
     around,
-    caption="What the nearest neighbour of a degraded image shows. Blue: the same thing. Orange: only the same damage. A crop of "
-    "the same photo with the same damage counts as orange.",
+    caption="What the nearest neighbour of a degraded image shows. Blue, dark and pale: the same thing. "
+    "Orange: the same damage in another crop, be it of the same photo.",
 )
 
 # %% [markdown]
@@ -353,8 +364,8 @@ neighbour_bars(
 #
 # ## 6 · Turn the knob
 #
-# One crop, one degradation, and a severity that you set. Below the picture: CLIP's answer, and how much the embedding still
-# resembles that of the clean crop. (The figure after it holds the same still.)
+# One crop, one degradation, and a severity that you set. Above the picture: CLIP's answer, and how much the embedding
+# still resembles that of the clean crop. (The figure after it holds some settings still.)
 
 
 # %%
@@ -392,7 +403,7 @@ strip(
     [title for _, title in steps],
     zoom=2,
     caption="Above: more and more snow. Below: more and more noise. It is the same crop throughout: what does CLIP say of it, "
-    "and how far does it drift?",
+    "and how far does it drift? An answer that never changes says nothing.",
 )
 
 # %% [markdown]
@@ -422,7 +433,8 @@ over_severity(
     ylabel="cosine to the clean crop",
     level=(stranger, "a crop of another photo"),
     caption="Compared with CLIP's embedding of the clean crop: CLIP's own embedding of the degraded one, as in part 3, and "
-    "DA-CLIP's content embedding of it.",
+    "DA-CLIP's content embedding of it. Look for disks below their squares, too: where CLIP hardly drifts, correcting "
+    "it can do harm.",
 )
 
 # %%
@@ -436,7 +448,8 @@ neighbour_bars(
             neighbours(degradation, clean_degradation, "DA-CLIP, degradation"),
         ]
     ),
-    caption="The nearest neighbours in three spaces. A perfect content embedding is all blue, a perfect degradation embedding all orange.",
+    caption="The nearest neighbours in three spaces. A perfect content embedding is all dark blue, "
+    "a perfect degradation embedding all orange.",
 )
 
 # %% [markdown]

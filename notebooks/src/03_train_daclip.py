@@ -70,7 +70,8 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # are *added* to what was there. After the last block only the class token is kept. One matrix maps it to the space that
 # images and texts share.
 #
-# open_clip's tower is an ordinary module, and everything it needs lies in its parameters. So walk it:
+# open_clip's tower is an ordinary module, and everything it needs lies in its parameters (`ln_...` are layer norms,
+# which keep the numbers in range). So walk it:
 
 
 # %%
@@ -111,7 +112,7 @@ clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
 facts = pd.DataFrame([fact for _, _, known in parts for fact in known])
 photo_of = torch.arange(len(photos)).repeat_interleave(len(facts) // len(photos)).numpy()
 few = degraded[:: max(1, len(degraded) // 32)]  # for the checks
-print(f"{len(degraded)} crops of {len(photos)} photos, {size}x{size} pixels")
+print(f"{len(degraded)} images of {len(photos)} photos, {size}x{size} pixels")
 
 with torch.inference_mode():
     tokens = tokens_of(visual, clip.normalize(few))
@@ -146,7 +147,7 @@ pd.Series({k: str(v) for k, v in shapes.items()}, name="shape").to_frame()
 wiring(len(visual.transformer.resblocks))
 
 # %% [markdown]
-# That is all there is to it. Here it is in plain PyTorch, on top of the two functions above:
+# That is all there is to it. Here it is in plain PyTorch, with `tokens_of` and `embedding_of` from above:
 
 
 # %%
@@ -237,8 +238,9 @@ pd.DataFrame({"largest difference": {k: f"{v:.1e}" for k, v in agreement.items()
 
 # %% [markdown]
 # The library's controller has one thing more to offer, which the paper's has not: a **stem**, a few convolutions beside
-# the patch embedding (`lab.DaCLIP(clip, stem=16)`: so many channels; 0 is the paper). A linear map of a whole patch learns slowly
-# what noise or the edge of a JPEG block is; a convolution sees it at once. Its last layer starts at zero, too.
+# the one that makes the tokens (`lab.DaCLIP(clip, stem=16)`: so many channels; 0 is the paper). A linear map of a whole
+# patch learns slowly what noise or the edge of a JPEG block is; small convolutions see it sooner. Their last layer
+# starts at zero, too.
 #
 # ## 3 · Zero at the start
 #
@@ -277,7 +279,8 @@ pd.concat(
 )
 
 # %% [markdown]
-# A training that starts here cannot lose what CLIP knows before it has learned something better. And the identity is a
+# Both embeddings are CLIP's own, so they are equal to each other as well. A training that starts here starts from all
+# that CLIP knows (which does not keep it from forgetting some of it: watch the exam in part 5). And the identity is a
 # **test** that costs nothing: a wrong order of layers would pass it, but a wrong copy would not.
 #
 # ### A bug that this test finds
@@ -315,8 +318,10 @@ pd.concat({"paired by name": identity, "paired by position": compared(shifted)})
 
 # %% [markdown]
 # Two tensors went astray: the first zero layer is no longer zero, and the controller's own last layer norm never got CLIP's
-# values. Nothing crashes, and a training starts from there all the same. But "equals CLIP before training" is not true of
-# the authors' code, and without a test nobody sees it. (*Loading* their released weights is not affected.)
+# values. Nothing crashes, and a training starts from there all the same. The difference is small here: every feature of
+# a token gets the same number added, most of which a layer norm takes out again, and the last layer norm of the lab's
+# CLIP has hardly moved from where it began. But "equals CLIP before training" is not true of the authors' code, and
+# without a test nobody sees it. (*Loading* their released weights is not affected.)
 #
 # Copying a *module* (`copy.deepcopy`) pairs by name. That is why the library does so.
 #
@@ -358,7 +363,7 @@ pd.DataFrame(rows).T.rename_axis("norm of the gradient from the")
 # ## 4 · Two losses, and how to read them
 #
 # Both embeddings are trained as CLIP was. In a batch of $n$ images every image shall find its own text among all texts, and
-# every text its image. With cosines $s_{ij}$ and the inverse temperature $\tau^{-1}$:
+# every text its image. With the cosines $s_{ij}$ of image $i$ and text $j$, and the inverse temperature $1/\tau$:
 #
 # $$\mathcal L_{\text{InfoNCE}} = -\frac1{2n}\sum_i \log\frac{e^{s_{ii}/\tau}}{\sum_j e^{s_{ij}/\tau}}
 #   \;-\;\frac1{2n}\sum_i \log\frac{e^{s_{ii}/\tau}}{\sum_j e^{s_{ji}/\tau}}$$
@@ -373,7 +378,8 @@ pd.DataFrame(rows).T.rename_axis("norm of the gradient from the")
 # The **multi-positive** form counts every text of the same meaning as right: minus the log of the probability that *all*
 # of them get together. Its floor is 0.
 #
-# **Predict**: in a batch of a training below, how far apart are chance and floor of the plain form?
+# **Predict**: the batches of the training below hold 48 images, degraded in ten ways or clean. How far apart are chance
+# and floor of the plain (one-hot) form?
 
 # %%
 recipe = replace(scale.live, size=size, steps=5 * scale.live.steps // 2)
@@ -400,10 +406,12 @@ table = pd.DataFrame(
 losses_over_certainty(table, levels, xlabel="how much higher the right word scores")
 
 # %% [markdown]
-# The left curve does its work perfectly, and ends high up. Read without the floor, it looks like a training that is stuck.
-# Users of the authors' code ask about exactly this: a degradation loss that stays near 5.7
-# ([issue 66](https://github.com/Algolzw/daclip-uir/issues/66) and others). What are chance and floor there? A GPU sees 784
-# images at once, and the ten data sets of the paper are of very unequal size:
+# The left curve ends at perfect embeddings, and yet high up. Read without the floor, it looks like a training that is
+# stuck. (On both sides the two lines are equally far apart: about the log of the number of words, whatever the batch.)
+# Users of the authors' code ask about exactly this: a degradation loss that stays near 5.7 ([issue
+# 34](https://github.com/Algolzw/daclip-uir/issues/34)), or at 6.67 ([issue
+# 66](https://github.com/Algolzw/daclip-uir/issues/66)). What are chance and floor there? A GPU sees 784 images at once,
+# and the ten data sets of the paper are of very unequal size:
 
 # %%
 pairs_in_training = {
@@ -424,16 +432,16 @@ pd.DataFrame(rows).T.round(2)
 
 # %% [markdown]
 # So a large part of such a loss can never go away, and a batch in which *every* image carries the same word is at chance
-# and at its floor at once. Whoever plots both lines sees at a glance what there is to gain. The library does so, and trains
-# with the multi-positive form at the lab scale.
+# and at its floor at once. Where do 5.7 and 6.67 lie between the lines of 784 images? Whoever plots both lines sees at
+# a glance what there is to gain. The library does so, and trains with the multi-positive form at the lab scale.
 #
 # ## 5 · Train it
 #
 # Now with the library: `lab.train_daclip` is a generator that yields every step, and the loop is ours. The images are crops of
 # four other photos and drawn scenes, degraded at random. In two stages:
 # 1. the **degradation embedding** alone: the frozen tower is not needed, which saves much of the time of a step;
-# 2. then, for fewer steps, the **content embedding** as well. Besides its contrastive loss it is pulled straight towards CLIP's
-#    embedding of the *clean* image (the alignment that the authors' later work added).
+# 2. then, for fewer steps, the **content embedding** as well. Besides its contrastive loss it is pulled straight towards
+#    CLIP's embedding of the *clean* image (the authors' later work added such an alignment).
 #
 # After every few steps the controller sits an exam on the crops of the test photos: is the degradation named right, of ten?
 # And how alike are the content embedding of the degraded crop and CLIP's embedding of the clean one?
@@ -533,9 +541,10 @@ print(
 )
 
 # %% [markdown]
-# Read the three panels together. A loss *above* chance at first means that CLIP is not ignorant but confidently wrong. In
-# the first stage the right panel does not move at all, and cannot: the zero layers have not got a gradient yet, so the
-# content embedding still is CLIP's, to the last bit. It is the second stage that bends it.
+# Read the three panels together. Left and right start where CLIP stands. A loss *above* chance at first means that CLIP
+# is not ignorant but confidently wrong. Look whether the share named right falls before it rises: forgetting is quicker
+# than learning. In the first stage the right panel does not move at all, and cannot: the zero layers have not got a
+# gradient yet, so the content embedding still is CLIP's, to the last bit. It is the second stage that bends it.
 #
 # ## 6 · Yours beside the shipped one
 #
@@ -578,8 +587,9 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# Where yours lies near the square, it has not learned that degradation yet, or has unlearned what CLIP knew; where it lies
-# near the disk, minutes were enough. The intervals are over four photos, and wide.
+# Where your diamond lies near the square, it has not learned that degradation yet; left of it, it has unlearned what
+# CLIP knew; near the disk, minutes were enough. On the right, look for rows in which the square leads: that damage
+# hardly moves CLIP, and correcting it does harm. The intervals are over four photos, and wide.
 #
 # ## 7 · Your turn
 #

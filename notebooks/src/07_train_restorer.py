@@ -68,9 +68,11 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # ## 2 · The prompt: what is wrong
 #
 # The degradation embedding becomes a set of shares (a softmax: positive, summing to 1). They weigh the entries of a
-# *learned* vector $p$, the prompt, and the result is added to the vector of the time:
+# *learned* vector $p$, the prompt, and the result is added to the vector of the time, $v_t$:
 #
 # $$v = v_t + W\,\bigl(\operatorname{softmax}(f(e_d)) \odot p\bigr)$$
+#
+# $f$ and $W$ are small learned layers (`read` and `tell` below).
 #
 # ## 3 · Cross-attention: what is shown
 #
@@ -80,7 +82,8 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # $$y_i = \sum_j w_{ij}\, v_j, \qquad
 #   w_{ij} = \frac{e^{q_i \cdot k_j / \sqrt{d}}}{\sum_{j'} e^{q_i \cdot k_{j'} / \sqrt{d}}}$$
 #
-# Here are both, from scratch.
+# Here $d$ is the length of a query and of a key. Several *heads* do this side by side, each on its own part of the
+# channels (`head` is their $d$). Here are both, the prompt and cross-attention, from scratch.
 
 
 # %%
@@ -202,8 +205,9 @@ pd.DataFrame(rows).T.round(3)
 zoom = max(1, 200 // size)
 side = zoom * size
 caption = (
-    "Left: the photo. Then, for each pixel, how far the answer of attention is from its mean over all pixels. With one "
-    "token there is nothing to see. (The weights are random: this shows what attention can do, not what it learned.)"
+    "Left: the photo. Then, for each pixel, how far the answer of attention is from its mean over all pixels, in % of "
+    "that mean; darker is further. With one token there is nothing to see. (The weights are random: this shows what "
+    "attention can do, not what it learned.)"
 )
 with canvas(WIDTH, side + 74, caption) as figure:
     picture(figure, photo[0], GAP, 28, zoom).set_title("photo", fontsize=10, pad=4)
@@ -216,7 +220,8 @@ with canvas(WIDTH, side + 74, caption) as figure:
 figure
 
 # %% [markdown]
-# So in the paper's network
+# With one token no pixel differs and no gradient arrives; with two, both do, if weakly at random weights. So in the
+# paper's network
 #
 # - `to_q` and `to_k` of the cross-attention never receive a gradient: they are still at their random start after 700,000
 #   steps of training;
@@ -226,23 +231,27 @@ figure
 #
 # ## 5 · A restorer for a laptop
 #
-# NAFNet (Chen et al., 2022) has no attention and no activation function: halves of the channels gate each other. The
-# DA-CLIP paper steers a NAFNet, too, but its code was not released. In this lab the time, the degradation and the
-# content are summed into *one* vector, from which every block takes a scale $1 + a$ and a shift $b$ for its normalised
-# input: $\hat y = (1 + a) \odot y + b$. The layers that read $a$ and $b$ start at zero, and so does the last layer of the
-# network. Hence an untrained restorer is the identity: its curve will start at a gain of exactly 0 dB.
+# NAFNet (Chen et al., 2022) has no attention and no activation function: it multiplies one half of the channels by the
+# other. The DA-CLIP paper steers a NAFNet, too, but its code was not released. In this lab the time, the degradation
+# and the content are summed into *one* vector, from which every block takes a scale $1 + a$ and a shift $b$ for its
+# normalised input: $\hat y = (1 + a) \odot y + b$. The layers that read $a$ and $b$ start at zero, and so does the last
+# layer of the network. Hence an untrained restorer is the identity: its curve will start at a gain of exactly 0 dB.
 #
 # Now train one from scratch, on crops of *other* photos than the exam's and on procedural scenes. What a step does:
 #
-# 1. draw clean crops, degrade them; DA-CLIP (frozen) looks at the degraded ones;
-# 2. draw a time $t$, half of them $T$, where every restoration starts, and a state $x_t$;
-# 3. predict the clean image; the loss is the **logarithm** of each image's squared error, plus twice whatever the result
-#    is worse than the input.
+# 1. draw clean crops, degrade them; DA-CLIP (frozen) looks at the degraded ones, and now and then the network is told
+#    nothing of what it says;
+# 2. draw a time $t$, for half of the crops $T$, where every restoration starts; make a state $x_t$;
+# 3. predict the clean image. With $E$ for the squared error of the prediction and $E_0$ for that of the degraded crop (to
+#    both 1e-4 is added: beyond 40 dB there is nothing to gain), the loss of a crop is
 #
-# Why a logarithm? A dark photo is off by a hundred times more than one with JPEG blocks. With the plain squared error the
-# network would only learn about the dark ones. A logarithm counts decibels to be gained, and each image has some.
-# It has a vice: from a large error to a larger one is a small step, so it gladly ruins one image to gain a little in many.
-# Hence the second part (`caution` in the recipe): a decibel lost to the input counts three times.
+# $$\ln E + 2\,\max(0,\ \ln E - \ln E_0)$$
+#
+# Why a logarithm? The squared error of a dark photo is dozens of times that of one with JPEG blocks. With the plain
+# squared error the network would learn about little else than the dark ones. A logarithm counts decibels to be gained,
+# and each damaged image has some. Its vice: it trades them one for one, and gladly ruins one image by ten decibels to
+# gain one in each of eleven others. Hence the second part, which is zero unless the result is worse than the input:
+# every decibel below the input counts three times. (The 2 is `caution` in the recipe.)
 #
 # Beside the network we keep a **running average** of its weights, in two lines. (The library keeps one too; when the
 # training ends, it hands over the average. We check that both agree.)
@@ -303,17 +312,17 @@ def curves():
         "Left: the loss at each step (thin) and its running mean (thick). Right: one-step restorations of photos that "
         "are not trained on; the grey line is the learning rate, in share of its largest."
     )
-    with canvas(WIDTH, 366, caption) as figure:
+    with canvas(WIDTH, 386, caption) as figure:
         learned, judged = (area(figure, 72 + k * 444, 36, 340, 240) for k in (0, 1))
         loss = pd.Series(losses, dtype=float)
         learned.plot(loss.index, loss, color=MUTED, alpha=0.4, linewidth=1)
         learned.plot(loss.index, loss.ewm(span=20).mean(), color=INK)
-        learned.set(title="Loss on training crops", ylabel="mean log squared error (nats)")
+        learned.set(title="Loss on training crops", ylabel="mean loss of the crops (nats)")
         judged.plot(raw.keys(), raw.values(), "-s", color="#c2570c", label="the network")
         judged.plot(smooth.keys(), smooth.values(), "-o", color="#1f4e8c", label="its average")
         judged.axhline(0, color=MUTED, linestyle=":", linewidth=1.3)
         judged.set(title="Exam on other photos", ylabel="gain in PSNR (dB)")
-        judged.legend(loc="lower right")
+        judged.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         rate = judged.twinx()
         rate.plot(rates.keys(), rates.values(), color="#cccccc", linewidth=1.2, zorder=0)
         rate.set(ylim=(0, 4), yticks=())
@@ -347,16 +356,17 @@ off = max(
     for mine, theirs in zip(average.parameters(), net.parameters(), strict=True)
 )
 assert off < 1e-4
-moment = sorted(smooth)[len(smooth) // 2]
+moment = min(smooth, key=lambda step: abs(step - recipe.steps / 2))
 print(f"largest difference between our average and the library's: {off:.1e}")
 pd.DataFrame({"the network (dB)": raw, "its average (dB)": smooth}).rename_axis("step").loc[
     [0, moment, recipe.steps]
 ].round(2)
 
 # %% [markdown]
-# While the learning rate is high, the network jumps about its way and the average lies in the middle of it. When the
-# rate has come down, the network stands still and its average stands beside it: the cosine does slowly what the average
-# does at once. (The authors' code computes an average, saves it, and then tests without it.)
+# While the learning rate is high, the network jumps about its way and the average lies in the middle of it. Look which
+# curve is the steadier one: at a single step either may be ahead. When the rate has come down, the network stands still
+# and its average stands beside it: a rate that falls does slowly what the average does at once. (The authors' code
+# computes an average, saves it, and then tests without it.)
 #
 # ## 6 · Samples as it learns
 #
@@ -369,23 +379,25 @@ chosen = [
     for k, name in enumerate(("low-light", "rainy", "noisy", "uncompleted"))
 ]
 columns = {"degraded": degraded, **{f"step {s}": samples[s] for s in shown[1:]}, "clean": clean}
-zoom = max(1, 110 // recipe.size)
+zoom = -(-110 // recipe.size)
 side = zoom * recipe.size
-caption = "The running average of the network, after more and more steps. PSNR in dB. Each crop at its own pixels, enlarged."
-with canvas(96 + len(columns) * (side + GAP), len(chosen) * (side + 24) + 44, caption) as figure:
+caption = "A degraded crop, then what the running average makes of it after more and more steps. PSNR in dB."
+with canvas(GAP + len(columns) * (side + GAP), len(chosen) * (side + 28) + 36, caption) as figure:
     for row, index in enumerate(chosen):
-        y = 24 + row * (side + 24)
         for column, (title, images) in enumerate(columns.items()):
-            axes = picture(figure, images[index], 96 + column * (side + GAP), y, zoom)
+            axes = picture(
+                figure, images[index], GAP + column * (side + GAP), 24 + row * (side + 28), zoom
+            )
             near = psnr(images[index][None], clean[index][None]).item()
-            words = title if title == "clean" else f"{title}: {near:.1f}"
-            axes.set_title(words, fontsize=9, pad=3)
-        axes = figure.axes[-len(columns)]
-        axes.annotate(done[index], (0, 0.5), (-8, 0), xycoords="axes fraction", ha="right",
-                      textcoords="offset points", va="center", fontsize=9)  # fmt: skip
+            name = done[index] if title == "degraded" else title
+            axes.set_title(name if title == "clean" else f"{name}: {near:.1f}", fontsize=9, pad=3)
 figure
 
 # %% [markdown]
+# In which row does the number rise first, in which hardly at all? Where much is missing, as in the dark, a coarse change
+# already gains much; to tell noise from texture takes longer. And a row may get worse for a while: a network that has
+# learned to brighten must still learn when not to.
+#
 # ## 7 · Yours beside the shipped one
 #
 # A `Pipeline` takes any parts. Here is yours, with the shipped DA-CLIP and the restorer that you just trained, under the
@@ -413,7 +425,7 @@ pd.DataFrame(
 # %%
 rows = [*lab.NAMES, "overall"]
 caption = (
-    "Dots: mean gain over the degraded crops; lines: 95 % intervals over photos. Left of the dotted line a restoration "
+    "Marks: mean gain over the degraded crops; lines: 95 % intervals over photos. Left of the dotted line a restoration "
     "is worse than none."
 )
 with canvas(720, 30 * len(rows) + 118, caption) as figure:
@@ -435,6 +447,10 @@ with canvas(720, 30 * len(rows) + 118, caption) as figure:
 figure
 
 # %% [markdown]
+# The photos are few and the intervals wide: one that crosses the dotted line leaves open whether restoring helps there.
+# In which rows is yours far behind? Those take long to learn. The row *clean* of the table has nothing to gain: it says
+# what a restorer does to a photo that needs none.
+#
 # ## 8 · Does it listen?
 #
 # A restorer that is told what is wrong might still ignore it, and look for itself. So tell the shipped one something
@@ -462,9 +478,10 @@ pd.DataFrame(
 ).round(1)
 
 # %% [markdown]
-# Compare the frames with the rest of their rows. Where the frame is the best of its row, the restorer does what it is
-# told. Where a whole row has one colour, it looks for itself, or cannot help. And the row *clean* shows the price: told
-# to brighten, it brightens.
+# For your predictions, see row *low-light*, column *hazy*, and row *clean*, column *low-light*. Then compare the frames
+# with the rest of their rows. Where the frame is the best of its row, the restorer does what it is told. Where a whole
+# row has one colour, it looks for itself, or cannot help. And the row *clean* shows the price: told to brighten, it
+# brightens.
 #
 # ## 9 · Your turn
 #
@@ -545,15 +562,14 @@ check("07.3", averaged)
 # check("07.3", averaged)
 # ```
 #
-# With a decay of 0.999 a step of the past still counts by its half after about 700 steps. PyTorch says the same in one
+# With a decay of 0.999 what a step of the past counts is halved about every 700 steps. PyTorch says the same in one
 # call: `average.lerp(weights, 1 - decay)`.
 #
 # </details>
 
 # %% [markdown]
 # **Exercise 07.4: the loss.** Write the first part of the loss of part 5, for predictions and clean images (b, 3, h, w):
-# the squared error of each image, plus 1e-4 (beyond 40 dB there is nothing to gain), its logarithm, and the mean of that
-# over the batch.
+# the squared error of each image, plus 1e-4, its logarithm, and the mean of that over the batch.
 
 
 # %%

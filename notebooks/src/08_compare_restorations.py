@@ -2,7 +2,7 @@
 # # 08 · Compare restorations
 #
 # **A degraded photo has no single restoration: the sampler, the number of steps, the seed, the cut into tiles and what
-# the network is told each change it, and what one measure wins by such a change another one loses.**
+# the network is told each change it, and what one measure wins by such a change another one may lose.**
 #
 # *You will learn*
 # - to compare samplers fairly, on the same photo and from the same noise;
@@ -35,7 +35,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import display
 from PIL import Image, ImageOps
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
@@ -75,7 +74,9 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # Every restoration starts from the degraded photo plus noise. Two samplers can only be compared fairly when both start
 # from the *same* noise: then whatever differs at the end is due to the sampler. In the library a seed is all it takes.
 #
-# The columns below are numbers of steps; each step is one call of the network.
+# The rows below are the samplers of `06`: `posterior` adds fresh noise at each step, `deterministic` adds none, and
+# `-2` marks second order, which also uses the estimate of the step before. The columns are numbers of steps; each step
+# is one call of the network.
 #
 # **Predict**: how much will the four samplers differ in the column of one step?
 
@@ -200,11 +201,12 @@ pd.DataFrame(
 
 # %% [markdown]
 # So the mean of many seeds can never have a larger squared error than its seeds have on average: averaging takes away
-# the dice. A network trained on squared error does that averaging *inside*, in one call. That is why one step
-# resembles the mean, in looks and in PSNR, at a fraction of the calls.
+# the dice, and the detail on which seeds do not agree. A network that is trained on the squared error of the clean
+# image, or on its logarithm, does such averaging *inside*, in one call. Compare the one step with the mean, in looks
+# and in PSNR. If it is better even than the mean, the many steps share mistakes that no averaging takes away (part 3).
 #
-# But the scatter is not only a nuisance: it says where the restoration is a guess. Here it is for every pixel, beside
-# the error that nobody knows in practice:
+# But the scatter is not only a nuisance: it says where the restoration is a guess. Here it is for every pixel (are the
+# bright places where you expected them?), beside the error that nobody knows in practice:
 
 # %%
 doubt = 255 * (by_seed - mean).square().mean((0, 1)).sqrt()
@@ -212,13 +214,13 @@ missed = 255 * (mean - astronaut).square().mean(0).sqrt()
 comparison_figures.maps(
     {
         "how much seeds differ": doubt.numpy(),
-        "how far their mean is off": missed.numpy(),
+        "error of their mean": missed.numpy(),
     },
     "of 255",
     shared=False,
     zoom=2,
-    caption="Bright: seeds disagree (left), their mean is wrong (right). Does the left map foresee the right one? A place "
-    "that is bright on the right only is a confident mistake.",
+    caption="Bright: seeds disagree (left), their mean is wrong (right); each map has its own scale. Does the left map "
+    "foresee the right one? A place that is bright on the right only is a confident mistake.",
 )
 
 # %%
@@ -312,9 +314,10 @@ means.set_index(["sampler", "spacing", "steps"]).loc[["input", *SAMPLERS, "euler
 )
 
 # %% [markdown]
-# The lines are means over few photos. Are their differences more than chance? Compare each crop *with itself*,
-# restored in one step and in many: then photos that are hard for both do not blur the answer. The intervals draw whole
-# photos again.
+# For your predictions: in which panels does a line rise above its first mark? But the lines are means over few photos.
+# Are their differences more than chance? Compare each crop *with itself*, restored in one step and in many: then
+# photos that are hard for both do not blur the answer. The intervals come from drawing whole photos again and again (a
+# bootstrap).
 
 # %%
 first = scores["posterior", "time", 1]
@@ -334,9 +337,9 @@ comparison_figures.against_one_step(
 )
 
 # %% [markdown]
-# ### Why is one step so strong here?
+# ### Why is one step hard to beat here?
 #
-# Two honest reasons, and neither says that diffusion does not work.
+# There are two honest reasons, and neither says that diffusion does not work.
 #
 # 1. **It was practised.** A restoration in one step asks the network at one time only, t = T. Training draws that time
 #    on purpose, in the share of examples that the next cell prints; all other times share the rest.
@@ -376,8 +379,8 @@ comparison_figures.foreseen(
 )
 
 # %% [markdown]
-# A larger network, trained longer and evenly over all times as in the paper, makes smaller mistakes and gains more
-# from its later steps. What it cannot change is the first lesson of part 2: a sample has the dice in its squared
+# A larger network, trained longer and evenly over all times as in the paper, should make smaller mistakes and gain
+# more from its later steps. What it cannot change is the first lesson of part 2: a sample has the dice in its squared
 # error, the mean has not.
 #
 # ## 4 · Near the clean photo, or like a photo?
@@ -386,17 +389,17 @@ comparison_figures.foreseen(
 # photo? The two aims are at odds (Blau and Michaeli, 2018): beyond some point, nobody gets nearer to one without
 # leaving the other.
 #
-# The second question needs no clean partner, only how photos are in general. FID and LPIPS ask it through large
-# networks. A small stand-in that needs none: how strong are the steps between neighbouring pixels, over all pixels?
-# Blur makes them too weak, leftover noise too strong. The distance here is between sorted edge strengths, restored
-# against clean.
+# The second question needs no clean partner, only how photos are in general. FID asks it through a large network
+# (LPIPS looks through one, too, but compares with the clean photo). A small stand-in without one: how large are
+# the differences between neighbouring pixels, the *edges*, over all pixels? Blur makes them too weak, leftover noise
+# too strong. The distance here is between the sorted edges of all restored crops and those of all clean ones.
 #
 # **Predict**: in the figure, towards which corner does a line go as the number of steps grows?
 
 
 # %%
 def edges(images):
-    """The strength of the step at every pixel of images (n, 3, h, w), sorted, of 255."""
+    """The strength of the edge at every pixel of images (n, 3, h, w), sorted, of 255."""
     grey = 255 * images.mean(1)
     down, along = grey[:, 1:, :-1] - grey[:, :-1, :-1], grey[:, :-1, 1:] - grey[:, :-1, :-1]
     return (down**2 + along**2).sqrt().flatten().sort().values
@@ -431,8 +434,9 @@ perception.set_index(["sampler", "spacing", "steps"]).round(2)
 # than photos are. Read the figure with care: edges of the right strength in the wrong *places* satisfy this measure,
 # and so does a little leftover noise. Where a line goes down and to the right, steps buy likeness at the price of
 # distance. Where it goes up and to the right they buy nothing: the later steps add edges of their own making where
-# none belong. Then the reasons of part 3 weigh more than the theory, and few steps are the better choice for
-# *these* weights.
+# none belong. Then the reasons of part 3 weigh more than the theory, and few steps are the better choice for *these*
+# weights. Where it goes to the left although the PSNR of part 3 fell, a few very bad crops got better: they rule a
+# mean of distances more than a mean of decibels.
 #
 # Which number of steps is best depends on the wish, and exercise 08.4 makes one.
 #
@@ -493,10 +497,10 @@ comparison_figures.maps(
 off.round(2)
 
 # %% [markdown]
-# Two things are mixed in the right map, and the next choice separates them. Every tile restored alone is also
-# *steered* alone, by what DA-CLIP sees in that tile. Inside the sampler the embeddings are computed once, for the
-# whole photo; `embed_tiles=True` computes them for each tile. That is meant for damage that
-# is not everywhere the same:
+# Do the numbers of a row grow to the right? If `tile by tile` is far off with one step already, the steps are not the
+# whole reason. Every tile restored alone is also *steered* alone, by what DA-CLIP sees in that tile. Inside the
+# sampler the embeddings are computed once, for the whole photo; `embed_tiles=True` computes them for each tile. That
+# is meant for damage that is not everywhere the same:
 
 # %%
 strip_of = test[test.names.index("china")][:, 88:152, 236:364].contiguous()
@@ -524,7 +528,8 @@ strip(
     [parted, once, per_tile, strip_of],
     [f"rain, and darkness\n{by_half(parted)}", f"embedded once\n{by_half(once)}",
      f"embedded per tile\n{by_half(per_tile)}", "clean\n\n"],
-    caption="Rain on the left, darkness on the right. Embedded once, both halves are steered by one answer. PSNR of each half.",
+    caption="Rain on the left, darkness on the right. Embedded once, both halves are steered by one answer. PSNR of each "
+    "half: does it help to embed each tile?",
 )  # fmt: skip
 
 # %% [markdown]
@@ -555,11 +560,12 @@ print(f"{len(pooling)} crops of 192 px: windows {pooling.windows.mean():.2f} dB,
 print(f"windows less global: {gap[0]:+.2f} dB, 95 % interval [{gap[1]:+.2f}, {gap[2]:+.2f}]")
 
 # %% [markdown]
-# Chu et al. find windows better for networks that were trained on patches. Does the interval agree? It need not: where
-# the damage belongs to the whole image, as darkness does, a mean over more pixels can also be the better evidence. So it
-# is measured for each set of weights. Whatever the sign, windows have a merit that this number does not show: what the
-# network says at a pixel then hardly depends on what is far away, which is what makes tiles agree with the whole. (The
-# paper's U-Net attends to all pixels of its input; for it, each tile is an image of its own.)
+# Chu et al. find windows better for networks that were trained on patches. Does the interval agree (above 0), disagree
+# (below 0), or leave it open (across 0)? It need not agree: where the damage belongs to the whole image, as darkness
+# does, a mean over more pixels can also be the better evidence. So it is measured for each set of weights. Whatever
+# the sign, windows have a merit that this number does not show: what the network says at a pixel then hardly depends
+# on what is far away, which is what makes tiles agree with the whole. (The paper's U-Net attends to all pixels of its
+# input; for it, each tile is an image of its own.)
 #
 # ## 6 · Told the wrong thing
 #
@@ -591,9 +597,10 @@ strip(
 )
 
 # %% [markdown]
-# And counted, over all ten degradations. "A wrong word" is that of another degradation, a fixed one for each;
-# "negated" is the opposite of the image's own embedding. The last two columns split the crops by whether DA-CLIP
-# *named* the degradation rightly.
+# Told "low-light", did it brighten, and did the rain stay? Now the same counted, over all ten degradations. "A wrong
+# word" is that of another degradation, a fixed one for each; "negated" is the opposite of the image's own embedding;
+# "nothing" leaves out the content, too. The last two columns split the crops by whether DA-CLIP *named* the
+# degradation rightly.
 
 # %%
 words = torch.stack([pipe.word(name) for name in lab.NAMES])
@@ -631,10 +638,11 @@ pd.DataFrame(
 ).rename_axis("gain in PSNR (dB) when told")
 
 # %% [markdown]
-# Read it in pairs. *Own* against *the right word*: how much is lost to what DA-CLIP says? One would expect the right word
-# to help most in the last column, where DA-CLIP was wrong; does it? *A wrong word* against *nothing*: a restorer that
-# listens is worse off with a lie than with silence. And where *nothing* is not far behind, the damage is plain to see in
-# the pixels and needs no telling. Which part of the steering does what is the question of `09_ablations`.
+# Read it in pairs. *Own* against *the right word*: how much is lost to what DA-CLIP says? One would expect the right
+# word to help most in the last column, where DA-CLIP was wrong; does it? *A wrong word* against *nothing*: one would
+# expect a restorer that listens to be worse off with a lie than with silence; is it, in each column? And where
+# *nothing* is not far behind *own*, the damage is plain to see in the pixels and needs no telling. Which part of the
+# steering does what is the question of `09_ablations`.
 #
 # ## 7 · Two backbones
 #
@@ -721,9 +729,9 @@ price = pd.DataFrame(
     },
     index=pd.Index(moments, name="t"),
 )
+print("; ".join(f"{name} says: {net.predicts}" for name, net in backbones.items()))
 print("error of the clean image (of 255) when the network's answer is off by 0.01")
-display(price.round(2).T)
-print({name: net.predicts for name, net in backbones.items()})
+price.round(2).T
 
 # %% [markdown]
 # At t = T the noise says next to nothing about the clean image, so a restoration in one step is out of reach for a
@@ -817,7 +825,7 @@ strip(
         ),
     ],
     first=1,
-    caption="Four settings of the controls above, on one dark photo.",
+    caption="Four settings of the controls above, on one dark photo: one step, more steps, another sampler, silence.",
 )
 
 # %% [markdown]
@@ -965,6 +973,13 @@ check("08.4", steps_for)
 best = means[means.sampler.isin(list(SAMPLERS))]
 finest = best.loc[best["PSNR (dB)"].idxmax()]
 most_like = perception.loc[perception.unlike.idxmin()]
+
+
+def setting(row):
+    """A sampler and its steps as text; with one step all samplers are the same."""
+    return "one step" if row.steps == 1 else f"{row.sampler}, {row.steps} steps"
+
+
 pd.Series(
     {
         "samplers with one step, largest difference": f"{apart:.0e}",
@@ -973,8 +988,8 @@ pd.Series(
             f"{value:.1f}" for value in (sure.iloc[0], sure.iloc[-1])
         ),
         "PSNR before": f"{before['PSNR (dB)']:.2f} dB",
-        "best PSNR": f"{finest['PSNR (dB)']:.2f} dB: {finest.sampler}, {finest.steps} steps",
-        "edges most like those of photos": f"{most_like.sampler}, {most_like.steps} steps",
+        "best PSNR": f"{finest['PSNR (dB)']:.2f} dB: {setting(finest)}",
+        "edges most like those of photos": setting(most_like),
         "foreseen at the last time: from true / own states": " / ".join(
             f"{value:.1f} dB" for value in trust.iloc[-1]
         ),

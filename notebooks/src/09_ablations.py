@@ -67,7 +67,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # | what is done | one trained network; the embedding is replaced when it restores | a network for each variant, trained anew |
 # | the question | how much does *this* network rely on it? | how well can a network do without it? |
 # | cost | a few seconds | a training for each variant and seed |
-# | what disturbs the answer | an input that it never met in training | luck: initial weights, batches, noise |
+# | what disturbs the answer | an input that it hardly met in training | luck: initial weights, batches, noise |
 #
 # They need not agree. Somebody who always had a map is lost without it; somebody who never had one has learned to look
 # at the street signs. A network that is *trained without* the embedding can learn to see the damage by itself, since
@@ -88,9 +88,11 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # - **wrong word**: the word for another degradation, drawn at random, and its own content;
 # - **another content**: the content embedding of another photo with the same damage, and its own degradation embedding.
 #
-# How familiar are these to the network? In its training, *both* embeddings were left out together, for one example in ten.
-# So "nothing" is a case that it has practised, and "both" is the usual one. **One alone it has never met**, nor the
-# oracle's embeddings, nor a wrong word. A loss there can mean that something is missing, or merely that it looks odd.
+# How familiar are these to the network? In its training, *both* embeddings were left out together, for one example in
+# ten. So "nothing" is a case that it has practised, and "both" is the usual one. **One alone it has never met**, nor a
+# stranger's content; a wrong word only where DA-CLIP itself was wrong; the oracle's embeddings only early in its
+# training (the card of the weights tells how that went). A loss there can mean that something is missing, or merely
+# that it looks odd.
 #
 # **Predict**: which costs more, a wrong word or no word at all? And does it matter *whose* content it is told?
 
@@ -111,18 +113,20 @@ ablation_figures.differences(
 )
 
 # %% [markdown]
-# Read it from the dotted line. Right of it, being told helps. A wrong word or another photo's content should fall to the
-# left of "both": how far says how much the network *listens* to that embedding. If "another content" lies where "both"
-# lies, the restorer hardly cares what is shown. If it lies where "degradation" lies, it cares, but a stranger's content is no
-# better than none.
+# Read it from the dotted line. Right of it, being told helps. A wrong word or another photo's content should fall to
+# the left of "both": how far says how much the network *listens* to that embedding. For the first prediction, compare
+# "wrong word" with "content": both hear the photo's own content, the one with a wrong word, the other with none. For
+# the second, if "another content" lies where "both" lies, the restorer hardly cares what is shown. If it lies where
+# "degradation" lies, it cares, but a stranger's content is no better than none. Left of that, it misleads.
 #
-# Two cautions about the oracle. Its embeddings are right, but this network learned to listen to DA-CLIP with all of its
-# habits, and DA-CLIP can say more than a word does: how strong the damage is, for one. And it is an unfair competitor:
-# the embedding of the *clean* crop tells things that nobody can know for sure from the degraded one, such as how bright a
-# dark scene had been. So it need not win, and where it does, a part of the gain cannot be had. Whether the truth helps a
-# network that *learned* with it is a question for part 5.
+# Two cautions about the oracle. Its embeddings are right, but in the end this network learned to listen to DA-CLIP with
+# all of its habits, and DA-CLIP can say more than a word does: how strong the damage is, for one. And it is an unfair
+# competitor: the embedding of the *clean* crop tells things that nobody can know for sure from the degraded one, such
+# as how bright a dark scene had been. So it need not win, and where it does, a part of the gain cannot be had. Whether
+# the truth helps a network that *learned* with it is a question for parts 5 to 7.
 #
-# The same for each degradation:
+# The same for each degradation. Look where the two embeddings help differently, and which intervals reach across the
+# line: here they rest on few crops. The table after it has all seven again, also against "both".
 
 # %%
 ablation_figures.differences_by_degradation(
@@ -153,8 +157,8 @@ pd.DataFrame(
 # %% [markdown]
 # ## 3 · Look for yourself
 #
-# Choose two ways to tell and a degradation, and drag. The sentence below gives the paired difference on all crops of that
-# degradation. (The figure after it holds one case still.)
+# Choose two ways to tell and a degradation, and drag. The sentence below says what the right one gains over the left
+# one, on this crop and on all crops of that degradation. (The figure after it holds one case still.)
 
 # %%
 shown = {
@@ -188,7 +192,8 @@ strip(
     [asked.degraded[case], *(restored[way][case] for way in ways), asked.clean[case]],
     ["degraded\n", *(f"{way}\n{gains[way][case]:+.1f} dB" for way in ways), "clean\n"],
     zoom=2,
-    caption="One rainy crop, restored seven times by the same network from the same noise. Only what it is told differs.",
+    caption="One rainy crop, restored seven times by the same network from the same noise. Only what it is told differs. "
+    "Numbers: gain over the degraded crop. Look where streaks stay, and where colours suffer.",
 )
 
 # %% [markdown]
@@ -196,7 +201,7 @@ strip(
 #
 # Some crops are easy and some are hopeless: gains differ by many decibels from crop to crop, and that is nothing that the
 # telling has done. Each crop is restored under *both* conditions, so one can subtract crop by crop, and the hard and the
-# easy ones drop out. Here is the same comparison, once without pairs and once with:
+# easy ones drop out. Here are the two sides, each by itself, and then their difference, crop by crop:
 
 # %%
 crop_photos = asked.facts.photo.to_numpy()
@@ -210,10 +215,14 @@ print(
 )
 
 # %% [markdown]
-# Two intervals that overlap say little about the difference; look at the interval *of the difference*. Pairs help as far
-# as the two sides go up and down together. They cost nothing but the care to use the same crops and the same noise.
+# Two intervals that overlap say little about the difference; look at the interval *of the difference*. Had the two
+# sides been asked about different photos, it would be about $\sqrt{a^2 + b^2}$ wide, with $a$ and $b$ the widths of the
+# first two lines. Pairs help as far as the two sides go up and down together. They cost nothing but the care to use the
+# same crops and the same noise.
 #
-# And why draw photos and not crops? Crops of one photo are alike (notebook `02`). Eight photos are eight observations.
+# The intervals come from a *bootstrap*: eight photos are drawn from the eight, with replacement, and the mean is taken,
+# again and again. Why photos and not crops? Crops of one photo are alike (notebook `02`). Eight photos are eight
+# observations.
 #
 # ## 5 · B: trained without it
 #
@@ -268,7 +277,8 @@ seconds = time.perf_counter() - before
 # ## 6 · Learning curves
 #
 # This is the picture that the paper shows, with one curve for each variant. Here a curve is the mean of three seeds and
-# its band goes from the worst to the best of them.
+# its band goes from the worst to the best of them. Look which curves part early, whether bands still overlap at the
+# end, and whether the order is the one that you predicted.
 
 # %%
 ablation_figures.curves_with_bands(
@@ -283,16 +293,19 @@ ablation_figures.curves_with_bands(
 #
 # ## 7 · What three seeds can decide
 #
-# Left: every run, the five of one seed joined by a line. Lines that run side by side mean that the variants differ by the
-# same amount under every seed: pairs pay. Right: the differences to "none", with two intervals that answer two questions.
+# Left: every run, the five of one seed joined by a line. Lines that run side by side mean that the variants differ by
+# the same amount under every seed: pairs pay. (Without pairs, differences would scatter about √2 times as much as runs
+# do; the last table has both spreads.) Right: the differences to "none", with two intervals that answer two questions.
 #
 # - **Over seeds** (thin): what if everything were trained again, with other weights and batches? Student's t for three
 #   differences, so mean ± 4.30 · s / √3, about two and a half times their spread s.
-# - **Over photos** (thick): what if *these* networks were asked about other photos? The bootstrap of part 2, for the mean of
-#   the seeds. From four photos it comes out too narrow, if anything: four draws hardly show how far photos can differ.
+# - **Over photos** (thick): what if *these* networks were asked about other photos? The bootstrap of part 4, for the
+#   mean of the seeds. From four photos it comes out too narrow, if anything: four draws hardly show how far photos can
+#   differ.
 #
 # Neither contains the other. A difference that others should find again, with their own seeds and their own photos, has
-# to stand clear of zero in both.
+# to stand clear of zero in both. The table after the figure has the same in numbers; `spread` is the standard deviation
+# of a variant's three runs.
 
 # %%
 factors = {n: stats.t.ppf(0.975, n - 1) for n in (2, 3, 5, 10, 30)}
@@ -324,15 +337,16 @@ def verdict(line):
     if not any(clear.values()):
         return "not decided"
     (which,) = (name for name, value in clear.items() if not value)
-    return f"not decided: another choice of {which} could turn it"
+    return f"not decided: other {which} could turn it"
 
 
 rest = table.drop("none")
 verdicts = rest.apply(verdict, axis=1).rename("by three seeds and four photos")
 heard_or_known = seed_interval(runs["oracle"] - runs["both"])
 print(
-    "oracle less both: {:+.2f} dB, 95 % interval over seeds [{:+.2f}, {:+.2f}]".format(*heard_or_known)
-)  # fmt: skip
+    "trained with the truth instead of DA-CLIP's embeddings: oracle less both {:+.2f} dB, "
+    "95 % interval over seeds [{:+.2f}, {:+.2f}]".format(*heard_or_known)
+)
 verdicts.to_frame()
 
 # %% [markdown]
@@ -373,15 +387,20 @@ both_ways = pd.DataFrame(
         )
     }
 )
+without = small["none"].groupby(plan.exam.facts.degradation).mean()
+without["overall"] = small["none"].mean()
+both_ways["B: gain of those without (dB)"] = without.map("{:+.2f}".format)
 both_ways.loc[[*lab.NAMES, "overall"]]
 
 # %% [markdown]
 # Intervals of single degradations rest on very few crops in B, of four photos. They are there so that nobody takes the means
 # for more than they are.
 #
-# If a degradation shows a large A and a small B, the shipped network leans on the word, but could have done without. If both
-# are large, the embedding carries something that the restorer itself cannot see: a controller that was trained on far more
-# images than the small networks knows more about damage than they do.
+# If a degradation shows a large A and a small B, look at the last column. Where those without gain well, they have
+# learned to see the damage by themselves: the shipped network leans on the embedding, but could have done without.
+# Where they gain next to nothing, such small networks cannot undo this damage, told or not, and B does not answer. If A
+# and B are large, the embedding carries something that the restorer does not see by itself in so short a training: a
+# controller that was trained on far more images knows more about damage than the small networks do.
 #
 # ## 9 · Your turn
 #
@@ -482,7 +501,7 @@ check("09.3", paired_interval)
 # %% [markdown]
 # **Exercise 09.4: how many seeds?** You expect a difference of d, and paired differences scatter by s from seed to seed. Find the
 # smallest number of seeds at which the interval of 09.3 reaches less than d to each side, so that a difference of d would
-# just stand clear of zero.
+# just stand clear of zero. The last cell of this part then asks your function about the differences of part 7.
 
 
 # %%
@@ -544,7 +563,7 @@ pd.Series(
             )
             for name, line in rest.iterrows()
         },
-        "B: spread of the gain from seed to seed, unpaired and paired (dB)": (
+        "B: spread over seeds of the gain, and of the paired differences (dB)": (
             f"{table.spread.mean():.2f} and {apart.std().mean():.2f}"
         ),
         "seconds for fifteen trainings": f"{seconds:.0f}",

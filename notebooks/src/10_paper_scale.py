@@ -70,8 +70,8 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # | the paper, ten degradations | ViT-B/32 | `daclip_ViT-B-32.pt` | `universal-ir.pth` |
 # | wild-IR, photos from the wild | ViT-L/14 | `wild-daclip_ViT-L-14.pt` | `wild-ir.pth` |
 #
-# Put the first two into `weights/daclip-uir` in this repository, or name their folder in the environment variable
-# `DACLIP_LAB_OFFICIAL`, and this notebook uses them.
+# Put the first two into `weights/daclip-uir` in this repository (with a network, `daclip-lab fetch daclip-uir` does
+# it), or name their folder in the environment variable `DACLIP_LAB_OFFICIAL`, and this notebook uses them.
 
 # %%
 names = ("daclip_ViT-B-32.pt", "universal-ir.pth")
@@ -82,12 +82,12 @@ weights_are = "the authors' weights" if real else "random weights"
 print(f"using {weights_are}")
 
 # %% [markdown]
-# And where they are not there? Then we make their like: the same names and shapes, random numbers, half precision. This
-# is also the best way to see what is in them. The authors' class holds the frozen CLIP (`clip.`), its image tower once more
-# (`visual.`), and the controller (`visual_control.`, with the layers that start at zero in `zero_modules.`); training on
-# several GPUs has put `module.` before each name. `authors_name` translates ours.
+# And where they are not there? Then we make their like: the same names and shapes, random numbers, in half precision to
+# save room. This is also the best way to see what is in them. The authors' class holds the frozen CLIP (`clip.`), its
+# image tower once more (`visual.`), and the controller (`visual_control.`, with the layers that start at zero in
+# `zero_modules.`); training on several GPUs has put `module.` before each name. `authors_name` translates ours.
 #
-# **Predict**: the two files hold float16 numbers. How many megabytes will they take?
+# **Predict**: the files made here hold float16 numbers. How many megabytes will they take?
 
 # %%
 work = Path(tempfile.mkdtemp(prefix="daclip-lab-"))
@@ -128,11 +128,15 @@ for file in files:
     print(f"{file.name}: {file.stat().st_size / 1e6:.0f} MB")
 
 # %% [markdown]
+# Made here, they take two bytes for each of 246 and 49 million numbers. The second image tower takes no room, because
+# both names point to the same tensors. The released files take 1745 and 196 MB: four bytes a number, and the first one
+# also keeps the state of its optimizer.
+#
 # ## 2 · A folder
 #
-# Both are *pickles*: programs that build objects when they are read. A pickle from the web can do anything that you can.
-# So they are read once, with `weights_only=True`, which refuses all that is not a tensor, and written as safetensors with a
-# JSON beside them. In a shell:
+# Both are *pickles*: programs that build objects when they are read. A pickle from the web can do anything that you
+# can. So they are read once, with `weights_only=True`, which refuses all but tensors and plain values, and written as
+# safetensors with a JSON beside them. In a shell:
 #
 # ```
 # daclip-lab import-official daclip_ViT-B-32.pt universal-ir.pth -o weights/official
@@ -179,7 +183,7 @@ def attempt(what, tensors=None, **changes):
 
 restorer = torch.load(files[1], map_location="cpu", weights_only=True)
 attempt("a file without a tensor", {k: v for k, v in restorer.items() if k != "prompt"})
-attempt("the two files in the wrong order", {"state_dict": {"logit_scale": torch.tensor(1.0)}})
+attempt("a part of DA-CLIP as the restorer", {"state_dict": {"logit_scale": torch.tensor(1.0)}})
 attempt("settings with another mean", clip=written["clip"] | {"mean": [0.5, 0.5, 0.5]})
 del restorer
 
@@ -226,7 +230,7 @@ with canvas(WIDTH, 270, caption) as figure:
         "controller": [parts["controller, copy of the tower"], parts["controller, zero layers"]],
         "restorer": [parts["restorer"]],
     }
-    shades = {"CLIP (frozen)": ("#8a8a8a", "#b8b8b8"), "controller": ("#1f4e8c", "#7aa6dc")}
+    shades = {"CLIP (frozen)": ("#5f5f5f", "#858585"), "controller": ("#1f4e8c", "#7aa6dc")}
     inside = {"CLIP (frozen)": ("image tower", "text tower"), "controller": ("copy", "zeros")}
     for y, (name, values) in enumerate(groups.items()):
         left = 0
@@ -247,10 +251,12 @@ with canvas(WIDTH, 270, caption) as figure:
 figure
 
 # %% [markdown]
+# A third of all, then: the two rows of the controller. CLIP and its words stay as they were.
+#
 # ## 4 · Ask, and repair
 #
 # It is the same `pipe` as in every other notebook. What differs is what it sees: a CLIP of the paper's scale looks at
-# one picture of 224 pixels square, the whole photo made small, while the lab's looks at native crops, too.
+# one picture of 224 pixels square, the photo made small and cut to its middle, while the lab's looks at native crops, too.
 #
 # **Predict**: noise is a matter of single pixels. How much of it is left in the picture that CLIP gets to see?
 
@@ -295,16 +301,17 @@ with canvas(3 * (224 + GAP) + GAP, 224 + 92, caption) as figure:
 figure
 
 # %% [markdown]
-# That is why a CLIP at this scale has a hard time with noise and JPEG blocks, and why the lab's pipeline looks at
-# crops at native resolution, too. For the authors' weights it does not do that by itself: they were trained on resized
-# pictures. To try it, say so: `pipe.settings = replace(pipe.settings, view="both")`.
+# Making small takes noise away before CLIP looks, and blurs JPEG blocks: the larger the photo, the more. That is why
+# the lab's pipeline looks at crops at native resolution, too. For the authors' weights it does not do that by itself:
+# they were trained on resized pictures. To try it, say so: `pipe.settings = replace(pipe.settings, view="both")`.
 #
 # A hundred steps over a large photo take a GPU, or patience. What do these steps do?
 #
 # ## 5 · A hundred steps
 #
-# At time $t$ the state is $x_t = \mu + \alpha_t (x_0 - \mu) + \bar\sigma_t\,\epsilon$: of the difference between the clean
-# and the degraded photo the share $\alpha_t$ is there, and noise of strength $\bar\sigma_t$.
+# At time $t$ the state is $x_t = \mu + \alpha_t (x_0 - \mu) + \bar\sigma_t\,\epsilon$, with the clean photo $x_0$, the
+# degraded one $\mu$ and standard normal noise $\epsilon$: of the difference between clean and degraded the share
+# $\alpha_t$ is there, and noise of strength $\bar\sigma_t$.
 #
 # **Predict**: a restoration walks from right to left through the figure. Where does the noise go away?
 
@@ -333,13 +340,14 @@ figure
 half_noise = int((sde.sigma_bar < sde.sigma_max / 2).nonzero().max())
 half_clean = int((sde.alpha > 0.5).nonzero().max())
 print(f"half of the noise is still there at t = {half_noise}")
-print(f"half of the way from degraded to clean is gone by t = {half_clean}")
+print(f"half of the way from degraded to clean is done at t = {half_clean}")
 
 # %% [markdown]
-# The noise is the last thing to go. Down to about $t = 60$ little happens to either; then the mean moves from the degraded
-# photo to the clean one while most of the noise stays, and only the last twenty steps or so take the noise away. A sampler that skips
-# times and still takes the small steps of the full schedule never removes the noise of the times between: `docs/departures.md` has
-# the numbers. `steps=10` here re-spaces the schedule, so that ten steps end without noise.
+# The noise is the last thing to go. Down to about $t = 70$ little happens to either; then the mean moves from the
+# degraded photo to the clean one while most of the noise stays, and only the last thirty steps or so take most of the
+# noise away. A sampler that skips times and still takes the small steps of the full schedule never removes the noise of
+# the times between: `docs/departures.md` has the numbers. `steps=10` here re-spaces the schedule, so that ten steps end
+# without noise.
 #
 # ## 6 · Memory
 #
@@ -355,7 +363,7 @@ sides = np.array([256, 512, 1024, 2048, 4096])
 matrix = 16 * (sides / 8) ** 4 * 4
 features = 4 * 512 * (sides / 8) ** 2 * 4  # queries, keys, values and the result, 512 channels
 caption = (
-    "Memory for one attention block of the paper's network, for a square image. By arithmetic; "
+    "One attention block of the paper's network, a square image, by arithmetic. "
     "`python -m benchmarks network` measures both ways."
 )
 with canvas(WIDTH, 350, caption) as figure:
@@ -366,7 +374,7 @@ with canvas(WIDTH, 350, caption) as figure:
     axes.text(4400, features[-1] / 1e9, "without it", va="center", color="#1f4e8c")
     for card in (24, 80):
         axes.axhline(card, color=MUTED, linestyle=":", linewidth=1.3)
-        axes.text(262, card * 1.15, f"a GPU with {card} GB", fontsize=9, color=MUTED)
+        axes.text(4400, card, f"a GPU with {card} GB", va="center", fontsize=9, color=MUTED)
     axes.set(xlabel="side of the image (pixels)", ylabel="memory (GB)", xlim=(240, 4200))
     axes.set_xticks(sides, sides)
     axes.minorticks_off()
@@ -377,9 +385,10 @@ figure
 # %% [markdown]
 # ## 7 · Your own data
 #
-# Pairs lie in the layout of the authors: a folder for each degradation, the degraded images in `LQ`, the clean ones in `GT`
-# under the same names. The name of the folder is the word. Any word will do, though CLIP has to have met it.
-# Captions of the clean images stand in a tab-separated table. Here is a tiny such set, from bundled photos:
+# Pairs lie in the layout of the authors: a folder for each degradation, the degraded images in `LQ`, the clean ones in
+# `GT` under the same names. The name of the folder is the word. Any word will do, though CLIP has to have met it.
+# Captions stand in a tab-separated table, a line for each degraded image: what its clean partner shows, and the word.
+# Here is a tiny such set, from bundled photos:
 
 # %%
 mine = work / "mine"
@@ -402,13 +411,14 @@ print(*(mine / "daclip_train.csv").read_text().splitlines()[:4], sep="\n")
 # In a shell that is `daclip-lab captions mine/train -o mine/daclip_train.csv`; with `--captioner blip` the captions are
 # BLIP's, as in the paper. `data/mixed/README.md` tells how the paper's ten sets are put together.
 #
-# A training draws from it degradations evenly, then a pair; for the restorer the same patch of both images, mirrored and turned,
-# for the controller the whole image, made small. This is what it gets:
+# The restorer's training draws a degradation, each as often, then a pair, and takes the same patch of both images,
+# mirrored and turned. The controller's draws every pair as often, and takes the whole image, made small. This is what
+# the restorer gets:
 
 # %%
 source = PairFolder(mine / "train", crop="patch")
 drawn = [source.draw(seeded(0, k), 128) for k in range(4)]
-caption = "Patches as the restorer's training draws them: degraded above, clean below. The caption is the table's."
+caption = "As the restorer's training draws them: degraded above, clean below, then the caption's first words."
 with canvas(4 * (128 + 60) + GAP, 2 * 128 + 132, caption) as figure:
     for k, example in enumerate(drawn):
         left = GAP + k * (128 + 60)
@@ -425,7 +435,8 @@ figure
 # ## 8 · Many GPUs
 #
 # The recipes of the paper are `--scale paper`. `accelerate` starts a process for each GPU; the batch of the recipe is
-# divided among them, so that one GPU and eight learn the same:
+# divided among them, so that one GPU and eight see the same images. (The controller's contrastive loss compares an
+# image only with those on its own GPU, see `docs/scaling.md`.)
 #
 # ```
 # accelerate launch --multi_gpu --num_processes 4 -m daclip_lab.cli train daclip \
@@ -434,8 +445,8 @@ figure
 #     --scale paper --weights runs/paper-daclip --data data/mixed --out runs/paper-restorer
 # ```
 #
-# `--resume` goes on after an interruption, with the same numbers as if there had been none. To start from the authors'
-# controller instead of CLIP, give `--start weights/official`. What the recipes say:
+# `--resume` goes on after an interruption, on as many GPUs with the same numbers as if there had been none. To start
+# from the authors' controller instead of CLIP, give `--start weights/official`. What the recipes say:
 
 # %%
 recipes = {"controller": paper.daclip, "restorer": paper.restorer}
@@ -480,7 +491,7 @@ check("10.1", answer)
 # check("10.1", answer)
 # ```
 #
-# About 1113 pixels. And softmax holds a second copy: the authors' users report that 1024 x 1024 does not fit.
+# About 1113 pixels. And softmax holds a second copy: at 1024 x 1024 the two take 34 GB.
 #
 # </details>
 
@@ -526,7 +537,7 @@ check("10.2", our_name)
 
 # %% [markdown]
 # **Exercise 10.3: how many steps?** 52,801 pairs, 784 images on each of 4 GPUs at a step, 50 epochs. An epoch ends with its last full
-# batch. How many steps has the controller's training?
+# batch. How many steps does the controller's training take?
 
 # %%
 answer = ...  # a whole number
@@ -573,8 +584,9 @@ shutil.rmtree(work)
 # ## What next
 #
 # - `docs/departures.md`: where this library does otherwise than the authors' code, and what was measured.
-# - `docs/scaling.md`: several machines, precision, what limits the speed.
-# - `08_compare_restorations` and `09_ablations` run with any folder of weights: set `lab.load("weights/official")`.
+# - `docs/scaling.md`: several machines, precision, memory and disk.
+# - Much of `08_compare_restorations`, and part 2 of `09_ablations`, can be tried with such a folder:
+#   `lab.load("../weights/official")`, and more steps.
 #
 # ## References
 #
