@@ -35,8 +35,8 @@ def summary(result: "Evaluation") -> "pd.DataFrame":
     """The aims of an evaluation: a row for each measure, with its unit in the name.
 
     Columns: `aim` ("" where nothing is aimed at), `value`, `low` and `high` (95 % interval over photos), `clip` (CLIP
-    alone), `met` (None without an aim), `note` (which degradation is the worst of the ten). The aims for naming differ between crops and whole photos; those for retrieval are for crops, those for
-    restoration for whole photos.
+    alone), `met` (None without an aim), `note` (which degradation is the worst of the ten). The aims for naming differ
+    between crops and whole photos; those for retrieval are for crops, those for restoration for whole photos.
     """
     import pandas as pd
 

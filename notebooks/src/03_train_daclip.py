@@ -318,10 +318,10 @@ pd.concat({"paired by name": identity, "paired by position": compared(shifted)})
 
 # %% [markdown]
 # Two tensors went astray: the first zero layer is no longer zero, and the controller's own last layer norm never got CLIP's
-# values. Nothing crashes, and a training starts from there all the same. The difference is small here: every feature of
-# a token gets the same number added, most of which a layer norm takes out again, and the last layer norm of the lab's
-# CLIP has hardly moved from where it began. But "equals CLIP before training" is not true of the authors' code, and
-# without a test nobody sees it. (*Loading* their released weights is not affected.)
+# values. Nothing crashes, and a training starts from there all the same. The difference is small here, by luck: the stray
+# layer adds nearly the same number to every feature, which the last layer norm takes out again, and in the lab's CLIP
+# that layer norm has hardly moved from ones and zeros. But "equals CLIP before training" is not true of the authors'
+# code, and without a test nobody sees it. (*Loading* their released weights is not affected.)
 #
 # Copying a *module* (`copy.deepcopy`) pairs by name. That is why the library does so.
 #
@@ -408,10 +408,10 @@ losses_over_certainty(table, levels, xlabel="how much higher the right word scor
 # %% [markdown]
 # The left curve ends at perfect embeddings, and yet high up. Read without the floor, it looks like a training that is
 # stuck. (On both sides the two lines are equally far apart: about the log of the number of words, whatever the batch.)
-# Users of the authors' code ask about exactly this: a degradation loss that stays near 5.7 ([issue
-# 34](https://github.com/Algolzw/daclip-uir/issues/34)), or at 6.67 ([issue
-# 66](https://github.com/Algolzw/daclip-uir/issues/66)). What are chance and floor there? A GPU sees 784 images at once,
-# and the ten data sets of the paper are of very unequal size:
+# Users of the authors' code ask about exactly this: a degradation loss that stays near 5.7
+# ([issue 34](https://github.com/Algolzw/daclip-uir/issues/34)), or at 6.67
+# ([issue 66](https://github.com/Algolzw/daclip-uir/issues/66)). What are chance and floor there? A GPU sees 784 images
+# at once, and the ten data sets of the paper are of very unequal size:
 
 # %%
 pairs_in_training = {
@@ -440,7 +440,7 @@ pd.DataFrame(rows).T.round(2)
 # Now with the library: `lab.train_daclip` is a generator that yields every step, and the loop is ours. The images are crops of
 # four other photos and drawn scenes, degraded at random. In two stages:
 # 1. the **degradation embedding** alone: the frozen tower is not needed, which saves much of the time of a step;
-# 2. then, for fewer steps, the **content embedding** as well. Besides its contrastive loss it is pulled straight towards
+# 2. then, for fewer steps, the **content embedding** as well. Besides its contrastive loss it is pulled straight to
 #    CLIP's embedding of the *clean* image (the authors' later work added such an alignment).
 #
 # After every few steps the controller sits an exam on the crops of the test photos: is the degradation named right, of ten?
@@ -588,8 +588,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # Where your diamond lies near the square, it has not learned that degradation yet; left of it, it has unlearned what
-# CLIP knew; near the disk, minutes were enough. On the right, look for rows in which the square leads: that damage
-# hardly moves CLIP, and correcting it does harm. The intervals are over four photos, and wide.
+# CLIP knew; near the disk, minutes were enough. On the right, look for rows in which the square leads: such damage
+# hardly moves CLIP, so there is little to gain and something to lose. The intervals are over four photos, and wide.
 #
 # ## 7 · Your turn
 #
