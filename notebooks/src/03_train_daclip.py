@@ -318,10 +318,10 @@ pd.concat({"paired by name": identity, "paired by position": compared(shifted)})
 
 # %% [markdown]
 # Two tensors went astray: the first zero layer is no longer zero, and the controller's own last layer norm never got CLIP's
-# values. Nothing crashes, and a training starts from there all the same. The difference is small here, by luck: the stray
-# layer adds nearly the same number to every feature, which the last layer norm takes out again, and in the lab's CLIP
-# that layer norm has hardly moved from ones and zeros. But "equals CLIP before training" is not true of the authors'
-# code, and without a test nobody sees it. (*Loading* their released weights is not affected.)
+# values. Nothing crashes, and a training starts from there all the same. The difference is small here, by luck: the
+# stray layer adds nearly the same number to every feature, which the last layer norm takes out again, and in the lab's
+# CLIP that layer norm has hardly moved from ones and zeros. But "equals CLIP before training" is not true of the
+# authors' code, and without a test nobody sees it. (*Loading* their released weights is not affected.)
 #
 # Copying a *module* (`copy.deepcopy`) pairs by name. That is why the library does so.
 #
