@@ -50,7 +50,7 @@ def test_a_sheet_shows_every_image_at_its_own_pixels(rows):
 def test_a_sheet_names_its_rows_and_columns(rows):
     figure = sheet(rows, caption="Two degradations.")
     said = {text.get_text() for text in figure.findobj(plt.Text)}
-    wanted = {f"severity {value:g}" for value in SEVERITIES}
+    wanted = {"severity", *(f"{value:g}" for value in SEVERITIES)}
     assert said >= {*rows, *wanted, "Two degradations."}
     width, height = figure.get_size_inches()
     assert np.allclose(figure.get_tightbbox().extents, (0, 0, width, height))

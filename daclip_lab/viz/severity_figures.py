@@ -136,7 +136,7 @@ def neighbour_bars(table: "pd.DataFrame", caption: str = "") -> "Figure":
     """
     spaces = list(dict.fromkeys(table.space))
     wide = (WIDTH - 60 - 20 * len(spaces)) // max(2, len(spaces))
-    whole = 60 + len(spaces) * (wide + 20)
+    whole = max(60 + len(spaces) * (wide + 20), 620)  # room for the legend
     with canvas(whole, 318, caption) as figure:
         for index, space in enumerate(spaces):
             part = table[table.space == space]
@@ -191,15 +191,18 @@ def sheet(
     `rows` gives the images of a row, one for each severity and all of one size, under the title of the row.
     """
     height, width = pixels_of(next(iter(rows.values()))[0]).shape[:2]
-    left, top = 16 + 7 * max(map(len, rows)), 24
-    across, down = max(width, 72) + 4, height + 4  # room for the title of a column
+    left, top = 16 + 7 * max(map(len, (*rows, "severity"))), 24
+    across, down = max(width, 32) + 4, height + 4  # room for the title of a column
     with canvas(left + len(severities) * across, top + len(rows) * down + 30, caption) as figure:
         for row, (title, images) in enumerate(rows.items()):
             for column, (severity, image) in enumerate(zip(severities, images, strict=True)):
                 axes = picture(figure, image, left + column * across, top + row * down)
                 if row == 0:
-                    axes.set_title(f"severity {severity:g}", fontsize=9, pad=4)
+                    axes.set_title(f"{severity:g}", fontsize=9, pad=4)
                 if column == 0:
-                    axes.annotate(title, (0, 0.5), (-8, 0), xycoords="axes fraction", ha="right",
-                                  textcoords="offset pixels", va="center", fontsize=9)  # fmt: skip
+                    beside = {"xycoords": "axes fraction", "textcoords": "offset pixels",
+                              "ha": "right", "fontsize": 9}  # fmt: skip
+                    axes.annotate(title, (0, 0.5), (-8, 0), va="center", **beside)
+                    if row == 0:
+                        axes.annotate("severity", (0, 1), (-8, 4), va="bottom", **beside)
     return figure
