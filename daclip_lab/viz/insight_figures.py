@@ -175,7 +175,7 @@ def steering_heatmap(table: "pd.DataFrame") -> "Figure":
     words = [name for name in table.columns if name not in others]
     caption = (
         "Blue: nearer to the clean photo than before; red: further away. A dark frame marks the word for what was "
-        "really done. Right: the image's own embedding, its opposite, and no word at all."
+        "really done. Right: the image's own embedding, its opposite, and neither of the two embeddings."
     )
     cell_width, cell_height, left = 47, 32, 136
     high = cell_height * len(table)
@@ -194,8 +194,9 @@ def steering_heatmap(table: "pd.DataFrame") -> "Figure":
     with canvas(left + wide + 14 + 3 * 52 + 20, high + 184, caption) as figure:
         told = area(figure, left, 36, wide, high)
         rest = area(figure, left + wide + 14, 36, 3 * 52, high)
-        sns.heatmap(table[words], ax=told, **look)
-        sns.heatmap(table[others], ax=rest, **look)
+        shown = table.round(1) + 0.0  # no "-0.0"
+        sns.heatmap(shown[words], ax=told, **look)
+        sns.heatmap(shown[others], ax=rest, **look)
         for row, name in enumerate(table.index):
             if name in words:
                 told.add_patch(_frame(words.index(name), row))

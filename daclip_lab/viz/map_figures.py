@@ -113,5 +113,5 @@ def reliability(curves: Mapping[str, "pd.DataFrame"]) -> "Figure":
         for axis in (axes.xaxis, axes.yaxis):
             percent(axis)
         axes.grid()
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower right")
     return figure

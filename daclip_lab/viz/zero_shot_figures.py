@@ -137,7 +137,7 @@ def temperatures(
         axes.axvline(1, color=MUTED, linestyle=":", linewidth=1.4)
         axes.axhline(guessing, color=MUTED, linestyle="--", linewidth=1.2, label="guessing")
         axes.grid(axis="y")
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower right")
     return figure
 
 

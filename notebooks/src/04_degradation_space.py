@@ -89,7 +89,8 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # | `degradation` | the controller's own output: it should say what is *wrong* |
 # | `clean` | CLIP's embedding of the crop before it was degraded: where `content` should be |
 #
-# Your own folder gives the same kind of table: `pipe.embed("my/folder", out="mine.parquet")`.
+# Beside them stands what each image was called: `called` by DA-CLIP (with its `probability`), `clip_called` by CLIP
+# alone. Your own folder gives the same kind of table: `pipe.embed("my/folder", out="mine.parquet")`.
 
 # %%
 whole = shipped()
@@ -117,7 +118,8 @@ maps = {method: map_table(some, "degradation", method) for method in ("umap", "p
 map_panels(maps, kinds)
 
 # %% [markdown]
-# UMAP and t-SNE look tidier. Is the space tidy, or are they? Below each map stand two numbers.
+# Which of your islands do all three maps show? UMAP and t-SNE look tidier than PCA. Is the space tidy, or are they?
+# Below each map stand two numbers.
 # - **Trustworthiness** asks about the map's neighbours: were they neighbours before? 1: all. 0.5: as on a random map.
 # - **Preserved** asks about the original neighbours: which share of the nearest 15 is still there?
 #
@@ -174,13 +176,15 @@ trust.round(2)
 # So: look at who is near whom, and only as far as the two numbers allow. The order of the gaps may survive in part
 # (the table says how far), but not their lengths, nor the size and the shape of islands. And when seeds agree, that
 # is partly arranged: the library's UMAP and t-SNE start from PCA, which keeps their islands in a coarse order. PCA
-# itself only projects; it invents nothing, and shows what little fits into two directions.
+# itself only projects; it invents nothing, and shows what little fits into two directions. Random directions give a
+# disc without islands of one colour. Its two numbers are above those of a random map, since it was fitted to these
+# very points: that is the level to compare with.
 #
 # ## 4 · Evidence: the space itself
 #
 # What a stranger could do with the embeddings is a fair question, and it has answers with intervals. Each measure below
-# rests on all dimensions. A **probe** is trained on some photos and asked about others, so that it cannot recognise the
-# photo. All intervals draw whole *photos* again.
+# rests on all dimensions. A **probe** is a simple reader, trained on some photos and asked about others, so that it
+# cannot recognise the photo. For all intervals whole *photos* are drawn again (the bootstrap).
 #
 # | measure | what it asks |
 # | --- | --- |
@@ -188,7 +192,7 @@ trust.round(2)
 # | silhouette | are the classes tight and apart? |
 # | content read, R² | how much of CLIP's embedding of the *clean* crop can be told from this one? |
 # | cosine, R@1 | how near is it to the clean partner, and is that found first among all? |
-# | linear CKA | is the whole geometry that of the clean images? |
+# | linear CKA (centred kernel alignment) | is the whole geometry that of the clean images? |
 #
 # A perfect pair of embeddings would be **disentangled**: the degradation read off one of them only, the content off the
 # other only.
@@ -230,10 +234,12 @@ found.assign(
 )
 
 # %% [markdown]
-# Read the rows of the degradation first, then those of the content. Look at what a linear probe reads off CLIP's own
-# embedding, although nobody asked CLIP to put it there: that "the degradation is in this embedding" says little. What
-# the controller adds is the difference. It is best measured in pairs, on the same images, because a difficult photo
-# is difficult for both:
+# Read the rows of the degradation first, then those of the content. The content embedding has forgotten the
+# degradation only where its mark lies on the grey tick ("knows nothing"). Its two readers may differ: neighbours see
+# what dominates, a plane also finds a small part. Look, too, at what a linear probe reads off CLIP's own embedding,
+# although nobody asked CLIP to put it there: that "the degradation is in this embedding" says little. What the
+# controller adds is the difference (below: `first` is CLIP alone, `second` DA-CLIP). It is best measured in pairs, on
+# the same images, because a difficult photo is difficult for both:
 
 # %%
 clip_and_daclip(table).round(3)
@@ -264,7 +270,7 @@ pd.DataFrame({name: one._asdict() for name, one in control.items()}).T.round(3)
 # ### How strong is it?
 #
 # Ridge regression reads the severity, within each degradation. R² is the share of the variance that it explains: 0
-# for a reader that knows nothing, below 0 for a worse one.
+# for a reader that knows nothing, below 0 for a worse one. Where the interval holds 0, perhaps nothing is read.
 
 # %%
 severity = severity_regression(table)
@@ -273,8 +279,8 @@ severity[["value", "low", "high", "rmse", "n", "photos"]].round(2)
 # %% [markdown]
 # ### Who is near whom, really?
 #
-# The distances between class centres, nearest pairs first, then the farthest. Compare them with the gaps on the maps:
-# which pair did the maps get wrong?
+# The distances between class centres (1 minus the cosine), nearest pairs first, then the farthest. Compare them with
+# the gaps on the maps, and with your prediction of part 2: is there a pair that the maps get wrong?
 
 # %%
 centres = centre_distances(table, "degradation")
@@ -373,9 +379,10 @@ unseen.groupby("severity")[["answer", "neighbours", "clean"]].mean().rename(
 ).round(2)
 
 # %% [markdown]
-# A flat curve near the lower end of a panel means that this degradation is not *seen* there, and the reader says "as
-# always". Weak degradations should have clean neighbours. Whether they do tells how much the space knows about being
-# *nearly clean*.
+# A flat curve means that the severity is not *seen* there, and the reader says "as always": look which curves are flat
+# near the lower end, and which all along. Even a curve that rises lies flatter than the diagonal, since an unsure
+# reader keeps near the mean. Weak degradations should have clean neighbours (by chance: one in eleven). Whether they do
+# tells how much the space knows about being *nearly clean*.
 #
 # ### Two at once
 #
@@ -450,9 +457,10 @@ said = ask_neighbours(night).mean().sort_values(ascending=False).head(4)
 said.rename("share of the 15 nearest").to_frame().T.round(2)
 
 # %% [markdown]
-# Mind how a newcomer gets its place. PCA projects it, as it did with the others. UMAP has no formula to apply, so it
-# goes to the mean place of its five nearest rows: if these disagree, it lands *between* islands, where there is
-# nothing. That is a property of the placing; whether a mixture is truly in between, only the numbers say.
+# Mind how a newcomer gets its place. PCA projects it, as it did with the others. On a UMAP map, which has no such
+# formula, the library puts it at the mean place of its five nearest rows: if these disagree, it lands *between*
+# islands, where there is nothing. That is a property of the placing; whether a mixture is truly in between, only the
+# numbers say.
 #
 # ### Real photos
 #
@@ -481,7 +489,10 @@ middles = [
 ]
 strip(
     middles,
-    [f"{row.photo[:12]}\n{row.called}\n{row.probability:.0%}" for row in answers.itertuples()],
+    [
+        f"{row.photo[:12]}\n{row.called}\n{row.probability:.0%}".replace("jpeg-", "jpeg-\n")
+        for row in answers.itertuples()
+    ],
     caption="The middle of each bundled photo, and what is said of the whole. All are clean, as far as their authors "
     "meant it: any other answer is a false alarm, or something in the scene that looks like damage.",
 )
@@ -529,8 +540,10 @@ map_panels(
 # in both, and lines lead to its ten nearest neighbours *in the original space*. Short lines: the map is right about
 # this image. Lines across the whole map: it is not.
 #
-# Look for an image whose neighbours share its degradation on the left and its photo's look on the right. And for one
-# that is called wrongly: is it on the wrong island? (The figure below the controls holds one choice still.)
+# Look for an image whose neighbours share its degradation on the left. On the right they should rather be the same crop
+# with other degradations. And look for one that is called wrongly: is it on the wrong island? (The figure below the
+# controls holds one choice still. Rings mark the ten neighbours; where they are all near, the lines are too short to
+# see.)
 
 # %%
 SIDES = {"degradation embedding": "degradation", "content embedding": "content"}
@@ -599,11 +612,12 @@ insight_figures.readable_and_repaired(readable, repaired, chance=1 / len(lab.NAM
 
 # %% [markdown]
 # On the left, look first at CLIP alone: what a probe reads there, nobody trained it to keep. Then compare the class
-# token with the patches. Damage is a local thing and shows in the patches early; but the class token alone reaches
-# the embedding, so it is there that naming has to come about. On the right, watch behind which block the lines of
-# CLIP with and without corrections part.
+# token with the patches. Damage is a local thing, so one might expect the patches to show it first: do they? The class
+# token alone reaches the embedding, so it is there that naming has to come about. On the right, watch behind which
+# block the solid lines of CLIP with and without corrections part.
 #
-# How much is injected for that? The zero layers start at nothing; this is what training made of them.
+# How much is injected for that? The corrections pass through zero layers, which start at nothing; this is what training
+# made of them.
 
 # %%
 injected = layers.injection(traced, what, origin)
@@ -648,7 +662,8 @@ strip(
 )
 
 # %% [markdown]
-# One crop is an anecdote. All words against all degradations, on the test photos:
+# "Noisy" did nothing if its gain is about 0, harm if it is well below. One crop is an anecdote. All words against all
+# degradations, on the test photos ("nothing": the restorer gets neither embedding):
 
 # %%
 four = Photos(test.paths[: max(1, scale.examples // 10)])
@@ -669,8 +684,9 @@ steering.loc[ten, ["own", "negated", "nothing"]].mean().round(2).rename(
 
 # %% [markdown]
 # A restorer that listens has its best value on the diagonal, and loses elsewhere. A row that is the same all along is
-# a restorer that *looks*: it sees the damage in the pixels and does not need to be told. Compare "own" with
-# "nothing", too: the difference is all that being told is worth, here.
+# a restorer that *looks*: it sees the damage in the pixels and does not need to be told. Compare with "nothing", too:
+# on the diagonal the difference is what being told the truth is worth, in "own" what the image's own embedding is
+# worth, mistakes included.
 #
 # ### Interpolate
 #
@@ -713,9 +729,9 @@ insight_figures.mixture_gains(
 )
 
 # %% [markdown]
-# Be strict in reading this. Intervals that overlap widely mean: with four photos nobody can tell. "Both words" is
+# Be strict in reading this. Intervals that overlap widely mean: with so few photos nobody can tell. "Both words" is
 # only a success where it beats the *better* of the two. And if "negated" does as well as "its own", then the
-# arithmetic is pretty, and the restorer is not listening. Nothing in its training asked for a negated direction, or
+# restorer is not listening, however pretty the arithmetic. Nothing in its training asked for a negated direction, or
 # one halfway: what happens there is luck.
 #
 # ## 9 · Your turn
@@ -737,8 +753,8 @@ check("04.1", answer)
 # check("04.1", answer)
 # ```
 #
-# Fifteen of the 1999 others are near on the map, and each true neighbour is as likely among them as anyone. So 30 %
-# is little for a map, and very much more than nothing.
+# Fifteen of the 1999 others are near on the map, and each true neighbour is as likely among them as anyone. So even a
+# map that keeps a third of the neighbours keeps very much more than a random one.
 #
 # </details>
 

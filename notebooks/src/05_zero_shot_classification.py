@@ -76,8 +76,8 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # about them. Which words one asks with later is free.)
 #
 # The data are 200 photos, the test photos of BSDS500. Each was cut to 64 pixels, degraded in ten ways and left clean
-# once. The package holds no pixel of them, only a table with the three embeddings of each image: DA-CLIP's content and
-# degradation embeddings, and that of CLIP alone (`plain`).
+# once. The package holds no pixel of them, only a table with embeddings of each image. Needed here are DA-CLIP's
+# `degradation` embedding and that of CLIP alone (`plain`).
 
 # %%
 table = shipped()
@@ -103,9 +103,9 @@ print(f"named right: {(named == truth).mean():.1%} of {len(truth)} images, of el
 
 # %% [markdown]
 # That is all of it. `training_texts` lists what people call a degradation ("hazy", "a foggy photo", "a picture taken
-# through fog", ...), and the mean over a list stands for the answer. The softmax makes the cosines sum to 1; how steep it
-# is, and so how sure an answer sounds, is decided by the scale, which was learned, over the temperature, which was fitted
-# afterwards (part 7). Neither changes which answer is first.
+# through fog", ...), and the mean over a list stands for the answer. The softmax turns the cosines into shares that sum
+# to 1. How steep it is, and so how sure an answer sounds, is decided by the scale, which was learned, over the
+# temperature, which was fitted afterwards (part 7). Neither changes which answer is first.
 #
 # ### Does it agree with the library?
 #
@@ -233,15 +233,16 @@ apart = apart[apart.index.get_level_values(0) != apart.index.get_level_values(1)
 apart.nlargest(5).map("{:.0%}".format).reset_index()
 
 # %% [markdown]
-# Look at each cell beside the diagonal as a question about images: could *you* tell? A weak shadow is a dark place, and a
-# photo of a smooth sky hides most of what JPEG does. In a crop of 64 pixels there may be nothing of a degradation that
-# sits elsewhere in the photo. And "clean" photos are not spotless: all images of the table went through a mild camera,
-# with a little noise and a little JPEG, as real ones do. Other cells have no such excuse. The row and the column "clean"
-# are part 6.
+# The list answers the prediction. Look at each cell beside the diagonal as a question about images: could *you* tell? A
+# weak shadow is a dark place, and a photo of a smooth sky hides most of what JPEG does. In a crop of 64 pixels there
+# may be nothing of a degradation that sits elsewhere in the photo. And "clean" photos are not spotless: all images of
+# the table went through a mild camera, with a little noise and a little JPEG, as real ones do. Other cells have no such
+# excuse. The row and the column "clean" are part 6.
 #
 # ## 4 · The wording
 #
-# The paper asks with one bare word for each degradation. Here are other ways to ask the same question:
+# The paper asks with one bare word for each degradation. Here are other ways to ask the same question. Where there are
+# several texts for an answer, their mean stands for it: an *ensemble*.
 
 
 # %%
@@ -299,6 +300,9 @@ asked_in_ways[["value", "low", "high", "CLIP alone"]].rename(columns={"value": "
 )
 
 # %% [markdown]
+# The things in the last line need not land on 1 in 11: by chance, some of them lie nearer to one degradation than to
+# others. Are they far below all the rest?
+#
 # An ensemble averages out what is peculiar to one phrasing, so it can only help as far as single phrasings differ. CLIP in
 # full size has met each word in many senses, and gains some points by ensembles (Radford et al.). A controller that was
 # trained to be near *all* training phrasings sees little difference between them, and therefore gains little.
@@ -340,7 +344,8 @@ worst.assign(accuracy=worst.accuracy.map("{:.1%}".format)).reset_index(drop=True
 # ### Words that the text tower does not know
 #
 # The lab's text tower has a vocabulary of a few hundred tokens. Whatever else you type becomes one and the same
-# "unknown" token, with a warning. Take it seriously: an answer made of unknown words is an answer to nothing.
+# "unknown" token, with a warning. (Rare words are cut into pieces first; the warning names the pieces.) Take it
+# seriously: an answer made of unknown words is an answer to nothing.
 
 # %%
 strange = {"lens flare": ["lens flare"], "moiré": ["a photo with moiré"], "rainy": ["rainy"]}
@@ -460,8 +465,9 @@ pd.DataFrame(marks, columns=["degradation", "mixtures", "in the top two"]).sort_
 ).reset_index(drop=True)
 
 # %% [markdown]
-# What disappears beside another? A degradation that changes every pixel (dark, haze, noise) leaves little of one that
-# leaves most pixels alone. And some pairs cannot be told apart by anyone: darkness hides a shadow.
+# What disappears beside another? A degradation that changes every pixel strongly (dark, haze, noise) leaves little to
+# see of one that is faint or local. Look whether those stand at the top of the list. And some pairs cannot be told
+# apart by anyone: darkness hides a shadow.
 #
 # ## 6 · "Clean" is an answer, too
 #
@@ -469,8 +475,8 @@ pd.DataFrame(marks, columns=["degradation", "mixtures", "in the top two"]).sort_
 # - a **false alarm**: a clean photo is called degraded;
 # - a **miss**: a degraded photo is called clean.
 #
-# Adding a constant to the logit of "clean", a *bias*, trades one for the other. It says how common clean photos
-# are, or how costly each mistake; the words and the image do not know that.
+# Adding a constant to the logit of "clean", a *bias* (in nats, the unit of natural logarithms), trades one for the
+# other. It says how common clean photos are, or how costly each mistake; the words and the image do not know that.
 #
 # **Predict**: which way does a positive bias move? How many misses will it cost to halve the false alarms?
 
@@ -490,7 +496,7 @@ def ahead(scores):
 curves = {}
 for space, scores in spaces.items():
     lead = ahead(scores)
-    marked = (-2, 0, 2, 4) if space == "DA-CLIP" else (0,)
+    marked = (-1, 0, 2, 4) if space == "DA-CLIP" else (0,)
     # As it grows, one image after the other is called clean: from none of them to all.
     biases = np.union1d(np.quantile(-lead, np.linspace(0, 1, 101)), marked)
     rows = []
@@ -511,6 +517,9 @@ words_figures.alarms_and_misses(
 )
 
 # %% [markdown]
+# A positive bias moves up the curve, to the left: fewer false alarms, more misses. Find the point with half of the
+# false alarms that the mark 0 has: how much higher does it lie?
+#
 # A bias is a parameter like any other: chosen on some photos, it must be judged on others. Take half of the photos and
 # find the bias at which 5 % of the clean ones raise a false alarm. Does it hold on the other half?
 
@@ -544,13 +553,15 @@ lost.sort_values(ascending=False).map("{:.0%}".format).rename("missed at this bi
 ).to_frame()
 
 # %% [markdown]
-# Misses are not spread evenly. They are weak degradations, and those of which a crop may hold nothing. Note also that the
-# share of mistakes depends on how many photos *are* clean: here one in eleven, in your collection perhaps nine in ten.
+# The bias holds if the interval of the false alarms holds 5 %. Misses are not spread evenly: compare weak degradations
+# with strong ones, and look whether the last list begins with those that are faint, or of which a crop may hold
+# nothing. Note also that the share of mistakes depends on how many photos *are* clean: here one in eleven, in your
+# collection perhaps nine in ten.
 #
 # ## 7 · How sure, and how sure it should be
 #
 # A classifier is *calibrated* if of all answers that it gives with 80 %, eight in ten are right. One may then act on the
-# number. Nothing in the training asks for that.
+# number. The training asks for that at best on its own photos, and not among these eleven answers.
 #
 # The remedy is one number, the temperature $\tau$, by which all logits are divided. It is fitted such that the right answers of
 # photos held out from training become as probable as possible: minimise the mean of $-\log p(\text{truth})$. Too sure means
@@ -615,7 +626,8 @@ pd.DataFrame(errors).T
 
 # %% [markdown]
 # The first three lines have the same accuracy: dividing all logits by one number changes no order. It changes what the
-# number beside the answer is worth.
+# number beside the answer is worth. (The calibration error is the mean gap between how sure and how often right, over
+# bins of answers: the distance of the marks from the dotted line. Exercise 05.4 writes it.)
 #
 # ### Calibrated on average
 #
@@ -635,7 +647,7 @@ corners["sure - right [95 %]"] = [
 corners.round(2)
 
 # %% [markdown]
-# A positive gap means: surer than right. Whoever sees a photo does not know its row, though; for him the diagram above is
+# A positive gap means: surer than right. Whoever sees a photo does not know its row, though; then the diagram above is
 # what counts. But whoever has *mostly* photos of one row lives with that row's gap. The same holds for severities,
 # cameras and sizes of images that the fit has not seen. `daclip-lab calibrate` fits the temperature anew on photos of
 # your kind.

@@ -7,13 +7,13 @@
 # *You will learn*
 # - the SDE of the paper and a sampler that reverses it, in 40 lines of plain PyTorch, checked against the library;
 # - what one pixel does, where everything is known exactly: the density at all times, the best estimate, the way back;
-# - that a network trained with a squared error learns exactly that best estimate;
+# - that a squared error makes a network learn just that best estimate, and where it falls short of it;
 # - what more steps buy, what second order buys, and why the published few-step baselines are full of noise;
 # - why one step can have the best PSNR and still not be the best sample.
 #
 # *You need* PyTorch, means and variances, and the normal distribution. Nothing is downloaded.
 #
-# *Time*: about two minutes to run on two CPU cores, twenty minutes to read.
+# *Time*: two to four minutes to run on two CPU cores, twenty minutes to read.
 
 # %%
 import time
@@ -63,20 +63,20 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # %% [markdown]
 # ## 1 · The SDE and one sampler, from scratch
 #
-# Let $x_0$ be the clean image and $\mu$ the degraded one. The state $x$ obeys
+# Let $x_0$ be the clean image and $\mu$ the degraded one. The state $x$ obeys a stochastic differential equation (SDE):
 #
 # $$dx = \theta_t\,(\mu - x)\,dt + \sigma_t\,dw, \qquad \sigma_t^2 = 2\,\sigma_\infty^2\,\theta_t$$
 #
-# The first term pulls it to $\mu$, the second adds noise. The two are balanced such that the noise never exceeds
-# $\sigma_\infty$, which is 50 of 255 in the paper. With $\bar\theta_t = \int_0^t \theta$, the state at any time is known
-# without simulating anything:
+# The first term pulls it to $\mu$, the second adds noise ($dw$, a tiny normal step). The two are balanced such that the
+# noise never exceeds $\sigma_\infty$, which is 50 of 255 in the paper. With $\bar\theta_t = \int_0^t \theta$, the state
+# at any time is known without simulating anything:
 #
 # $$x_t = \mu + \alpha_t\,(x_0 - \mu) + \bar\sigma_t\,\epsilon, \qquad
 #   \alpha_t = e^{-\bar\theta_t}, \quad \bar\sigma_t^2 = \sigma_\infty^2\,(1 - \alpha_t^2)$$
 #
-# And if one knows $x_0$, or has an estimate of it, then $x_s$ at any earlier time $s < t$ is normally distributed given
-# $x_t$ (Bayes' rule on two normal distributions). Drawing from that, again and again, is the way back: the *posterior*
-# sampler. Here is all of it.
+# where $\epsilon$ is standard normal noise. And if one knows $x_0$, or has an estimate of it, then $x_s$ at any earlier
+# time $s < t$ is normally distributed given $x_t$ (Bayes' rule on two normal distributions). Drawing from that, again
+# and again, is the way back: the *posterior* sampler. Here is all of it.
 
 # %%
 T, sigma_max, eps = 100, 50 / 255, 0.005
@@ -169,8 +169,9 @@ strip(
 )
 
 # %% [markdown]
-# Restoring starts at the right. Note what is random there: only the noise. The degraded image is known and guides every
-# step.
+# Half of the difference is gone between the third picture and the fourth. The face fades behind the noise, but is never
+# quite gone: the dark photo stays in the state. Restoring starts at the right. Note what is random there: only the
+# noise. The degraded image is known and guides every step.
 #
 # ## 3 · There and back: one pixel, exactly
 #
@@ -179,7 +180,8 @@ strip(
 # degraded pixel is 0.5, whatever it was.
 #
 # Then everything can be written down. The state at time t is again a mixture of two normal distributions; the best
-# estimate of the clean pixel, $E[x_0 \mid x_t]$, is the estimate of each one, weighted by how likely it is.
+# estimate of the clean pixel, $E[x_0 \mid x_t]$, is the mean of the estimates under the two, weighted by how likely
+# each is.
 
 # %%
 means, spreads, shares = np.array([0.25, 0.8]), np.array([0.03, 0.05]), np.array([0.5, 0.5])
@@ -303,9 +305,9 @@ sde_figures.ends(
 # - **One step** answers with the best *single* guess: between the two, where no clean pixel ever is. No other
 #   answer has a smaller squared error, so its PSNR is the best there is. In an image that looks *blurred*.
 # - **More steps** decide. Each sample is a possible clean pixel. Its squared error is larger: a wrong decision costs more
-#   than none. (The peaks are still too narrow: the last step of any sampler is one more best guess, taken from the
-#   last time that it visits.)
-# - **Second order** uses the estimate of the step before to foresee how the next one will change.
+#   than none. (With few steps the peaks are too narrow: the last step of any sampler is one more best guess, taken from
+#   the last time that it visits.)
+# - **Second order** (a 2 in the name) uses the estimate of the step before to foresee how the next one will change.
 # - **Euler-Maruyama** with 20 steps: why does it look like that? We come back to it.
 #
 # How far is the distribution reached from the right one? The distance here is that between sorted samples (the
@@ -417,12 +419,17 @@ rounds = max(30, scale.restorer.steps // 4)
 decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, rounds)
 
 
+def inputs(state, t):
+    """What the network is told of each state (n,): its value, and the share of the image and the noise at its time."""
+    # All about as large as 1: from the bare numbers it would learn far more slowly.
+    of_time = alpha[t].expand_as(state), sigma[t].expand_as(state) / sigma_max
+    return torch.stack([(state - grey) / sigma_max, *of_time], 1).float()
+
+
 def learned(state, t):
-    """The network's estimate; it is told the state, the share of the image and the noise at its time."""
-    shape = state.shape
-    told = [state.flatten().float(), alpha[t].expand(state.numel()), sigma[t].expand(state.numel())]
+    """The network's estimate."""
     with torch.no_grad():
-        return net(torch.stack([x.float() for x in told], 1)).reshape(shape).to(state.dtype)
+        return net(inputs(state.flatten(), t)).reshape(state.shape).to(state.dtype)
 
 
 for k in tqdm(range(rounds), desc="training", leave=False):
@@ -430,7 +437,7 @@ for k in tqdm(range(rounds), desc="training", leave=False):
     t = torch.randint(1, T + 1, (512,), generator=seeded(7, k))
     fresh = torch.randn(512, generator=seeded(8, k), dtype=torch.float64)
     state = grey + alpha[t] * (clean_pixels - grey) + sigma[t] * fresh
-    guess = net(torch.stack([state, alpha[t], sigma[t]], 1).float())[:, 0]
+    guess = net(inputs(state, t))[:, 0]
     loss = (guess - clean_pixels.float()).square().mean()
     optimiser.zero_grad()
     loss.backward()
@@ -464,6 +471,10 @@ print(
 )
 
 # %% [markdown]
+# The curves part where hardly any state occurs, since nothing asks the network to be right there, and where the exact
+# one is steep: a small network, trained for a moment, is smoother. Look at small t, where that happens between the two
+# peaks. The last line says what these gaps cost in a hundred steps.
+#
 # ## 6 · Back: a photo
 #
 # Now with the restorer that comes with the package, on the dark photo of part 2. Above: the state. Below: the clean image
@@ -481,8 +492,10 @@ strip(
         *(f"state at t = {t}" for t in (T, *(step.t for step in walk))),
         "degraded",
         *(f"foreseen, {psnr(step.clean.clamp(0, 1), photo[None]).item():.1f} dB" for step in walk),
-    ][: 2 * len(columns)],
-    caption="Five steps of the posterior. Already the first call foresees the photo; the steps after it add and correct detail.",
+    ],
+    first=1,
+    caption="Five steps of the posterior. Already the first call foresees the photo. Those after it change its detail: "
+    "look whether for the better, by eye and by the decibels.",
 )
 
 # %%
@@ -509,8 +522,8 @@ strip(
 # %% [markdown]
 # ## 7 · Quality against the number of steps
 #
-# Crops of the bundled test photos, in all ten ways. Four measures, since each is blind to something: PSNR and SSIM
-# prefer a cautious answer, gradient similarity looks at edges.
+# Crops of the bundled test photos, in all ten ways. Four measures, since each is blind to something: PSNR and SSIM (the
+# likeness of small windows; MS-SSIM at several scales) prefer a cautious answer, gradient similarity looks at edges.
 #
 # **Predict**: which number of steps will have the best PSNR? Think of the pixel that could be 0.25 or 0.8.
 
@@ -563,10 +576,12 @@ tradeoff(quality)
 quality.set_index(["sampler", "spacing", "steps"]).round(3)
 
 # %% [markdown]
-# Read the curves with part 4 in mind. One step is the best guess, and PSNR rewards it. More steps decide on details, and
-# every measure that compares with *the* clean image punishes a detail that is elsewhere. On top of that comes what the toy
-# does not have: a small restorer makes mistakes, and each step feeds them to the next. What more steps can gain, a look of
-# its own kind for every seed, none of these four measures sees; LPIPS and FID are made for it.
+# Read the curves with part 4 in mind. One step is the best guess, and PSNR rewards it (two may come as close). More
+# steps decide on details, and every measure that compares with *the* clean image punishes a detail that is elsewhere.
+# On top of that comes what the toy does not have: a small restorer makes mistakes, and each step feeds them to the
+# next. What more steps can gain, sharp and plausible detail, other for every seed, none of these four measures sees.
+# LPIPS, a distance in the features of a network, and FID, a distance between distributions of images, come nearer to
+# it.
 #
 # The same figure for all samplers, spacings and larger crops comes from `python -m benchmarks tradeoff`.
 #
@@ -618,8 +633,8 @@ check("06.2", clean_from_noise)
 # check("06.2", clean_from_noise)
 # ```
 #
-# At t = T, alpha is 0.005: an error in the noise comes back 200 times as large. With few steps it is safer to let the network
-# say the clean image itself.
+# At t = T, alpha is 0.005: what is wrong in `sigma * noise` comes back 200 times as large. With few steps it is safer
+# to let the network say the clean image itself.
 #
 # </details>
 
