@@ -50,7 +50,8 @@ class Knowing:
     """
 
     def __init__(self, settings, photos, protocol):
-        self.settings, self.temperature = settings, 1.0
+        self.settings = dataclasses.replace(settings, network=None)  # its restorer has no windows
+        self.temperature = 1.0
         self.restorer, self.daclip, self.asked, self.known = nn.Identity(), nn.Module(), [], {}
         self.daclip.encode_text = self.encode_text
         crops = [crop for k in range(len(photos)) for crop in clean_crops(photos, k, protocol)]
@@ -376,28 +377,28 @@ def test_a_finished_evaluation_is_read_and_others_are_refused(pipe, photos, tmp_
         evaluate(pipe, photos, PROTOCOL, restore=False, out=tmp_path)
 
 
-# ---- views, pooling, steps ----
+# ---- views, windows, steps ----
 
 
-def test_global_pooling_widens_every_window_and_gives_them_back(pipe, photos):
+def test_another_window_is_given_back_and_a_small_image_has_one(pipe, photos):
     protocol = Protocol(crop=None, mixtures=0).settled(pipe.settings)
     _, degraded, _ = degraded_crops(photos, 0, protocol)
     own = pipe.encode(list(degraded[:1]))
     images = {
-        pooling: restored_singly(
-            pipe, degraded[:1], own, dataclasses.replace(protocol, pooling=pooling)
+        window: restored_singly(
+            pipe, degraded[:1], own, dataclasses.replace(protocol, window=window)
         )
-        for pooling in ("windows", "global")
+        for window in (32, 1000)
     }
-    assert not torch.equal(images["windows"], images["global"])
-    assert torch.equal(images["windows"], restored_singly(pipe, degraded[:1], own, protocol))
+    assert not torch.equal(images[32], images[1000])
+    assert torch.equal(images[32], restored_singly(pipe, degraded[:1], own, protocol))
     small = degraded[:1, :, :32, :32]  # as large as the patches that it was trained on
     same = [
-        restored_singly(pipe, small, own, dataclasses.replace(protocol, pooling=pooling))
-        for pooling in ("windows", "global")
+        restored_singly(pipe, small, own, dataclasses.replace(protocol, window=window))
+        for window in (32, 1000)
     ]
     assert torch.equal(*same)
-    with pytest.raises(InputError, match="no windows"), pooled(nn.Conv2d(3, 3, 3), "global"):
+    with pytest.raises(InputError, match="no windows"), pooled(nn.Conv2d(3, 3, 3), 64):
         pass
 
 
@@ -459,7 +460,7 @@ def test_the_command_compares_prints_markdown_and_refuses(capsys, photo_folder, 
         (("--steps", "1", "2", "--view", "crops", "resize"), "compare one only"),
         (("--limit", "0"), "--limit 0"),
         (("--view", "all"), "'all' is unknown"),
-        (("--pooling", "none"), "'none' is unknown"),
+        (("--window", "0"), "window=0"),
         (("--protocol", "paper", "--steps", "1", "2"), "one value"),
     ):
         assert main([*run, *options]) == 2

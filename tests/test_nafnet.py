@@ -10,7 +10,7 @@ def build(randomize=None):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = ConditionalNAFNet(
-            embed_dim=12, width=8, encoder=(1, 1), middle=1, decoder=(1, 1), steering=16, patch=32
+            embed_dim=12, width=8, encoder=(1, 1), middle=1, decoder=(1, 1), steering=16, window=32
         )
     return (randomize(net, std=0.2) if randomize else net).eval()
 
@@ -163,8 +163,8 @@ def test_an_even_window_is_centred_to_half_a_pixel():
     assert near(lower) or near(upper)
 
 
-def test_channel_means_of_a_training_patch_are_global():
-    """On a patch of the training size the network sees what NAFNet sees: every window covers the image."""
+def test_channel_means_of_an_image_as_large_as_the_window_are_global():
+    """There the network is the published NAFNet: at every level, a window covers the image."""
     net = build()
     windows = [block.window for stage in net.encoder for block in stage]
     assert windows == [16, 8]

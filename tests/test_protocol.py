@@ -36,7 +36,7 @@ def test_the_hash_changes_with_every_field_and_with_nothing_else(monkeypatch):
         "severity": (0.2, 1.0),
         "mixtures": 3,
         "view": "crops",
-        "pooling": "global",
+        "window": 64,
         "steps": 7,
         "sampler": "deterministic",
         "seed": 1,
@@ -54,15 +54,16 @@ def test_what_is_left_to_the_weights_is_filled_in(pipe):
     """ "As many as the weights want" is not a number: two pipelines could mean different ones by the same hash."""
     settled = Protocol().settled(pipe.settings)
     assert (settled.steps, settled.view) == (pipe.settings.steps, pipe.settings.view)
+    assert settled.window == pipe.settings.network["window"]
     assert settled == settled.settled(pipe.settings)
     assert Protocol(steps=9, view="resize").settled(pipe.settings).steps == 9
 
 
 def test_values_that_cannot_be_are_named():
-    for field, value in (("crop", 0), ("crops", 0), ("steps", 0), ("mixtures", -1)):
+    for field, value in (("crop", 0), ("crops", 0), ("steps", 0), ("window", 0), ("mixtures", -1)):
         with pytest.raises(InputError, match=f"{field}={value}"):
             Protocol(**{field: value})
-    for field in ("view", "pooling", "sampler"):
+    for field in ("view", "sampler"):
         with pytest.raises(InputError, match=f"{field} 'odd' is unknown: use one of"):
             Protocol(**{field: "odd"})
 

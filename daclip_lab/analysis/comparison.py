@@ -1,4 +1,4 @@
-"""The same photos under several settings: what more steps, another view or another pooling win and lose."""
+"""The same photos under several settings: what more steps, another view or other windows win and lose."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

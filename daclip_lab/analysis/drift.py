@@ -101,7 +101,9 @@ def content_drift(table: EmbeddingTable, edges: Sequence[float] = EDGES) -> "pd.
                     }
                 )
     if not rows:
-        raise InputError("no bin of severity holds 10 rows of two photos: wanted more rows, or wider bins")
+        raise InputError(
+            "no bin of severity holds 10 rows of two photos: wanted more rows, or wider bins"
+        )
     return pd.DataFrame(rows)
 
 

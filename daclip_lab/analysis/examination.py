@@ -195,7 +195,7 @@ def restored_singly(
     One at a time, so that the noise of an image does not depend on what lies beside it.
     """
     parts = []
-    with pooled(pipe.restorer, protocol.pooling):
+    with pooled(pipe.restorer, protocol.window):
         for image, *own in zip(degraded, *embeddings, strict=True):
             *_, last = pipe.trajectory(
                 image[None],
@@ -209,20 +209,20 @@ def restored_singly(
 
 
 @contextmanager
-def pooled(restorer: torch.nn.Module, pooling: str):
-    """Inside, a NAFNet takes channel means over `"windows"` as it was trained to, or over the `"global"` image.
+def pooled(restorer: torch.nn.Module, window: int | None):
+    """Inside, a NAFNet takes channel means over squares of `window` pixels; None leaves it as it is.
 
-    No weight is touched. Raises InputError for `"global"` with a network that has no windows.
+    No weight is touched. Raises InputError for a number with a network that has no windows.
     """
     blocks = [module for module in restorer.modules() if isinstance(module, Block)]
-    if pooling == "global" and not blocks:
-        raise InputError("pooling 'global': this restorer has no windows, only a NAFNet does")
-    windows = [block.window for block in blocks]
+    if window is not None and not blocks:
+        raise InputError(f"window={window}: this restorer has no windows, only a NAFNet does")
+    before = [block.window for block in blocks]
     try:
-        for block in blocks:
-            if pooling == "global":
-                block.window = 2**31
+        if window is not None:
+            for block in blocks:  # deeper blocks see the image at a part of its size
+                block.window = max(1, block.window * window // restorer.window)
         yield
     finally:
-        for block, window in zip(blocks, windows, strict=True):
-            block.window = window
+        for block, own in zip(blocks, before, strict=True):
+            block.window = own

@@ -23,7 +23,6 @@ from daclip_lab.pipeline import Settings
 
 # Raised by one whenever a degradation or a measure changes: old numbers are then not comparable any more.
 VERSION = 2
-POOLINGS = ("windows", "global")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +39,8 @@ class Protocol:
     """Mixtures of two degradations per crop."""
     view: str | None = None
     """Which views of an image are embedded, see `models.clip.views`; None takes what the weights want."""
-    pooling: str = "windows"
-    """Where a NAFNet takes channel means: `"windows"` of the size that it was trained on, or the `"global"` image."""
+    window: int | None = None
+    """Side in pixels of the squares over which a NAFNet takes channel means; None takes what the weights want."""
     steps: int | None = None
     """Steps of a restoration; None takes what the weights want."""
     sampler: str = "posterior"
@@ -50,10 +49,16 @@ class Protocol:
     """Decides crops, severities, degradations and the noise of the restoration."""
 
     def __post_init__(self):
-        for field, least in (("crop", 1), ("crops", 1), ("steps", 1), ("mixtures", 0)):
+        for field, least in (
+            ("crop", 1),
+            ("crops", 1),
+            ("steps", 1),
+            ("window", 1),
+            ("mixtures", 0),
+        ):
             if (value := getattr(self, field)) is not None and value < least:
                 raise InputError(f"{field}={value}: wanted {least} or more")
-        for field, known in (("sampler", SAMPLERS), ("view", VIEWS), ("pooling", POOLINGS)):
+        for field, known in (("sampler", SAMPLERS), ("view", VIEWS)):
             if (value := getattr(self, field)) is not None and value not in known:
                 raise InputError(f"{field} {value!r} is unknown: use one of {', '.join(known)}")
 
@@ -69,6 +74,7 @@ class Protocol:
             self,
             steps=settings.steps if self.steps is None else self.steps,
             view=self.view or settings.view,
+            window=self.window or (settings.network or {}).get("window"),
         )
 
 

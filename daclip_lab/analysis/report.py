@@ -111,11 +111,12 @@ def _legend(result: "Evaluation") -> list[str]:
     size = "whole photos" if protocol.crop is None else f"crops of {protocol.crop} px"
     low, high = protocol.severity
     steps = f"{protocol.steps} step{'s' * (protocol.steps > 1)} of {protocol.sampler}"
-    restored = f"restored in {steps} (channel means: {protocol.pooling}); "
+    over = f" (channel means over {protocol.window} px)" if protocol.window else ""
+    restored = f"restored in {steps}{over}; " if "psnr" in rows else ""
     return [
         f"protocol {protocol.hash} (version {VERSION}): {len(rows)} images and {len(result.mixtures)} mixtures from "
         f"{rows.photo.nunique()} photos, {size}, severity {low:g} to {high:g}, seed {protocol.seed}, "
-        f"view {protocol.view}; {restored if 'psnr' in rows else ''}in brackets 95 % intervals over photos; "
+        f"view {protocol.view}; {restored}in brackets 95 % intervals over photos; "
         f"expected calibration error {result.calibration_error():.3f} "
         f"({result.calibration_error(calibrated=False):.3f} without the temperature)."
     ]

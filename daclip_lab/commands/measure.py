@@ -9,7 +9,7 @@ from daclip_lab.commands.options import Commands, command, sampling, seed, weigh
 from daclip_lab.commands.training_data import held_out
 from daclip_lab.errors import InputError
 
-SWEPT = ("view", "pooling", "steps")
+SWEPT = ("view", "window", "steps")
 """Options of `evaluate` of which several values may be compared."""
 
 
@@ -33,11 +33,12 @@ def add(commands: Commands) -> None:
         help="what CLIP sees: resize, crops or both (default: the weights' own); several are compared",
     )
     one.add_argument(
-        "--pooling",
+        "--window",
+        type=int,
         nargs="+",
-        default=["windows"],
-        metavar="POOLING",
-        help="where the restorer takes channel means: windows or global; several are compared",
+        metavar="SIDE",
+        help="squares over which the restorer takes channel means, in pixels (default: the weights' own); several are "
+        "compared",
     )
     one.add_argument(
         "--steps",

@@ -26,18 +26,22 @@ class LayerNorm2d(nn.LayerNorm):
 def local_mean(x: Tensor, window: int) -> Tensor:
     """The mean of (b, c, h, w) over a square around every pixel, or over the image where that is no larger.
 
-    A network trained on small patches has only seen means of small patches; the mean of a whole photo is another
-    statistic, and costs it quality (Chu et al., 2112.04491). Windows at the border are moved inside.
+    The mean of a whole photo is another statistic than the means of the small patches that a network is trained on
+    (Chu et al., 2112.04491, take windows of their size). Windows at the border are moved inside.
     """
     h, w = x.shape[-2:]
     kernel = (min(window, h), min(window, w))
     if kernel == (h, w):
         return x.mean((2, 3), keepdim=True)
-    # Two passes of a line instead of one of a square: the cost grows with the side, not with the area.
-    mean = F.avg_pool2d(F.avg_pool2d(x, (kernel[0], 1), stride=1), (1, kernel[1]), stride=1)
+    # Differences of running sums: the cost does not grow with the window.
+    mean = x.float()
+    for dim, k in zip((2, 3), kernel, strict=True):
+        sums = F.pad(mean.cumsum(dim), (0, 0, 1, 0) if dim == 2 else (1, 0))
+        extent = sums.shape[dim]
+        mean = (sums.narrow(dim, k, extent - k) - sums.narrow(dim, 0, extent - k)) / k
     spare_h, spare_w = h - mean.shape[-2], w - mean.shape[-1]
     pad = (spare_w // 2, spare_w - spare_w // 2, spare_h // 2, spare_h - spare_h // 2)
-    return F.pad(mean, pad, mode="replicate")
+    return F.pad(mean, pad, mode="replicate").to(x.dtype)
 
 
 def gate(x: Tensor) -> Tensor:
@@ -86,7 +90,8 @@ class ConditionalNAFNet(nn.Module):
         encoder, decoder: blocks per level, outermost first for the encoder and innermost first for the decoder.
         middle: blocks at the bottom.
         steering: length of the vector that steers the blocks.
-        patch: side in pixels of the patches that it is trained on; channel means are taken over windows of this size.
+        window: side in pixels of the squares over which channel means are taken, at least that of the patches that it
+            is trained on; a smaller image is one window.
     """
 
     predicts = "clean"
@@ -100,7 +105,7 @@ class ConditionalNAFNet(nn.Module):
         middle: int = 2,
         decoder: tuple[int, ...] = (2, 2, 2),
         steering: int = 128,
-        patch: int = 64,
+        window: int = 512,
     ):
         super().__init__()
         self.frequencies = 64
@@ -109,7 +114,8 @@ class ConditionalNAFNet(nn.Module):
         )
         self.degradation = _teller(embed_dim, steering)
         self.content = _teller(embed_dim, steering)
-        window = patch // 2
+        self.window = window
+        window = window // 2
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(2), nn.PixelShuffle(2)
         self.intro = nn.Conv2d(24, width, 3, padding=1)
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()

@@ -140,7 +140,10 @@ def stages(accuracy: "pd.DataFrame", cosine: "pd.DataFrame", caption: str = "") 
     """
     rows, height = list(accuracy.index), 30 * len(accuracy)
     with canvas(WIDTH, height + 120, caption) as figure:
-        panels = ((accuracy, "named right", 130), (cosine, "content, cosine to the clean crop", 520))
+        panels = (
+            (accuracy, "named right", 130),
+            (cosine, "content, cosine to the clean crop", 520),
+        )
         for table, xlabel, left in panels:
             axes = area(figure, left, 32, 340, height)
             for y, name in enumerate(rows):

@@ -536,36 +536,41 @@ strip(
 # ### Means of the image, or means around the pixel?
 #
 # A NAFNet weighs its channels by their means. It was trained on patches of 64 pixels, so it has only ever seen means
-# of small patches. The mean over a whole photo is another kind of number. The library takes means over *windows* as
-# large as those patches, around every pixel (Chu et al., 2022); `pooling="global"` takes them over the image, as a
-# plain NAFNet does. No weight differs.
+# of small patches. The mean over a whole photo is another kind of number. Chu et al. (2022) therefore take means over
+# *windows* as large as those patches, around every pixel. The other extreme is a window as large as the photo. No weight
+# differs.
+#
+# **Predict**: which of the two is nearer to the clean photos? Think of haze and darkness.
 
 # %%
 larger = Protocol(crop=192, crops=1, mixtures=0, seed=8)
-pairs_of_pooling = []
-for index in tqdm(range(len(photos)), desc="pooling", leave=False):
+windows = {"64 px, as in training": scale.restorer.size, "the whole crop": larger.crop}
+pairs_of_windows = []
+for index in tqdm(range(len(photos)), desc="windows", leave=False):
     before_and_after = degraded_crops(photos, index, larger)
     for k in range(3):
         at = (3 * index + k) % ten
         target, image = before_and_after[0][at], before_and_after[1][at]
         embeddings = pipe.encode([image])
         found = {}
-        for pooling in ("windows", "global"):
-            with pooled(pipe.restorer, pooling):
-                found[pooling] = decibels(restored(image, embeddings=embeddings, steps=1), target)
-        pairs_of_pooling.append({"photo": photos.names[index]} | found)
-pooling = pd.DataFrame(pairs_of_pooling)
-gap = interval((pooling.windows - pooling["global"]).to_numpy(), pooling.photo.to_numpy())
-print(f"{len(pooling)} crops of 192 px: windows {pooling.windows.mean():.2f} dB, global {pooling['global'].mean():.2f} dB")  # fmt: skip
-print(f"windows less global: {gap[0]:+.2f} dB, 95 % interval [{gap[1]:+.2f}, {gap[2]:+.2f}]")
+        for name, side in windows.items():
+            with pooled(pipe.restorer, side):
+                found[name] = decibels(restored(image, embeddings=embeddings, steps=1), target)
+        pairs_of_windows.append({"photo": photos.names[index]} | found)
+by_window = pd.DataFrame(pairs_of_windows)
+small, large = (by_window[name] for name in windows)
+gap = interval((large - small).to_numpy(), by_window.photo.to_numpy())
+print(
+    f"{len(by_window)} crops of 192 px: windows of 64 px {small.mean():.2f} dB, of the whole crop {large.mean():.2f} dB"
+)
+print(f"whole less 64 px: {gap[0]:+.2f} dB, 95 % interval [{gap[1]:+.2f}, {gap[2]:+.2f}]")
 
 # %% [markdown]
-# Chu et al. find windows better for networks that were trained on patches. Does the interval agree (above 0), disagree
-# (below 0), or leave it open (across 0)? It need not agree: where the damage belongs to the whole image, as darkness
-# does, a mean over more pixels can also be the better evidence. So it is measured for each set of weights. Whatever
-# the sign, windows have a merit that this number does not show: what the network says at a pixel then hardly depends
-# on what is far away, which is what makes tiles agree with the whole. (The paper's U-Net attends to all pixels of its
-# input; for it, each tile is an image of its own.)
+# Does the interval lie above 0 (the whole is better), below, or across? Chu et al. find small windows better for networks
+# of one degradation. Here, where damage like darkness belongs to the whole image, a mean over more pixels may be the
+# better evidence: how bright is this photo, and not only this corner of it? So it is measured for each set of weights
+# (`daclip-lab evaluate --whole --window 64 512`), and the lab's come with windows of 512 pixels. That is the side of a
+# tile: a larger image is never asked for means that its tiles could not give.
 #
 # ## 6 · Told the wrong thing
 #
@@ -996,7 +1001,7 @@ pd.Series(
         "tiles inside the sampler / tile by tile, from one piece (RMS, of 255)": " / ".join(
             f"{value:.2f}" for value in off.iloc[:, -1]
         ),
-        "windows less global means, crops of 192 px": f"{gap[0]:+.2f} [{gap[1]:+.2f}, {gap[2]:+.2f}] dB",
+        "windows of 192 px less 64 px": f"{gap[0]:+.2f} [{gap[1]:+.2f}, {gap[2]:+.2f}] dB",
         "gain with its own embedding / the right word / a wrong one": " / ".join(
             f"{table[told].mean():+.1f} dB" for told in ("own", "the right word", "a wrong word")
         ),
