@@ -159,9 +159,9 @@ def lab() -> Scale:
             "middle": 2,
             "decoder": (2, 2, 2),
             "steering": 128,
-            # As large as a tile. Windows of the training's 64 pixels lose on whole photos, most in haze and darkness
+            # Windows of the training's 64 pixels lose on whole photos, most in haze and darkness
             # (`daclip-lab evaluate --whole --window 64 512`, in the card of the weights).
-            "window": 512,
+            "window": None,
         },
         restorer=RestorerRecipe(
             steps=8_000,
@@ -207,7 +207,7 @@ def smoke() -> Scale:
         live=replace(daclip, content=False),
         network=whole.network
         | {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
-        | {"steering": 16, "window": 32},
+        | {"steering": 16, "window": None},
         restorer=replace(whole.restorer, **moment | {"batch": 4}, from_start=0.3),
         steps=2,
         examples=2,

@@ -3,14 +3,20 @@
 import pytest
 import torch
 
-from daclip_lab.models.nafnet import ConditionalNAFNet, local_mean
+from daclip_lab.models.nafnet import ConditionalNAFNet, common_means, local_mean
 
 
-def build(randomize=None):
+def build(randomize=None, window=32):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = ConditionalNAFNet(
-            embed_dim=12, width=8, encoder=(1, 1), middle=1, decoder=(1, 1), steering=16, window=32
+            embed_dim=12,
+            width=8,
+            encoder=(1, 1),
+            middle=1,
+            decoder=(1, 1),
+            steering=16,
+            window=window,
         )
     return (randomize(net, std=0.2) if randomize else net).eval()
 
@@ -165,8 +171,58 @@ def test_an_even_window_is_centred_to_half_a_pixel():
 
 def test_channel_means_of_an_image_as_large_as_the_window_are_global():
     """There the network is the published NAFNet: at every level, a window covers the image."""
-    net = build()
-    windows = [block.window for stage in net.encoder for block in stage]
-    assert windows == [16, 8]
-    assert [block.window for block in net.middle] == [4]
-    assert [block.window for stage in net.decoder for block in stage] == [8, 16]
+    windowed, whole = (build(randomize=None, window=window) for window in (32, None))
+    whole.load_state_dict(windowed.state_dict())
+    stages = (*whole.encoder, whole.middle, *whole.decoder)
+    assert [block.mean.cell for stage in stages for block in stage] == [2, 4, 8, 4, 2]
+    state, degraded = noise(1, 3, 32, 32), noise(1, 3, 32, 32, seed=1)
+    assert torch.equal(predict(windowed, state, degraded), predict(whole, state, degraded))
+
+
+# ---- common means ----
+
+
+@pytest.fixture
+def unbounded(randomize):
+    return build(randomize, window=None)
+
+
+def test_the_means_of_one_call_change_nothing_in_it(unbounded):
+    images = noise(2, 3, 40, 64), noise(2, 3, 40, 64, seed=1)
+    alone = predict(unbounded, *images)
+
+    def look():
+        predict(unbounded, *images)
+        yield 40 * 64
+
+    with common_means(unbounded, look):
+        torch.testing.assert_close(predict(unbounded, *images), alone)
+    assert torch.equal(predict(unbounded, *images), alone)
+
+
+def test_under_common_means_a_part_answers_as_the_whole_does(unbounded):
+    """Nothing but the means looks far, so half an image, away from the cut, cannot know that it is a half."""
+    images = noise(1, 3, 32, 192), noise(1, 3, 32, 192, seed=1) + torch.linspace(-2, 2, 192)
+    halves = [[image[..., place] for image in images] for place in (slice(96), slice(96, None))]
+
+    def look():
+        for half in halves:
+            predict(unbounded, *half)
+            yield 32 * 96
+
+    alone = predict(unbounded, *halves[0])
+    with common_means(unbounded, look):
+        whole, left = predict(unbounded, *images), predict(unbounded, *halves[0])
+    torch.testing.assert_close(left[..., :56], whole[..., :56], atol=1e-5, rtol=1e-5)
+    assert (left - alone).abs().max() > 1e-3  # and its own means were others
+
+
+def test_means_are_let_go_when_a_call_fails(unbounded):
+    def look():
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt), common_means(unbounded, look):
+        pass
+    assert all(block.mean.laid_down is None for block in unbounded.middle)
+    assert not any(block.mean._forward_hooks for block in unbounded.middle)

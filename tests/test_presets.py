@@ -92,7 +92,7 @@ def test_networks_are_trained_at_the_size_they_are_used_at(name):
     scale = presets.named(name)
     assert scale.clip_training.size == scale.clip.image_size
     assert scale.daclip.size == scale.live.size == scale.clip.image_size
-    assert scale.restorer.size <= scale.network["window"]
+    assert scale.restorer.size == scale.clip.image_size
     assert 1 <= scale.steps <= scale.sde["steps"]
     assert 0 <= scale.mentioned <= 1
     assert 0 <= scale.scenes <= 1

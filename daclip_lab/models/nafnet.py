@@ -10,6 +10,8 @@ one call is already a restoration.
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +46,58 @@ def local_mean(x: Tensor, window: int) -> Tensor:
     return F.pad(mean, pad, mode="replicate").to(x.dtype)
 
 
+class ChannelMean(nn.Module):
+    """The mean of each channel: over the image, over a window around every pixel, or one that is laid down.
+
+    `window` is a side in pixels of the image, None for all of it; `cell` that of one pixel of the features.
+    """
+
+    def __init__(self, window: int | None, cell: int):
+        super().__init__()
+        self.window, self.cell = window, cell
+        self.laid_down: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.laid_down is not None:
+            return self.laid_down
+        if self.window is None:
+            return x.mean((2, 3), keepdim=True)
+        return local_mean(x, max(1, self.window // self.cell))
+
+
+@contextmanager
+def common_means(net: nn.Module, calls: Callable[[], Iterable[int]]) -> Iterator[None]:
+    """Inside, all calls of a network take the same channel means: those of some calls before, on the whole.
+
+    Only means over the image are replaced, not those over windows; a network without such means is not called.
+
+    Args:
+        calls: makes the calls, and gives the number of pixels of each.
+    """
+    means = [m for m in net.modules() if isinstance(m, ChannelMean) and m.window is None]
+    found: list[list[Tensor]] = [[] for _ in means]
+    hooks = [
+        module.register_forward_hook(
+            lambda _module, given, _taken, own=own: own.append(given[0].mean((2, 3), keepdim=True))
+        )
+        for module, own in zip(means, found, strict=True)
+    ]
+    try:
+        pixels = list(calls()) if means else []
+        for hook in hooks:
+            hook.remove()
+        for module, own in zip(means, found, strict=True):
+            module.laid_down = sum(
+                mean * (n / sum(pixels)) for mean, n in zip(own, pixels, strict=True)
+            )
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in means:
+            module.laid_down = None
+
+
 def gate(x: Tensor) -> Tensor:
     """One half of the channels times the other: the only nonlinearity of a NAFNet."""
     left, right = x.chunk(2, dim=1)
@@ -53,9 +107,9 @@ def gate(x: Tensor) -> Tensor:
 class Block(nn.Module):
     """A NAFNet block whose two normalised inputs are scaled and shifted by the steering vector."""
 
-    def __init__(self, channels: int, steering: int, window: int):
+    def __init__(self, channels: int, steering: int, mean: ChannelMean):
         super().__init__()
-        self.window = window
+        self.mean = mean
         self.steer = nn.Linear(steering, 4 * channels)
         self.norm_space = LayerNorm2d(channels)
         self.expand_space = nn.Conv2d(channels, 2 * channels, 1)
@@ -74,7 +128,7 @@ class Block(nn.Module):
         a, b, c, d = self.steer(vector)[:, :, None, None].chunk(4, dim=1)
         y = self.norm_space(x) * (1 + a) + b
         y = gate(self.depthwise(self.expand_space(y)))
-        y = y * self.channel_weight(local_mean(y, self.window))
+        y = y * self.channel_weight(self.mean(y))
         x = x + self.scale_space * self.project_space(y)
         y = self.norm_channel(x) * (1 + c) + d
         y = gate(self.expand_channel(y))
@@ -91,7 +145,7 @@ class ConditionalNAFNet(nn.Module):
         middle: blocks at the bottom.
         steering: length of the vector that steers the blocks.
         window: side in pixels of the squares over which channel means are taken, at least that of the patches that it
-            is trained on; a smaller image is one window.
+            is trained on; None takes them over the whole image.
     """
 
     predicts = "clean"
@@ -105,7 +159,7 @@ class ConditionalNAFNet(nn.Module):
         middle: int = 2,
         decoder: tuple[int, ...] = (2, 2, 2),
         steering: int = 128,
-        window: int = 512,
+        window: int | None = None,
     ):
         super().__init__()
         self.frequencies = 64
@@ -114,25 +168,26 @@ class ConditionalNAFNet(nn.Module):
         )
         self.degradation = _teller(embed_dim, steering)
         self.content = _teller(embed_dim, steering)
-        self.window = window
-        window = window // 2
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(2), nn.PixelShuffle(2)
         self.intro = nn.Conv2d(24, width, 3, padding=1)
+        cell = 2
+
+        def stage(blocks: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                Block(width, steering, ChannelMean(window, cell)) for _ in range(blocks)
+            )
+
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
         for blocks in encoder:
-            self.encoder.append(
-                nn.ModuleList(Block(width, steering, window) for _ in range(blocks))
-            )
+            self.encoder.append(stage(blocks))
             self.down.append(nn.Conv2d(width, 2 * width, 2, stride=2))
-            width, window = 2 * width, window // 2
-        self.middle = nn.ModuleList(Block(width, steering, window) for _ in range(middle))
+            width, cell = 2 * width, 2 * cell
+        self.middle = stage(middle)
         self.decoder, self.up = nn.ModuleList(), nn.ModuleList()
         for blocks in decoder:
             self.up.append(nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.PixelShuffle(2)))
-            width, window = width // 2, window * 2
-            self.decoder.append(
-                nn.ModuleList(Block(width, steering, window) for _ in range(blocks))
-            )
+            width, cell = width // 2, cell // 2
+            self.decoder.append(stage(blocks))
         self.multiple = 2 ** (1 + len(encoder))
         self.outro = nn.Conv2d(width, 12, 3, padding=1)
         nn.init.zeros_(self.outro.weight)
