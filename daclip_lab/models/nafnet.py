@@ -55,14 +55,18 @@ class ChannelMean(nn.Module):
     def __init__(self, window: int | None, cell: int):
         super().__init__()
         self.window, self.cell = window, cell
+        self.noted: list[Tensor] | None = None
         self.laid_down: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.laid_down is not None:
             return self.laid_down
-        if self.window is None:
-            return x.mean((2, 3), keepdim=True)
-        return local_mean(x, max(1, self.window // self.cell))
+        if self.window is not None:
+            return local_mean(x, max(1, self.window // self.cell))
+        mean = x.mean((2, 3), keepdim=True)
+        if self.noted is not None:
+            self.noted.append(mean)
+        return mean
 
 
 @contextmanager
@@ -75,27 +79,17 @@ def common_means(net: nn.Module, calls: Callable[[], Iterable[int]]) -> Iterator
         calls: makes the calls, and gives the number of pixels of each.
     """
     means = [m for m in net.modules() if isinstance(m, ChannelMean) and m.window is None]
-    found: list[list[Tensor]] = [[] for _ in means]
-    hooks = [
-        module.register_forward_hook(
-            lambda _module, given, _taken, own=own: own.append(given[0].mean((2, 3), keepdim=True))
-        )
-        for module, own in zip(means, found, strict=True)
-    ]
     try:
+        for module in means:
+            module.noted = []
         pixels = list(calls()) if means else []
-        for hook in hooks:
-            hook.remove()
-        for module, own in zip(means, found, strict=True):
-            module.laid_down = sum(
-                mean * (n / sum(pixels)) for mean, n in zip(own, pixels, strict=True)
-            )
+        for module in means:
+            shares = (mean * n for mean, n in zip(module.noted, pixels, strict=True))
+            module.laid_down = sum(shares) / sum(pixels)
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
         for module in means:
-            module.laid_down = None
+            module.noted = module.laid_down = None
 
 
 def gate(x: Tensor) -> Tensor:

@@ -449,7 +449,7 @@ perception.set_index(["sampler", "spacing", "steps"]).round(2)
 #   way; at every cut the two sides disagree.
 # - **inside the sampler**: one noise and one state for the whole photo. Only the *call of the network* is cut into
 #   overlapping tiles, whose answers are blended before the step is taken. The next step starts from one state, so that
-#   no disagreement can grow.
+#   no disagreement can grow. And before they answer, all tiles agree about the channel means (the end of this part).
 #
 # **Predict**: what happens to the difference from the restoration in one piece, for each way, as steps are added?
 
@@ -544,7 +544,8 @@ strip(
 
 # %%
 larger = Protocol(crop=192, crops=1, mixtures=0, seed=8)
-windows = {"64 px, as in training": scale.restorer.size, "the whole crop": larger.crop}
+trained_on = scale.restorer.size
+windows = {f"{trained_on} px, as in training": trained_on, "the whole crop": larger.crop}
 pairs_of_windows = []
 for index in tqdm(range(len(photos)), desc="windows", leave=False):
     before_and_after = degraded_crops(photos, index, larger)
@@ -560,17 +561,19 @@ for index in tqdm(range(len(photos)), desc="windows", leave=False):
 by_window = pd.DataFrame(pairs_of_windows)
 small, large = (by_window[name] for name in windows)
 gap = interval((large - small).to_numpy(), by_window.photo.to_numpy())
-print(
-    f"{len(by_window)} crops of 192 px: windows of 64 px {small.mean():.2f} dB, of the whole crop {large.mean():.2f} dB"
-)
-print(f"whole less 64 px: {gap[0]:+.2f} dB, 95 % interval [{gap[1]:+.2f}, {gap[2]:+.2f}]")
+print(f"{len(by_window)} crops of {larger.crop} px: windows of {trained_on} px {small.mean():.2f} dB, of the whole crop {large.mean():.2f} dB")  # fmt: skip
+print(f"whole less {trained_on} px: {gap[0]:+.2f} dB, 95 % interval [{gap[1]:+.2f}, {gap[2]:+.2f}]")
 
 # %% [markdown]
 # Does the interval lie above 0 (the whole is better), below, or across? Chu et al. find small windows better for networks
 # of one degradation. Here, where damage like darkness belongs to the whole image, a mean over more pixels may be the
 # better evidence: how bright is this photo, and not only this corner of it? So it is measured for each set of weights
-# (`daclip-lab evaluate --whole --window 64 512`), and the lab's come with windows of 512 pixels. That is the side of a
-# tile: a larger image is never asked for means that its tiles could not give.
+# (`daclip-lab evaluate --whole --window 64 512`), and the lab's take the whole image.
+#
+# A tile has other means than the whole: one of sky is brighter than one of trees, and each would be restored to another
+# light. So every tile is looked at twice. First all are asked for their means, then they answer under the means of all
+# of them. After that nothing in this network looks far, which is why the tiles above agree with the whole. (The paper's
+# U-Net attends to all pixels of its input; for it, each tile is an image of its own.)
 #
 # ## 6 · Told the wrong thing
 #
@@ -1001,7 +1004,7 @@ pd.Series(
         "tiles inside the sampler / tile by tile, from one piece (RMS, of 255)": " / ".join(
             f"{value:.2f}" for value in off.iloc[:, -1]
         ),
-        "windows of 192 px less 64 px": f"{gap[0]:+.2f} [{gap[1]:+.2f}, {gap[2]:+.2f}] dB",
+        f"means of {larger.crop} px less {trained_on} px": f"{gap[0]:+.2f} [{gap[1]:+.2f}, {gap[2]:+.2f}] dB",
         "gain with its own embedding / the right word / a wrong one": " / ".join(
             f"{table[told].mean():+.1f} dB" for told in ("own", "the right word", "a wrong word")
         ),
