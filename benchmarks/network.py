@@ -16,7 +16,7 @@ from daclip_lab.diffusion.tiling import TILE, Tiled
 from daclip_lab.loop import has_bf16
 from daclip_lab.models.unet import ConditionalUNet
 
-PAPER = {"sizes": (256, 512, 1024), "rounds": 3, "network": {}, "tile": TILE}
+PAPER = {"sizes": (256, 512, 1024), "rounds": 2, "network": {}, "tile": TILE}
 TOY = {
     "sizes": (48,),
     "rounds": 1,

@@ -20,9 +20,9 @@ SIDES = ("straightforward", "ours")
 
 
 def table(weights: str, *, toy: bool) -> pd.DataFrame:
-    """Means over whole bundled test photos, each degraded in some of the ten ways; the sides take turns."""
+    """Means over whole bundled test photos, each degraded in another of five ways; the sides take turns."""
     count = len(bundled("test"))
-    jobs = [(index % count, name) for index, name in enumerate(NAMES)][: 1 if toy else None]
+    jobs = [(index % count, name) for index, name in enumerate(NAMES[::2])][: 1 if toy else None]
     found = []
     for photo, name in tqdm(jobs, "photos", leave=False):
         for side in SIDES:

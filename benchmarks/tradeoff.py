@@ -43,7 +43,7 @@ def crops(size: int, per_photo: int) -> tuple[torch.Tensor, torch.Tensor]:
 def table(weights: str, *, toy: bool) -> pd.DataFrame:
     """A row per sampler, spacing and number of steps with the mean of each measure; "input" is the image before."""
     pipe = load(weights)
-    clean, degraded = crops(48, 1) if toy else crops(CROP, 5)
+    clean, degraded = crops(48, 1) if toy else crops(CROP, 3)
     predict = denoiser(
         pipe.restorer, pipe.sde, degraded, pipe.restorer.prepare(*pipe.encode(list(degraded)))
     )

@@ -165,11 +165,12 @@ def test_tiles_can_be_embedded_by_themselves(pipe, monkeypatch):
         assert encoded == [1] * wanted
 
 
-def test_a_compiled_network_restores_alike(pipe):
-    image = noise(3, 32, 40).sigmoid()
-    before = np.asarray(pipe.restore(image, steps=2)).astype(int)
+@pytest.mark.parametrize("tile", [0, 32])
+def test_a_compiled_network_restores_alike(pipe, tile):
+    image = noise(3, 32, 72).sigmoid()
+    before = np.asarray(pipe.restore(image, steps=2, tile=tile)).astype(int)
     pipe.restorer.compile(backend="eager")
-    assert np.abs(np.asarray(pipe.restore(image, steps=2)) - before).max() <= 1
+    assert np.abs(np.asarray(pipe.restore(image, steps=2, tile=tile)) - before).max() <= 1
 
 
 def test_the_command_line_hands_spacing_and_tiles_on(pipe, weights, photo_folder, tmp_path, capsys):
