@@ -174,7 +174,7 @@ def lab() -> Scale:
             eps=1e-8,
             objective="psnr",
             from_start=0.5,
-            caution=2.0,
+            caution=6.0,
             untold=0.1,
         ),
         sde=dict(SDE),

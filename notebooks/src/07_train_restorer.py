@@ -245,13 +245,13 @@ figure
 # 3. predict the clean image. With $E$ for the squared error of the prediction and $E_0$ for that of the degraded crop (to
 #    both 1e-4 is added: beyond 40 dB there is nothing to gain), the loss of a crop is
 #
-# $$\ln E + 2\,\max(0,\ \ln E - \ln E_0)$$
+# $$\ln E + 6\,\max(0,\ \ln E - \ln E_0)$$
 #
 # Why a logarithm? The squared error of a dark photo is dozens of times that of one with JPEG blocks. With the plain
 # squared error the network would learn about little else than the dark ones. A logarithm counts decibels to be gained,
 # and each damaged image has some. Its vice: it trades them one for one, and gladly ruins one image by ten decibels to
 # gain one in each of eleven others. Hence the second part, which is zero unless the result is worse than the input:
-# every decibel below the input counts three times. (The 2 is `caution` in the recipe.)
+# every decibel below the input counts seven times. (The 6 is `caution` in the recipe.)
 #
 # Beside the network we keep a **running average** of its weights, in two lines. (The library keeps one too; when the
 # training ends, it hands over the average. We check that both agree.)
