@@ -65,7 +65,7 @@ def own_words(
     with canvas(WIDTH, max(height, bars) + 116, caption) as figure:
         picture(figure, image, GAP, 34, zoom=2).set_title(f"one photo, {truth}", pad=6)
         for k, (values, title) in enumerate(
-            ((photo, "What this photo is called"), (table, f"What {truth} test photos are called"))
+            ((photo, "What this photo is called"), (table, "What all such photos are called"))
         ):
             left = width + 148 + k * ((WIDTH - width - 148) // 2)
             axes = area(figure, left, 34, (WIDTH - width - 208) // 2, bars)
