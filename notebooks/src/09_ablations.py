@@ -248,7 +248,7 @@ print(
 steps = max(8, scale.restorer.steps // 32)
 plan = Plan(
     network={"kind": "nafnet", "width": 16, "encoder": (1, 1), "middle": 1, "decoder": (1, 1),
-             "steering": 64, "patch": scale.restorer.size},
+             "steering": 64},
     recipe=replace(
         scale.restorer,
         steps=steps,
@@ -257,6 +257,7 @@ plan = Plan(
         warmup=steps // 16,
         from_start=1.0,
         untold=0.0,
+        caution=0.0,  # it makes a long training safer, and a short one slower
     ),
     source=Synthetic(photos=lab.bundled("train"), scenes=scale.scenes, clean=0.0, severity=scale.severity),
     exam=exam_of(lab.bundled("test"), Protocol(crop=scale.restorer.size, crops=crops, seed=1)),
