@@ -130,7 +130,8 @@ def test_left_out_entirely_is_as_if_there_were_no_daclip(pipe, plan):
         net = build_restorer(plan.network, pipe.settings.clip.embed_dim, seed=0)
         list(train_restorer(net, daclip, pipe.sde, plan.source, plan.recipe))
         trained.append(net.state_dict())
-    assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
+    # To rounding: the norm that gradients are clipped to is summed over zeros, too.
+    torch.testing.assert_close(*trained, atol=1e-6, rtol=1e-5)
 
 
 def test_runs_are_the_same_whatever_stands_beside_them_and_go_on(pipe, plan, tmp_path, monkeypatch):
