@@ -102,7 +102,8 @@ def fingerprint(source: Path) -> str:
     """A hash of all that the outputs of a notebook depend on: its source, the library, the shipped weights."""
     package = ROOT / "daclip_lab"
     library = [path for path in package.rglob("*") if path.suffix in {".py", ".js", ".css"}]
-    weights = [path for path in (package / "weights").rglob("*") if path.is_file()]
+    files = (package / "weights").rglob("*")
+    weights = [path for path in files if path.is_file() and path.suffix != ".md"]
     digest = hashlib.sha256()
     for path in [source, *sorted({*library, *weights})]:
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
