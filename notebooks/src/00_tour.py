@@ -12,7 +12,7 @@
 # *You need* a little Python. Having met CLIP (images and sentences share one space) helps; nothing else is assumed, no
 # GPU is needed, and nothing is downloaded.
 #
-# *Time*: a few minutes to run on two idle CPU cores (the last cell prints what it took here, beside other work), fifteen to read.
+# *Time*: about two minutes to run on two CPU cores (the last cell prints what it took here), fifteen to read.
 
 # %%
 import time

@@ -14,7 +14,7 @@
 #
 # *You need* a little Python and the tour (`00_tour`); cosines and softmax. Nothing is downloaded or trained here.
 #
-# *Time*: about a minute to run on two CPU cores, twenty minutes to read.
+# *Time*: under a minute to run on two CPU cores, twenty minutes to read.
 
 # %%
 import time

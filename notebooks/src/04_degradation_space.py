@@ -14,7 +14,7 @@
 #
 # *You need* the tour (`00_tour`) and the drift of `02_clip_is_fooled`. Nothing is downloaded or trained.
 #
-# *Time*: a few minutes to run on two CPU cores (the last cell prints what it took), half an hour to read.
+# *Time*: two to three minutes to run on two CPU cores (the last cell prints what it took), half an hour to read.
 
 # %%
 import time

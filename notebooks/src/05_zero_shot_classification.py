@@ -14,7 +14,7 @@
 #
 # *You need* cosines and softmax, and what `02_clip_is_fooled` says about CLIP. Nothing is downloaded or trained.
 #
-# *Time*: one to two minutes to run on two CPU cores, half an hour to read.
+# *Time*: under a minute to run on two CPU cores, half an hour to read.
 
 # %%
 import time

@@ -13,7 +13,7 @@
 #
 # *You need* PyTorch, means and variances, and the normal distribution. Nothing is downloaded.
 #
-# *Time*: two to four minutes to run on two CPU cores, twenty minutes to read.
+# *Time*: one to two minutes to run on two CPU cores, twenty minutes to read.
 
 # %%
 import time

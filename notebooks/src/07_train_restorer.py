@@ -12,7 +12,7 @@
 #
 # *You need* notebook `06` (the state $x_t$ and the estimate of the clean image), and to have met attention before.
 #
-# *Time*: about ten minutes to run on two CPU cores, twenty minutes to read.
+# *Time*: eight to nine minutes to run on two CPU cores, twenty minutes to read.
 
 # %%
 import time

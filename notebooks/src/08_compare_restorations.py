@@ -14,7 +14,7 @@
 #
 # *You need* the idea of `06_mean_reverting_sde` (a state, an estimate of the clean image, steps). Nothing is downloaded.
 #
-# *Time*: about three minutes to run on two CPU cores (the last cell prints what it took here), twenty-five to read.
+# *Time*: one to two minutes to run on two CPU cores (the last cell prints what it took here), twenty-five to read.
 
 # %%
 import time

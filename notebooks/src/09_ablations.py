@@ -14,7 +14,7 @@
 # *You need* the tour (`00_tour`), a rough idea of what a restorer is told (`07_train_restorer`), means and standard
 # deviations. Nothing is downloaded.
 #
-# *Time*: about eight minutes to run on two CPU cores, nearly all of it for the fifteen small trainings of part 5; half an
+# *Time*: five to six minutes to run on two CPU cores, nearly all of it for the fifteen small trainings of part 5; half an
 # hour to read.
 
 # %%

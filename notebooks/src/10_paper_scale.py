@@ -15,7 +15,7 @@
 # notebook makes files of the same layout with random numbers: everything runs, names and sizes are right, and what comes
 # out means nothing. It says so wherever that matters.
 #
-# *Time*: about a minute to run on two CPU cores, fifteen minutes to read.
+# *Time*: under a minute to run on two CPU cores, fifteen minutes to read.
 
 # %%
 import time
