@@ -1,9 +1,12 @@
 """Many images become a table: a folder of any kind, real pairs, or a list; a few at a time, and resumable."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
 
 from daclip_lab.data.image_io import find_images
 from daclip_lab.data.pairs import PairFolder, is_pairs
@@ -99,6 +102,26 @@ def embed_some(
         plain=plain.numpy(),
         clean=None if clean is None else pipe.encode_plain(clean).numpy(),
     )
+
+
+def means_of(seen: Iterable[Tensor], encode: Callable, batch: int = 64) -> list[Tensor]:
+    """What an encoder says of n images, of each the mean over its views: (n, d) on the CPU, for each kind of answer.
+
+    Args:
+        seen: the views (k, 3, s, s) of each image, see `models.clip.views`.
+        encode: views (b, 3, s, s) -> several (b, d).
+
+    Raises InputError where there is no image.
+    """
+    seen = list(seen)
+    if not seen:
+        raise InputError("no images: wanted at least one")
+    parts = [encode(some) for some in torch.cat(seen).split(batch)]
+    counts = [len(views) for views in seen]
+    return [
+        torch.stack([views.mean(0) for views in torch.cat(kind).cpu().split(counts)])
+        for kind in zip(*parts, strict=True)
+    ]
 
 
 def about(pipe: "Pipeline") -> dict:

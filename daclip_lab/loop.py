@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+SAVE_SECONDS = 600.0
+"""A checkpoint is written after so long, however few steps were taken."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How long and how fast anything is trained."""
@@ -142,8 +146,9 @@ def fit(
     When the generator is exhausted, the model holds the running average of its weights; until then, the latest.
 
     Args:
-        run: a folder for checkpoints; one is written every `save_every` steps and when the loop is left early. Of
-            several processes the main one writes; all of them read, when they resume.
+        run: a folder for checkpoints; one is written every `save_every` steps, or every ten minutes where these take
+            longer, and when the loop is left early. Of several processes the main one writes; all of them read, when
+            they resume.
         resume: go on from the checkpoint in `run`. The recipe must be the one it was started with.
         accelerator: several processes, or another device than the model's (`make_accelerator`).
 
@@ -182,7 +187,7 @@ def fit(
         generator=torch.Generator(),
     )
     saved, whole, writes = done, True, run is not None and share == 0
-    started = time.perf_counter()
+    started = last_save = time.perf_counter()
     try:
         for index, batch in enumerate(batches, start=done + 1):
             if isinstance(batch, InputError):
@@ -207,9 +212,10 @@ def fit(
                 with torch.no_grad():
                     torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)
             done, whole = index, True
-            if writes and done % save_every == 0:
+            late = time.perf_counter() - last_save > SAVE_SECONDS
+            if writes and (done % save_every == 0 or late):
                 save(done)
-                saved = done
+                saved, last_save = done, time.perf_counter()
             if shares > 1:
                 value = accelerator.reduce(value.detach(), "mean")
             yield Step(done, value.item(), metrics, rate, time.perf_counter() - started)

@@ -6,6 +6,8 @@ runs no code of theirs.
 """
 
 import hashlib
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -99,14 +101,21 @@ def read_released(
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """The named tensors of a PyTorch checkpoint, without what open_clip and data parallelism wrap around them."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, so that the optimiser's state, which makes up half of a released file, is never read.
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except Exception as error:  # a broken pickle raises almost anything
-        reason = str(error).strip().split("\n")[0][:200]
-        raise InputError(
-            f"{path} cannot be read as a file of tensors alone (weights_only=True): {reason}"
-        ) from None
+        # The rest of torch's message tells how to run the code that the file holds.
+        strange = re.search(r"GLOBAL ([\w.]+)", str(error))
+        fault = (
+            f"asks for {strange[1]} when it is read: wanted tensors alone"
+            if strange
+            else "cannot be read as a PyTorch checkpoint: is it whole?"
+        )
+        raise InputError(f"{path} {fault} (weights_only=True)") from None
     if isinstance(content, dict) and "state_dict" in content:
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):

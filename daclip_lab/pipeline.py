@@ -5,8 +5,8 @@ A pipeline is a folder: `pipeline.json`, and the weights of as many of its three
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from daclip_lab.data.words import training_texts
 from daclip_lab.diffusion.samplers import SAMPLERS, SampleStep, denoiser, sample
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.diffusion.tiling import Tiled, in_tiles
-from daclip_lab.embedding import embed
+from daclip_lab.embedding import embed, means_of
 from daclip_lab.errors import InputError
 from daclip_lab.folders import Settings
 from daclip_lab.loop import has_bf16
@@ -58,9 +58,27 @@ class Pipeline:
         self.daclip = daclip
         self.restorer = restorer
         self.sde = MeanRevertingSDE(**settings.sde)
-        for part in (self.clip, daclip, restorer):
-            if part is not None:
-                part.eval().requires_grad_(False)
+        for part in self._parts:
+            part.eval().requires_grad_(False)
+
+    @property
+    def _parts(self) -> list[nn.Module]:
+        return [part for part in (self.daclip or self.clip, self.restorer) if part is not None]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return next(self._parts[0].parameters()).device
+
+    def to(self, device: str | torch.device) -> "Pipeline":
+        """Move the networks, for example to "cuda", and return this pipeline.
+
+        Naming, embedding and restoring then run there; what goes in and comes out lies on the CPU, except for the
+        states of a `trajectory`.
+        """
+        for part in self._parts:
+            part.to(device)
+        return self
 
     def classify(self, image) -> "pd.Series | pd.DataFrame":
         """The probability of each degradation, and of none ("clean") where the weights know it.
@@ -83,7 +101,7 @@ class Pipeline:
     @torch.inference_mode()
     def logits(self, degradation: Tensor) -> Tensor:
         """The scaled cosines (n, k) of degradation embeddings (n, d) to the words for the k labels."""
-        return self._daclip().scale * degradation @ self.word_embeddings.T
+        return self._daclip().scale.cpu() * degradation @ self.word_embeddings.T
 
     @cached_property
     def word_embeddings(self) -> Tensor:
@@ -92,18 +110,33 @@ class Pipeline:
             raise InputError(
                 "these weights name no degradation: their controller was trained without words (wild-IR)"
             )
-        encode = self._daclip().encode_text
-        with torch.inference_mode():
-            if not self.settings.synonyms:
-                return encode(list(self.settings.labels))
-            means = [encode(training_texts(name)).mean(0) for name in self.settings.labels]
-            return F.normalize(torch.stack(means), dim=-1)
+        if not self.settings.synonyms:
+            return self.encode_text(self.settings.labels)
+        means = [self.encode_text(training_texts(name)).mean(0) for name in self.settings.labels]
+        return F.normalize(torch.stack(means), dim=-1)
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """The embeddings (n, d) of texts, of length 1."""
+        return self._daclip().encode_text(list(texts)).cpu()
 
     @torch.inference_mode()
     def encode(self, images: Sequence) -> Embeddings:
-        """Content and degradation embeddings (n, d) of n images: the means over the views of each."""
-        encode = self._daclip().encode_image
-        return Embeddings(*self._pooled(images, encode))
+        """Content and degradation embeddings (n, d) of n images: the means over the views of each, of length 1."""
+        return Embeddings(*self._pooled(images, self._daclip().encode_image))
+
+    @torch.inference_mode()
+    def steering(self, images: Sequence, embeddings: Embeddings | None = None) -> Embeddings:
+        """What the restorer is told of n images: their own embeddings (n, d), or others in the place of these.
+
+        The paper's U-Net wants them at the lengths that the controlled CLIP gave them; others get the lengths of the
+        images' own. The lab's restorer wants directions alone.
+        """
+        if not self.restorer.wants_lengths:
+            return self.encode(images) if embeddings is None else embeddings
+        encode = partial(self._daclip().encode_image, normalize=False)
+        features = Embeddings(*self._pooled(images, encode, normalize=False))
+        return features if embeddings is None else embeddings.at_lengths_of(features)
 
     @torch.inference_mode()
     def encode_plain(self, images: Sequence) -> Tensor:
@@ -119,17 +152,11 @@ class Pipeline:
             images, lambda seen: (*daclip.encode_image(seen), daclip.clip.encode_image(seen))
         )
 
-    def _pooled(self, images: Sequence, encode, batch: int = 64) -> list[Tensor]:
+    def _pooled(self, images: Sequence, encode: Callable, normalize: bool = True) -> list[Tensor]:
         size, view = self.settings.clip.image_size, self.settings.view
-        if not images:
-            raise InputError("no images: wanted at least one")
-        seen = [views(read_image(image), size, view) for image in images]
-        parts = [encode(chunk) for chunk in torch.cat(seen).split(batch)]
-        counts = [len(v) for v in seen]
-        return [
-            F.normalize(torch.stack([v.mean(0) for v in torch.cat(kind).split(counts)]), dim=-1)
-            for kind in zip(*parts, strict=True)
-        ]
+        seen = (views(read_image(image), size, view) for image in images)
+        means = means_of(seen, lambda some: encode(some.to(self.device)))
+        return [F.normalize(mean, dim=-1) for mean in means] if normalize else means
 
     def embed(
         self,
@@ -160,8 +187,7 @@ class Pipeline:
         """The degradation embedding (d,) of words: for one of `settings.labels`, what the classifier compares with."""
         if words in self.settings.labels:
             return self.word_embeddings[self.settings.labels.index(words)]
-        with torch.inference_mode():
-            return self._daclip().encode_text([words])[0]
+        return self.encode_text([words])[0]
 
     def restore(self, image, *, as_degradation=None, **options) -> "Image.Image":
         """The image without its degradation, as a PIL image of the same size, at least 16x16 pixels.
@@ -189,7 +215,7 @@ class Pipeline:
         steps = options.get("steps") or self.settings.steps
         # Only the last step is kept: all states of a large photo would not fit into memory.
         bar = tqdm(path, "restoring", steps, unit="step", leave=False, delay=2)
-        return to_pil(deque(bar, maxlen=1).pop().state[0].clamp(0, 1))
+        return to_pil(deque(bar, maxlen=1).pop().state[0].clamp(0, 1).cpu())
 
     @torch.inference_mode()
     def trajectory(
@@ -217,20 +243,18 @@ class Pipeline:
                 see `diffusion.tiling`.
             embed_tiles: steer every tile by its own embeddings instead of those of the whole image: for damage that is
                 not everywhere the same. Where it is, colours may differ from tile to tile.
-            embeddings: steer by these embeddings instead of the images' own.
+            embeddings: steer by these embeddings instead of the images' own, see `steering`.
         """
         if self.restorer is None:
             raise InputError("these weights hold no restorer: load some that do, such as 'lab'")
         if sampler not in SAMPLERS:
             raise InputError(f"sampler {sampler!r} is unknown: use one of {', '.join(SAMPLERS)}")
         net = in_tiles(self.restorer, *degraded.shape[-2:], tile)
-        prepare = self.restorer.prepare
-        if embeddings is not None or self.daclip is None:
-            conditions = prepare(*(embeddings or (None, None)))
-        elif embed_tiles and isinstance(net, Tiled):
-            conditions = [prepare(*self.encode(list(part))) for part in net.cut(degraded)]
+        if embed_tiles and embeddings is None and self.daclip and isinstance(net, Tiled):
+            conditions = [self.conditions(part) for part in net.cut(degraded)]
         else:
-            conditions = prepare(*self.encode(list(degraded)))
+            conditions = self.conditions(degraded, embeddings)
+        degraded = degraded.to(self.device)
         yield from sample(
             denoiser(net, self.sde, degraded, conditions, bf16=has_bf16(degraded.device)),
             self.sde,
@@ -240,6 +264,13 @@ class Pipeline:
             generator=seeded(seed),
             **SAMPLERS[sampler],
         )
+
+    def conditions(self, degraded: Tensor, embeddings: Embeddings | None = None):
+        """What the restorer makes of `steering` for a batch (b, 3, h, w), once for all steps; see its `prepare`."""
+        told = embeddings or (None, None)
+        if self.daclip is not None:
+            told = self.steering(list(degraded), embeddings)
+        return self.restorer.prepare(*(e if e is None else e.to(self.device) for e in told))
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write the pipeline into a folder; `half` stores the weights in float16, at half the size."""

@@ -181,7 +181,7 @@ def train_restorer(
         content = degradation = None
         if daclip is not None:
             with torch.no_grad():
-                embeddings = _oracle(daclip, batch) if recipe.oracle else _heard(daclip, batch)
+                embeddings = _told(daclip, batch, recipe.oracle, net.wants_lengths)
             content, degradation = (e * told[:, None] for e in embeddings)
         state = sde.diffuse(batch.clean, batch.degraded, t, noise)
         conditions = net.prepare(content, degradation)
@@ -224,15 +224,16 @@ def restoration_error(
     return (reached - wanted).abs().mean((1, 2, 3))
 
 
-def _heard(daclip: DaCLIP, batch: Batch) -> Embeddings:
-    """What DA-CLIP says of the degraded images."""
-    return daclip.encode_image(_view(daclip, batch.degraded))
-
-
-def _oracle(daclip: DaCLIP, batch: Batch) -> Embeddings:
-    """What a perfect DA-CLIP would say of them: what its two losses compare it with."""
+def _told(daclip: DaCLIP, batch: Batch, oracle: bool, lengths: bool) -> Embeddings:
+    """What DA-CLIP says of the degraded images; or, of an oracle, what its two losses compare that with."""
+    heard = None
+    if lengths or not oracle:
+        heard = daclip.encode_image(_view(daclip, batch.degraded), normalize=not lengths)
+    if not oracle:
+        return heard
     content = daclip.clip.encode_image(_view(daclip, batch.clean))
-    return Embeddings(content, _encode_each_once(daclip, batch.labels))
+    right = Embeddings(content, _encode_each_once(daclip, batch.labels))
+    return right.at_lengths_of(heard) if lengths else right
 
 
 def _view(daclip: DaCLIP, images: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """The command line does what the library does; what cannot be used gets one line, exit code 2, and leaves nothing."""
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -89,6 +91,12 @@ def test_classify_as_json(capsys, files, weights):
         assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
         assert answer["degradation"] == max(shares, key=shares.get)
         assert answer["probability"] == max(shares.values())
+
+
+def test_a_device_that_is_not_here_is_refused(capsys, photo_folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = refused(capsys, "classify", photo_folder / "face.png", "--device", "cuda")
+    assert "torch finds no CUDA here" in message
 
 
 @pytest.mark.parametrize(
@@ -185,11 +193,14 @@ def test_the_three_trainings_in_a_row(capsys, photo_folder, out):
         assert not list((out / folder).glob("*.tmp"))
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_interrupted_at_the_command_line_goes_on_exactly(
-    capsys, monkeypatch, photo_folder, out
+    capsys, monkeypatch, photo_folder, out, sent
 ):
+    """By Ctrl-C, or by the signal that a scheduler sends before it kills."""
     from daclip_lab import training
 
+    before = signal.getsignal(signal.SIGTERM)
     common = ("train", "clip", "--scale", "smoke", "--data", photo_folder, "--out")
     run(*common, out / "whole")
     plain, calls = training.multi_positive_info_nce, []
@@ -197,11 +208,12 @@ def test_a_training_interrupted_at_the_command_line_goes_on_exactly(
     def interrupted(*args):
         calls.append(args)
         if len(calls) == 3:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), sent)
         return plain(*args)
 
     monkeypatch.setattr(training, "multi_positive_info_nce", interrupted)
     assert main([str(a) for a in (*common, out / "parts")]) == 130
+    assert signal.getsignal(signal.SIGTERM) == before
     assert not (out / "parts" / "clip.safetensors").exists()
     monkeypatch.setattr(training, "multi_positive_info_nce", plain)
     run(*common, out / "parts", "--resume")

@@ -95,6 +95,21 @@ def test_the_reference_is_really_controlled(arrays):
     assert (found["image_features"] - found["plain_image_features"]).abs().max() > 0.01
 
 
+def test_features_may_keep_the_lengths_of_clips_projection(fresh, authors, arrays):
+    with torch.no_grad():
+        features = fresh.encode_image(images(), normalize=False)
+        plain = fresh.clip.model.encode_image(fresh.clip.normalize(images()))
+        lengths = plain.norm(dim=1)
+        assert (lengths - 1).abs().min() > 0.1
+        for feature in features:
+            torch.testing.assert_close(feature, plain, atol=1e-5, rtol=0)
+        controlled = authors.encode_image(arrays[0]["image"], normalize=False)
+    for feature, name in zip(controlled, ("image_features", "image_degra_features"), strict=True):
+        torch.testing.assert_close(
+            feature, arrays[0][name] * feature.norm(dim=1, keepdim=True), atol=1e-4, rtol=0
+        )
+
+
 def test_before_training_it_equals_clip_exactly(fresh):
     with torch.no_grad():
         plain = fresh.clip.encode_image(images())

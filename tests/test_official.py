@@ -14,7 +14,7 @@ from daclip_lab.checkpoints import read_tensors
 from daclip_lab.cli import main
 from daclip_lab.data.degradations import NAMES
 from daclip_lab.errors import InputError
-from daclip_lab.models.clip import ClipConfig, named_config
+from daclip_lab.models.clip import ClipConfig, named_config, views
 from daclip_lab.official import authors_name, import_official, read_released
 from daclip_lab.pipeline import Pipeline, load
 
@@ -191,6 +191,27 @@ def test_what_was_imported_computes_what_the_authors_computed(imported, referenc
     torch.testing.assert_close(restored, unet["output"], atol=1e-4, rtol=0)
 
 
+def test_the_restorer_is_told_features_at_their_own_lengths(imported, photo, monkeypatch):
+    """The authors' test.py hands on what the controlled CLIP says as it is; only its losses look at directions."""
+    pipe, told = load(imported), []
+    prepare = pipe.restorer.prepare
+    monkeypatch.setattr(pipe.restorer, "prepare", lambda *e: told.append(e) or prepare(*e))
+    with torch.no_grad():
+        seen = views(photo, pipe.settings.clip.image_size, "resize")
+        wanted = pipe.daclip.encode_image(seen, normalize=False)
+    own = pipe.encode([photo])
+    for embeddings in (None, own):
+        list(pipe.trajectory(photo[None], steps=1, embeddings=embeddings))
+    for kind in range(2):
+        assert abs(wanted[kind].norm() - 1) > 0.1
+        for each in told:
+            torch.testing.assert_close(each[kind], wanted[kind], atol=1e-4, rtol=0)
+    other = own.degradation[0].flip(0)
+    pipe.restore(photo, steps=1, as_degradation=other)
+    longer = other[None] * wanted.degradation.norm()
+    torch.testing.assert_close(told[-1][1], longer, atol=1e-4, rtol=0)
+
+
 def test_the_restorer_may_be_absent(files, reference, tmp_path):
     import_official(files[0], None, tmp_path / "without", **reference[2])
     assert load(tmp_path / "without").restorer is None
@@ -257,8 +278,10 @@ def test_files_that_are_not_tensors_alone_are_refused_unread(files, tmp_path, re
     (tmp_path / "text.pt").write_text("weights")
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
     torch.save({"state_dict": {"lr": 0.1}}, tmp_path / "numbers.pt")
-    for name in ("trap.pt", "old.pt", "text.pt"):
-        assert "weights_only=True" in refused(tmp_path / name)
+    for name, what in (("trap", "asks for"), ("old", "asks for"), ("text", "is it whole?")):
+        message = refused(tmp_path / f"{name}.pt")
+        assert what in message
+        assert message.endswith("(weights_only=True)")
     for name in ("tensor.pt", "numbers.pt"):
         assert "no state dict" in refused(tmp_path / name)
     assert not (tmp_path / "sprung").exists()

@@ -169,15 +169,15 @@ def test_what_networks_see_is_added(pipe, data, once, monkeypatch, tmp_path):
 
 
 def test_an_interrupted_run_goes_on(pipe, data, once, monkeypatch, tmp_path):
-    restore, restored = pipe.restore, []
+    prepare, restored = pipe.conditions, []
 
-    def interrupted(image, **how):
+    def interrupted(image):
         if len(restored) == 2:
             raise KeyboardInterrupt
         restored.append(image)
-        return restore(image, **how)
+        return prepare(image)
 
-    monkeypatch.setattr(pipe, "restore", interrupted)
+    monkeypatch.setattr(pipe, "conditions", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure(pipe, data, PROTOCOL, out=tmp_path / "out")
     part = tmp_path / "out" / "images.jsonl.part"
@@ -186,9 +186,7 @@ def test_an_interrupted_run_goes_on(pipe, data, once, monkeypatch, tmp_path):
         file.write('{"image": "rainy/1", "degr')  # the power failed here
     (tmp_path / "out" / "hazy" / "2.png").unlink()
     restored.clear()
-    monkeypatch.setattr(
-        pipe, "restore", lambda image, **how: restored.append(image) or restore(image, **how)
-    )
+    monkeypatch.setattr(pipe, "conditions", lambda image: restored.append(image) or prepare(image))
     result = measure(pipe, data, PROTOCOL, out=tmp_path / "out")
     assert len(restored) == 3
     assert result.images == once[0].images
@@ -250,5 +248,6 @@ def test_the_command_prints_a_table_or_json(weights, data, capsys):
     assert set(content["degradations"]) == {"hazy", "rainy", "average"}
     assert content["degradations"]["average"]["psnr_low"] is None
     assert content["protocol"] == {"steps": 1, "sampler": "posterior", "seed": 0}
-    assert main([*run, "--whole"]) == 2
-    assert "--whole has no place in --protocol paper" in capsys.readouterr().err
+    for option in (["--whole"], ["--mixtures", "0"], ["--window", "64"]):
+        assert main([*run, *option]) == 2
+        assert f"{option[0]} has no place in --protocol paper" in capsys.readouterr().err

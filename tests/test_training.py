@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from daclip_lab import loop
 from daclip_lab.checkpoints import read_json, write_json
 from daclip_lab.data.datasets import Batch, Example
 from daclip_lab.data.random import seeded
@@ -138,6 +139,15 @@ def test_resuming_twice_and_from_a_periodic_checkpoint(tmp_path):
             next(steps)
         steps.close()
     assert equal(run_line({"resume": True, **options}), whole)
+
+
+def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch):
+    clock = iter(range(0, 10**6, 250))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
+    model, saved = Line(), []
+    monkeypatch.setattr(loop, "save_state", lambda *args: saved.append(args[-1]))
+    list(fit(model, line_loss(model), Toy(), recipe(), run=tmp_path))
+    assert saved[0] < recipe().steps
 
 
 def test_an_interruption_in_the_middle_of_a_step_loses_no_batch(tmp_path):
@@ -477,3 +487,25 @@ def test_recipes_say_what_the_paper_does():
     paper = MATCHING
     assert paper.objective == "matching"
     assert (paper.from_start, paper.caution, paper.untold) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("oracle", [False, True])
+def test_the_papers_restorer_hears_features_at_their_own_lengths(scale, randomize, oracle):
+    """What the authors' training hands on; words and clean images, which have other lengths, are brought to them."""
+    daclip, net = randomize(DaCLIP(scale.build_clip(seed=1))), scale.build_restorer(seed=1)
+    told = []
+
+    def listening(wants_lengths):
+        net.wants_lengths = wants_lengths
+        recipe = replace(scale.restorer, steps=1, untold=0.0, oracle=oracle)
+        prepare = net.prepare
+        net.prepare = lambda *e: told.append([part.clone() for part in e]) or prepare(*e)
+        list(train_restorer(net, daclip, scale.build_sde(), Toy(), recipe))
+        net.prepare = prepare
+        return told.pop()
+
+    features, directions = listening(True), listening(False)
+    for feature, direction in zip(features, directions, strict=True):
+        lengths = feature.norm(dim=1, keepdim=True)
+        assert (lengths - 1).abs().min() > 0.1
+        torch.testing.assert_close(feature / lengths, direction, atol=1e-5, rtol=0)

@@ -70,11 +70,11 @@ class Partly(nn.Module):
         super().__init__()
         self.daclip, self.clip, self.parts, self.known = daclip, daclip.clip, parts, known
 
-    def encode_image(self, images: Tensor) -> Embeddings:
+    def encode_image(self, images: Tensor, *, normalize: bool = True) -> Embeddings:
         """The embeddings of images (b, 3, s, s) in [0, 1]; zeros for what is left out."""
         key = hashlib.sha256(images.cpu().numpy().tobytes()).digest()
         if key not in self.known:
-            self.known[key] = self.daclip.encode_image(images)
+            self.known[key] = self.daclip.encode_image(images, normalize=normalize)
         return only(self.known[key], self.parts)
 
 
@@ -179,7 +179,8 @@ def _run(pipe: Pipeline, plan: Plan, variant: str, seed: int, known: dict, bar: 
     net = build_restorer(plan.network, pipe.settings.clip.embed_dim, seed)
     recipe = replace(plan.recipe, seed=seed, oracle=variant == "oracle")
     daclip = pipe.daclip if recipe.oracle else Partly(pipe.daclip, VARIANTS[variant], known)
-    told = _told(pipe, plan.exam, variant)
+    own = Pipeline(pipe.settings, daclip=pipe.daclip, restorer=net)
+    told = own.steering(list(plan.exam.degraded), _told(pipe, plan.exam, variant))
     curve = [(0, _examined(net, pipe, plan.exam, told).mean())]
     for step in train_restorer(net, daclip, pipe.sde, plan.source, recipe):
         bar.update()
@@ -194,8 +195,7 @@ def _run(pipe: Pipeline, plan: Plan, variant: str, seed: int, known: dict, bar: 
 def _told(pipe: Pipeline, exam: Exam, variant: str) -> Embeddings:
     """What a variant is told of the images of the exam, as in its training."""
     if variant == "oracle":
-        with torch.inference_mode():
-            words = pipe.daclip.encode_text(exam.facts.degradation.tolist())
+        words = pipe.encode_text(exam.facts.degradation.tolist())
         return Embeddings(pipe.encode_plain(list(exam.clean)), words)
     return only(pipe.encode(list(exam.degraded)), VARIANTS[variant])
 

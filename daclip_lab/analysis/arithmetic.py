@@ -85,7 +85,7 @@ def restored_as(
         seed=seed,
         embeddings=Embeddings(content, degradation.expand_as(content)),
     )
-    return last.state.clamp(0, 1)
+    return last.state.clamp(0, 1).cpu()
 
 
 def gains(

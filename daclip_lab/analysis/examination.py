@@ -65,20 +65,16 @@ class Examiner:
         self.photos, self.protocol, self.restore, self.fid = photos, protocol, restore, fid
         self.quality = QUALITY | ({"lpips": quality.lpips} if lpips else {})
         self.ten = [self.labels.index(name) for name in NAMES]
-        with torch.inference_mode():
-            means = [pipe.daclip.encode_text(held_out_texts(name)).mean(0) for name in NAMES]
-            self.held_out = F.normalize(torch.stack(means), dim=-1)
-            self.captions = [
-                [caption(crop) for crop in clean_crops(photos, index, protocol)]
-                for index in range(len(photos))
-            ]
-            self.gallery = sorted({text for texts in self.captions for text in texts})
-            self.gallery_embeddings = torch.cat(
-                [
-                    pipe.daclip.encode_text(self.gallery[k : k + 256])
-                    for k in range(0, len(self.gallery), 256)
-                ]
-            )
+        means = [pipe.encode_text(held_out_texts(name)).mean(0) for name in NAMES]
+        self.held_out = F.normalize(torch.stack(means), dim=-1)
+        self.captions = [
+            [caption(crop) for crop in clean_crops(photos, index, protocol)]
+            for index in range(len(photos))
+        ]
+        self.gallery = sorted({text for texts in self.captions for text in texts})
+        self.gallery_embeddings = torch.cat(
+            [pipe.encode_text(self.gallery[k : k + 256]) for k in range(0, len(self.gallery), 256)]
+        )
 
     def __call__(self, index: int) -> dict:
         """The `rows` of one photo, one for each degraded crop and clean crop, and those of its `mixtures`.
@@ -204,7 +200,7 @@ def restored_singly(
                 seed=protocol.seed,
                 embeddings=Embeddings(*(part[None] for part in own)),
             )
-            parts.append(last.state.clamp(0, 1))
+            parts.append(last.state.clamp(0, 1).cpu())
     return torch.cat(parts)
 
 

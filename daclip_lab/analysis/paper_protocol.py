@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from daclip_lab.data.image_io import read_image, save_image, to_pil
 from daclip_lab.data.pairs import LOW, Pair, find_pairs, in_order, read_pair
 from daclip_lab.data.random import seeded
 from daclip_lab.data.tables import fingerprint
-from daclip_lab.diffusion.samplers import denoiser, euler_maruyama
+from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, euler_maruyama, sample
 from daclip_lab.errors import InputError
 from daclip_lab.pipeline import Pipeline
 
@@ -69,6 +70,9 @@ def measure(
     `out` holds results of other weights, data or settings.
     """
     protocol = protocol or PaperProtocol()
+    if protocol.sampler not in (FIRST_SAMPLER, *SAMPLERS):
+        known = ", ".join((FIRST_SAMPLER, *SAMPLERS))
+        raise InputError(f"sampler {protocol.sampler!r} is unknown: use one of {known}")
     if protocol.steps is None:
         first = protocol.sampler == FIRST_SAMPLER
         protocol = replace(protocol, steps=pipe.sde.steps if first else pipe.settings.steps)
@@ -163,7 +167,7 @@ def _rows(
     write_text(folder / PART, "".join(f"{json.dumps(line)}\n" for line in (about, *rows.values())))
     # Weights without labels were trained without words for degradations (wild-IR): they are only restored with.
     asked = pipe.daclip is not None and pipe.settings.labels
-    words = pipe.daclip.encode_text(list(NAMES)) if asked else None
+    words = pipe.encode_text(NAMES) if asked else None
     with open(folder / PART, "a") as part:
         for name, pair in tqdm(pairs.items(), desc="measuring", unit="image", leave=False):
             if name in rows:
@@ -229,15 +233,14 @@ def _restore(pipe: Pipeline, pair: Pair, protocol: PaperProtocol, path: Path) ->
 
 @torch.inference_mode()
 def _restoration(pipe: Pipeline, degraded: torch.Tensor, protocol: PaperProtocol) -> "Image.Image":
-    steps, seed = protocol.steps, protocol.seed
-    if protocol.sampler != FIRST_SAMPLER:
-        return pipe.restore(degraded, steps=steps, sampler=protocol.sampler, seed=seed)
-    batch = degraded[None]
-    embeddings = pipe.encode([degraded]) if pipe.daclip is not None else (None, None)
-    predict = denoiser(pipe.restorer, pipe.sde, batch, pipe.restorer.prepare(*embeddings))
-    path = euler_maruyama(predict, pipe.sde, batch, steps=steps, generator=seeded(seed))
+    """Whole and in float32, as the authors do: `Pipeline.restore` may take tiles, and bfloat16."""
+    batch = degraded[None].to(pipe.device)
+    predict = denoiser(pipe.restorer, pipe.sde, batch, pipe.conditions(degraded[None]))
+    first = protocol.sampler == FIRST_SAMPLER
+    sampler = euler_maruyama if first else partial(sample, **SAMPLERS[protocol.sampler])
+    path = sampler(predict, pipe.sde, batch, steps=protocol.steps, generator=seeded(protocol.seed))
     last = deque(path, maxlen=1).pop()  # a list of all would hold every state
-    return to_pil(last.state[0].clamp(0, 1))
+    return to_pil(last.state[0].clamp(0, 1).cpu())
 
 
 def _look(

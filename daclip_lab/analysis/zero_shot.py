@@ -43,8 +43,7 @@ def prompt_embeddings(pipe: Pipeline, prompts: Prompts) -> tuple[tuple[str, ...]
         texts = [texts] if isinstance(texts, str) else list(texts)
         if not texts or not all(map(str.strip, texts)):
             raise InputError(f"no words for {label!r}: wanted a text, or several")
-        with torch.inference_mode():
-            means.append(F.normalize(pipe.daclip.encode_text(texts).mean(0), dim=0))
+        means.append(F.normalize(pipe.encode_text(texts).mean(0), dim=0))
     return tuple(prompts), torch.stack(means)
 
 

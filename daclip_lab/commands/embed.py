@@ -2,7 +2,7 @@
 
 import argparse
 
-from daclip_lab.commands.options import Commands, command, seed, weights
+from daclip_lab.commands.options import Commands, command, device, loaded, seed, weights
 from daclip_lab.errors import InputError
 
 
@@ -24,6 +24,7 @@ def add(commands: Commands) -> None:
     )
     one.add_argument("--half", action="store_true", help="write the embeddings in half precision")
     weights(one)
+    device(one)
     seed(one)
 
 
@@ -33,12 +34,11 @@ def embed(options: argparse.Namespace) -> None:
     from daclip_lab.analysis.protocol_table import embed_protocol
     from daclip_lab.data.parquet import check_folder
     from daclip_lab.data.photos import bundled, folder
-    from daclip_lab.pipeline import load
 
     check_folder(options.output)
     if options.protocol == (options.folder is not None):
         raise InputError("embed what? Name a folder of images, or --protocol and its --data")
-    pipe = load(options.weights)
+    pipe = loaded(options)
     if options.protocol:
         photos = bundled("test") if options.data == "bundled" else folder(options.data)
         protocol = Protocol(crops=options.crops, seed=options.seed)

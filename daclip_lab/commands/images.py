@@ -3,7 +3,15 @@
 import argparse
 import json
 
-from daclip_lab.commands.options import Commands, command, sampling, seed, weights
+from daclip_lab.commands.options import (
+    Commands,
+    command,
+    device,
+    loaded,
+    sampling,
+    seed,
+    weights,
+)
 from daclip_lab.errors import InputError
 
 
@@ -13,11 +21,13 @@ def add(commands: Commands) -> None:
     one.add_argument("images", nargs="+", metavar="IMAGE")
     one.add_argument("--json", action="store_true", help="print all probabilities as JSON")
     weights(one)
+    device(one)
 
     one = command(commands, "restore", restore)
     one.add_argument("image", metavar="IMAGE")
     one.add_argument("-o", "--output", required=True, metavar="OUT")
     weights(one)
+    device(one)
     sampling(one)
     one.add_argument(
         "--spacing",
@@ -52,9 +62,7 @@ def add(commands: Commands) -> None:
 
 def classify(options: argparse.Namespace) -> None:
     """Name what is wrong with each image."""
-    from daclip_lab.pipeline import load
-
-    pipe = load(options.weights)
+    pipe = loaded(options)
     answers = []
     for image in options.images:
         probabilities = pipe.classify(image)
@@ -77,11 +85,10 @@ def classify(options: argparse.Namespace) -> None:
 def restore(options: argparse.Namespace) -> None:
     """Restore one image."""
     from daclip_lab.data.image_io import check_target, read_image, save_image
-    from daclip_lab.pipeline import load
 
     check_target(options.output)
     read_image(options.image)
-    pipe = load(options.weights)
+    pipe = loaded(options)
     restored = pipe.restore(
         options.image,
         steps=options.steps,

@@ -5,7 +5,15 @@ import json
 import math
 
 from daclip_lab.commands import paper_protocol
-from daclip_lab.commands.options import Commands, command, sampling, seed, weights
+from daclip_lab.commands.options import (
+    Commands,
+    command,
+    device,
+    loaded,
+    sampling,
+    seed,
+    weights,
+)
 from daclip_lab.commands.training_data import held_out
 from daclip_lab.errors import InputError
 
@@ -24,7 +32,7 @@ def add(commands: Commands) -> None:
     )
     _photos(one)
     one.add_argument(
-        "--mixtures", type=int, default=2, help="mixtures of two degradations per crop"
+        "--mixtures", type=int, help="mixtures of two degradations per crop (default: 2)"
     )
     one.add_argument(
         "--view",
@@ -49,6 +57,7 @@ def add(commands: Commands) -> None:
     one.add_argument("--sampler", default="posterior", help="as of restore")
     seed(one)
     weights(one)
+    device(one)
     one.add_argument("--no-restore", action="store_true", help="leave the restoration out")
     one.add_argument(
         "--out",
@@ -64,6 +73,7 @@ def add(commands: Commands) -> None:
     one.add_argument("-o", "--output", required=True, metavar="PNG")
     one.add_argument("--out", metavar="DIR", help="as of evaluate, and shared with it")
     weights(one)
+    device(one)
     sampling(one)
 
     one = command(commands, "calibrate", calibrate)
@@ -88,7 +98,6 @@ def evaluate(options: argparse.Namespace) -> None:
 
     from daclip_lab.analysis import comparison
     from daclip_lab.analysis.evaluation import evaluate
-    from daclip_lab.pipeline import load
 
     values = {name: getattr(options, name) or [None] for name in SWEPT}
     several = [name for name in SWEPT if len(values[name]) > 1]
@@ -100,12 +109,12 @@ def evaluate(options: argparse.Namespace) -> None:
         _protocol(
             options,
             photos,
-            mixtures=options.mixtures,
+            mixtures=2 if options.mixtures is None else options.mixtures,
             **{name: value if name == swept else values[name][0] for name in SWEPT},
         )
         for value in values[swept]
     ]
-    pipe = load(options.weights)
+    pipe = loaded(options)
     results = {
         f"{swept} {getattr(protocol, swept)}": evaluate(
             pipe, photos, protocol, restore=not options.no_restore, out=options.out
@@ -132,12 +141,11 @@ def wall(options: argparse.Namespace) -> None:
     from daclip_lab.analysis.evaluation import evaluate
     from daclip_lab.analysis.extremes import extremes
     from daclip_lab.data.image_io import check_target
-    from daclip_lab.pipeline import load
     from daclip_lab.viz.walls import restoration_wall
 
     check_target(options.output)
     photos = _chosen(options)
-    pipe = load(options.weights)
+    pipe = loaded(options)
     protocol = _protocol(options, photos, steps=options.steps)
     result = evaluate(pipe, photos, protocol, out=options.out)
     figure = restoration_wall(extremes(pipe, photos, result), photos=len(photos))

@@ -19,6 +19,28 @@ def weights(to: argparse.ArgumentParser) -> None:
     to.add_argument("--weights", default="lab", help="a folder, or shipped weights by name")
 
 
+def device(to: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    to.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        help="where the networks run (default: cuda where there is one)",
+    )
+
+
+def loaded(options: argparse.Namespace):
+    """The pipeline of --weights, on --device."""
+    import torch
+
+    from daclip_lab.errors import InputError
+    from daclip_lab.pipeline import load
+
+    available = torch.cuda.is_available()
+    if options.device == "cuda" and not available:
+        raise InputError("--device cuda: torch finds no CUDA here; use cpu")
+    return load(options.weights).to(options.device or ("cuda" if available else "cpu"))
+
+
 def seed(to: argparse.ArgumentParser) -> None:
     """Add --seed."""
     to.add_argument("--seed", type=int, default=0, help="decides all that is random")

@@ -2,7 +2,10 @@
 
 import argparse
 import json
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from daclip_lab.commands.options import Commands, command
@@ -73,11 +76,22 @@ def train(options: argparse.Namespace) -> None:
     accelerator = make_accelerator()
     loop = {"run": out, "resume": options.resume, "accelerator": accelerator}
     training = TRAININGS[options.part](options, scale, source, loop)
-    _follow(training, options.part, out, accelerator.is_main_process)
+    with _a_scheduler_may_stop():
+        _follow(training, options.part, out, accelerator.is_main_process)
     if accelerator.is_main_process:
         training.pipe.save(out, half=options.half)
         print(f"weights written to {out}")
     accelerator.end_training()
+
+
+@contextmanager
+def _a_scheduler_may_stop() -> Iterator[None]:
+    """Inside, SIGTERM, which a scheduler sends before it kills, is what Ctrl-C is: the last whole step is saved."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _follow(training, name: str, out: Path, main: bool) -> None:

@@ -17,10 +17,15 @@ from daclip_lab.models.clip import Clip
 
 
 class Embeddings(NamedTuple):
-    """What DA-CLIP says of a batch of images: two (b, d) tensors of length 1."""
+    """What DA-CLIP says of a batch of images: two (b, d) tensors, of length 1 unless they are asked for otherwise."""
 
     content: Tensor
     degradation: Tensor
+
+    def at_lengths_of(self, features: "Embeddings") -> "Embeddings":
+        """These directions, each row as long as that of some features (b, d)."""
+        pairs = zip(self, features, strict=True)
+        return Embeddings(*(own * other.norm(dim=1, keepdim=True) for own, other in pairs))
 
 
 class Stem(nn.Module):
@@ -106,11 +111,13 @@ class DaCLIP(nn.Module):
         """The inverse temperature that multiplies cosines."""
         return self.logit_scale.exp()
 
-    def encode_image(self, images: Tensor) -> Embeddings:
+    def encode_image(self, images: Tensor, *, normalize: bool = True) -> Embeddings:
         """Content and degradation embeddings of images (b, 3, s, s) in [0, 1] at CLIP's size.
 
         The control of the controller's *last* block enters after the *first* block of the frozen tower, and so on
         backwards: the deeper the controller has seen, the earlier it may correct.
+
+        Without `normalize` they keep the lengths that CLIP's projection gave them: so the paper's restorer wants them.
         """
         images = self.clip.normalize(images)
         degradation, controls = self.controller(images)
@@ -118,10 +125,8 @@ class DaCLIP(nn.Module):
         tokens = visual._embeds(images)
         for block, control in zip(visual.transformer.resblocks, reversed(controls), strict=True):
             tokens = block(tokens) + control
-        content = project(visual, tokens)
-        return Embeddings(
-            F.normalize(content.float(), dim=-1), F.normalize(degradation.float(), dim=-1)
-        )
+        features = Embeddings(project(visual, tokens).float(), degradation.float())
+        return Embeddings(*(F.normalize(f, dim=-1) for f in features)) if normalize else features
 
     def encode_degradation(self, images: Tensor) -> Tensor:
         """The degradation embeddings alone: the controller's own output, for which the frozen tower is not needed."""

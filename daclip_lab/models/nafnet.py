@@ -143,6 +143,7 @@ class ConditionalNAFNet(nn.Module):
     """
 
     predicts = "clean"
+    wants_lengths = False
 
     def __init__(
         self,

@@ -3,8 +3,8 @@
 A softmax over one key is 1, and the content is one token: cross-attention adds the same vector,
 `to_out(to_v(content))`, at every pixel, whatever the query. `prepare` computes it once per image,
 with the degradation's part of the time embedding, and all steps share it. What serves only the
-query (`attn2.to_q`, `attn2.to_k`, `norm2`) has no gradient: it is there, frozen, because names and
-shapes are those of the released weights, which load with `strict=True`.
+query (`attn2.to_q`, `attn2.to_k`, `norm2`) has no effect and no gradient: it is there because names
+and shapes are those of the released weights, which load with `strict=True`.
 
 Sources: Luo et al., arXiv 2310.01018 (DA-CLIP), 2404.09732 (wild-IR); Ho et al., 2006.11239
 (U-Net); Shen et al., 1812.01243 (linear attention); Rombach et al., 2112.10752 (transformer).
@@ -51,6 +51,8 @@ class ConditionalUNet(nn.Module):
     """
 
     predicts = "noise"
+    wants_lengths = True
+    """It listens to features as CLIP's projection leaves them, not to directions alone (the authors' test.py)."""
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class ConditionalUNet(nn.Module):
         self.final_conv = conv3x3(channels, 3)
 
     def prepare(self, content: Tensor | None, degradation: Tensor | None) -> Conditions:
-        """Compute what each image adds, from embeddings (b, context); InputError if a used one is None."""
+        """Compute what each image adds, from features (b, context) as they are; InputError if a used one is None."""
         if (self.use_content and content is None) or (self.use_degradation and degradation is None):
             raise InputError("content or degradation is None; this network listens to it")
         prompt = down = middle = up = None
@@ -219,8 +221,6 @@ class SpatialTransformer(nn.Module):
         parts = {"norm1": nn.LayerNorm(width), "attn1": projections(width, width)}
         if context is not None:
             parts |= {"norm2": nn.LayerNorm(width), "attn2": projections(width, context)}
-            for unused in (parts["norm2"], parts["attn2"]["to_q"], parts["attn2"]["to_k"]):
-                unused.requires_grad_(False)
         expand = nn.ModuleDict({"proj": nn.Linear(width, 8 * width)})
         net = nn.ModuleList([expand, nn.Identity(), nn.Linear(4 * width, width)])
         parts |= {"norm3": nn.LayerNorm(width), "ff": nn.ModuleDict({"net": net})}
