@@ -1,11 +1,15 @@
-"""The numbers of docs/departures.md that need no training: `python benchmarks/departures.py`, about a minute."""
+"""The numbers of docs/departures.md that need no training: `python benchmarks/departures.py`, about two minutes."""
 
 from itertools import pairwise
 
 import torch
+from PIL import Image
 
 import daclip_lab as lab
 from daclip_lab import presets
+from daclip_lab.data.degradations import degrade
+from daclip_lab.data.image_io import read_image, to_pil
+from daclip_lab.data.random import seeded
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.models.clip import Clip, views
 from daclip_lab.models.losses import chance, floor
@@ -38,8 +42,21 @@ def start(clip: Clip, photos: list[torch.Tensor]) -> dict[str, tuple[float, floa
         }
 
 
+def shifted(sde: MeanRevertingSDE, steps: int) -> float:
+    """How far the noise of a schedule of `steps` is from the one that the network knows for the time it is told.
+
+    So the authors' `sample_T` takes fewer steps: by another schedule, whose time t stands for t * T / steps. Returns
+    the largest difference, as a share of the noise that the network was trained with.
+    """
+    coarse = MeanRevertingSDE(**presets.SDE | {"steps": steps})
+    times = [round(t * sde.steps / steps) for t in range(1, steps + 1)]
+    return (coarse.sigma_bar[1:] / sde.sigma_bar[times] - 1).abs().max().item()
+
+
 def noise_left(sde: MeanRevertingSDE, steps: int, *, respaced: bool) -> float:
     """The noise (of 255) that an ideal network leaves, with the posterior re-spaced or in its form from t to t - 1.
+
+    The second is what the code of a published comparison does at skipped times (2502.07856).
 
     Both images are 0 and the state is noise of some strength; the network points at all of that noise, of which the
     sampler takes away as much as there should be at the time that it visits.
@@ -59,6 +76,17 @@ def attention_matrix(side: int, heads: int = 16) -> float:
     return heads * ((side / 8) ** 2) ** 2 * 4
 
 
+def against_pil(photo: torch.Tensor, size: int) -> torch.Tensor:
+    """What differs in the paper's view of a photo from what PIL makes of its 8-bit file, of 255: (3, size, size)."""
+    whole = to_pil(photo)
+    w, h = whole.size
+    new = (size, int(h * size / w)) if w < h else (int(w * size / h), size)
+    left, top = (round((extent - size) / 2) for extent in new)
+    small = whole.resize(new, Image.Resampling.BICUBIC)
+    theirs = read_image(small.crop((left, top, left + size, top + size)))
+    return 255 * (views(photo, size, "resize")[0] - theirs)
+
+
 def main() -> None:
     """Print every number."""
     photos = [photo for part in ("train", "test") for photo in lab.bundled(part)]
@@ -69,10 +97,17 @@ def main() -> None:
     for name, (content, degradation) in start(clip, photos).items():
         print(f"   initialised {name}: content {content:.6f}, degradation {degradation:.6f}")
 
-    print("2. noise left by an ideal network, of 255 (starts at 50)")
+    print(
+        "2. fewer steps: noise of a schedule of its own against the trained; noise left, of 255, by"
+    )
+    print("   an ideal network (starts at 50)")
     for steps in (5, 10, 20, 50, 100):
-        one, re = (noise_left(paper.build_sde(), steps, respaced=r) for r in (False, True))
-        print(f"   {steps:3} steps: one-step update {one:4.1f}, re-spaced posterior {re:.1f}")
+        sde = paper.build_sde()
+        one, re = (noise_left(sde, steps, respaced=r) for r in (False, True))
+        print(
+            f"   {steps:3} steps: off by up to {shifted(sde, steps):4.0%}; left by the one-step update at "
+            f"skipped times {one:4.1f}, by the re-spaced posterior {re:.1f}"
+        )
 
     print("3. one attention matrix of a 16-head block, float32")
     for side in (256, 512, 1024, 2048):
@@ -92,6 +127,13 @@ def main() -> None:
     print(
         f"   computed {blocks} times an image here, {blocks * paper.steps} times in {paper.steps} steps"
     )
+
+    size = paper.clip.image_size
+    print(f"6. the paper's view, {size} pixels, against PIL's own, of 255 (bundled photos)")
+    noisy = [degrade(photo, "noisy", 1.0, seeded(0)) for photo in photos]
+    for name, some in (("clean", photos), ("noisy", noisy)):
+        apart = torch.stack([against_pil(photo, size) for photo in some])
+        print(f"   {name}: at most {apart.abs().max():.1f}, rms {apart.square().mean().sqrt():.2f}")
 
 
 if __name__ == "__main__":

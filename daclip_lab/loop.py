@@ -74,6 +74,8 @@ class Recipe:
         for field, lowest in least.items():
             if getattr(self, field) < lowest:
                 raise InputError(f"{field}={getattr(self, field)}: wanted {lowest} or more")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate={self.learning_rate}: wanted a number above 0")
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,15 @@ def to_device(module: nn.Module, accelerator: "Accelerator | None") -> torch.dev
 
 
 def steps_of(epochs: int, pairs: int, batch: int) -> int:
-    """The steps of some passes over the data in whole batches; what is left over at the end of each is dropped."""
-    return epochs * max(1, pairs // batch)
+    """The steps of some passes over the data in whole batches; what is left over at the end of each is dropped.
+
+    Raises InputError for less than a batch.
+    """
+    if pairs < batch:
+        raise InputError(
+            f"{pairs} pairs make no batch of {batch}: name a smaller --batch, or --steps"
+        )
+    return epochs * (pairs // batch)
 
 
 def learning_rate(recipe: Recipe, index: int) -> float:
@@ -154,7 +163,7 @@ def fit(
 
     Raises:
         InputError: the checkpoint is missing, or belongs to another recipe or model; the batch cannot be divided among
-            the processes.
+            the processes; the loss is not a number.
     """
     share, shares = _share(accelerator, recipe.batch)
     device = to_device(model, accelerator)
@@ -199,6 +208,10 @@ def fit(
             generator = seeded(recipe.seed, (index - 1) * shares + share + 1, 1)
             with torch.autocast(device.type, torch.bfloat16, enabled=half), _attention(device):
                 value, metrics = task(_moved(batch, device), generator)
+            if not value.isfinite():
+                raise InputError(
+                    f"the loss is {value.item()} at step {index}: try a smaller learning rate"
+                )
             optimizer.zero_grad()
             value.backward()
             if recipe.clip_norm is not None:

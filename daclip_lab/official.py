@@ -107,6 +107,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         )
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder: wanted the file itself") from None
     except Exception as error:  # a broken pickle raises almost anything
         # The rest of torch's message tells how to run the code that the file holds.
         strange = re.search(r"GLOBAL ([\w.]+)", str(error))

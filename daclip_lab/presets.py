@@ -248,7 +248,7 @@ def paper() -> Scale:
         severity=(0.1, 1.0),
         stem=0,
         daclip=daclip,
-        epochs=50,  # [P]; [C] says 100
+        epochs=50,  # [P], [C] README; [C] multi_train.sh says 100
         live=replace(daclip, steps=4, batch=8),
         network={"kind": "unet", "channels": 64, "multipliers": (1, 2, 4, 8)},  # [C]
         restorer=RestorerRecipe(

@@ -4,6 +4,7 @@ Each is a loss of one batch, handed to `loop.fit`, which yields every step.
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,6 +126,8 @@ def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options
             return daclip.encode_text([text])[0]
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        with torch.no_grad():  # CLIP's own guard, as above
+            daclip.logit_scale.clamp_(max=math.log(100))
         names = [_phrase(label, recipe.synonyms, generator) for label in batch.labels]
         words = torch.stack([word(name) for name in names])
         if recipe.content:

@@ -247,7 +247,7 @@ def test_a_restorer_of_another_shape_than_the_given_one_is_saved_as_it_is(
     assert daclip_lab.load(out / "new").restorer is not None
 
 
-def test_training_on_pairs_of_files(photo, out, weights):
+def test_training_on_pairs_of_files(capsys, photo, out, weights):
     from daclip_lab.data.image_io import save_image
 
     for kind in ("LQ", "GT"):
@@ -259,6 +259,14 @@ def test_training_on_pairs_of_files(photo, out, weights):
         "--out", out / "run", "--weights", weights,
     )  # fmt: skip
     assert (out / "run" / "restorer.safetensors").exists()
+    assert "data: 1 pairs: hazy 1" in capsys.readouterr().out
+    for kind in ("LQ", "GT"):
+        folder = out / "pairs" / "hazy" / kind
+        folder.rename(folder.with_name(f"{kind}.old")).rename(folder.with_name(kind.lower()))
+    message = refused(
+        capsys, "train", "clip", "--scale", "smoke", "--data", out / "pairs", "--out", out / "low"
+    )
+    assert "in capitals" in message
 
 
 def test_refused_trainings(capsys, files, out, photo_folder, weights):
@@ -277,6 +285,8 @@ def test_refused_trainings(capsys, files, out, photo_folder, weights):
         )
 
     assert "'nowhere'" in train("daclip", "--weights", "nowhere")
+    assert "learning_rate=nan" in train("clip", "--learning-rate", "nan")
+    assert "does not match the model" in train("daclip", "--weights", weights, "--start", "lab")
     assert "does not exist" in train("clip", "--resume")
     assert "'huge' is unknown" in train("clip", "--scale", "huge")
     assert "no such folder" in train("clip", "--data", out / "none")

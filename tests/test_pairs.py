@@ -135,6 +135,20 @@ def test_of_two_partners_the_one_of_the_same_ending_counts(root, photo):
         find_pairs(root)
 
 
+def test_strangers_are_partners_in_the_order_of_their_names(root):
+    """The authors' own raindrop set: `0_rain.png` and `0_clean.png`; they pair by sorting alone."""
+    for number in (0, 1):
+        for kind, end in (("LQ", "rain"), ("GT", "clean")):
+            file = root / "hazy" / kind / f"{number}.png"
+            if file.exists():
+                file.rename(file.with_name(f"{number}_{end}.png"))
+    found = [(low, clean) for label, low, clean in files(find_pairs(root)) if label == "hazy"]
+    assert ("1_rain.png", "1_clean.png") in found
+    (root / "hazy" / "GT" / "1_clean.png").unlink()
+    with pytest.raises(InputError, match=r"holds no image|no partner of the same name"):
+        find_pairs(root)
+
+
 def test_what_is_missing_is_named(root, tmp_path):
     (root / "hazy" / "GT" / "1.png").unlink()
     with pytest.raises(InputError, match=r"hazy.LQ.1\.png has no partner of the same name in .*GT"):
@@ -225,8 +239,13 @@ def test_captions_come_from_the_table_beside_the_pairs(tree, place):
         source = PairFolder(pointed)
         assert [pair.caption for pair in source.pairs["hazy"]] == ["hazy number 0", "hazy number 1"]
         assert " number " in source.draw(seeded(0), 16).caption
+    write(tree / place, *lines, "train/snowy/LQ/5.png\ta set that is not here: snowy")
+    assert len(PairFolder(tree)) == 4
     write(tree / place, *lines[1:])
     with pytest.raises(InputError, match=r"has no line for .*hazy.LQ.0\.png"):
+        PairFolder(tree)
+    write(tree / place, lines[0].replace(": hazy", ": fog"), *lines[1:])
+    with pytest.raises(InputError, match="'hazy number 0: fog', wanted 'caption: hazy'"):
         PairFolder(tree)
 
 

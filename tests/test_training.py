@@ -141,6 +141,21 @@ def test_resuming_twice_and_from_a_periodic_checkpoint(tmp_path):
     assert equal(run_line({"resume": True, **options}), whole)
 
 
+def test_a_loss_that_is_no_number_ends_the_training_at_the_last_good_step(tmp_path):
+    model, calls = Line(), []
+    plain = line_loss(model)
+
+    def broken(batch, generator):
+        calls.append(batch)
+        value, metrics = plain(batch, generator)
+        return (value / 0 if len(calls) == 4 else value), metrics
+
+    with pytest.raises(InputError, match=r"the loss is (inf|nan) at step 4"):
+        list(fit(model, broken, Toy(), recipe(), run=tmp_path))
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert equal(run_line({"run": tmp_path, "resume": True}), run_line())
+
+
 def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch):
     clock = iter(range(0, 10**6, 250))
     monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
@@ -304,7 +319,8 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
 def test_epochs_count_whole_batches():
     assert steps_of(epochs=50, pairs=52_801, batch=3136) == 50 * 16
     assert steps_of(epochs=3, pairs=6, batch=2) == 9
-    assert steps_of(epochs=3, pairs=5, batch=8) == 3
+    with pytest.raises(InputError, match="5 pairs make no batch of 8"):
+        steps_of(epochs=3, pairs=5, batch=8)
 
 
 # ---- what is learned ----
@@ -509,3 +525,11 @@ def test_the_papers_restorer_hears_features_at_their_own_lengths(scale, randomiz
         lengths = feature.norm(dim=1, keepdim=True)
         assert (lengths - 1).abs().min() > 0.1
         torch.testing.assert_close(feature / lengths, direction, atol=1e-5, rtol=0)
+
+
+def test_the_controllers_temperature_stays_below_clips_limit(scale):
+    daclip = DaCLIP(scale.build_clip(seed=1))
+    with torch.no_grad():
+        daclip.logit_scale.fill_(5.0)
+    next(train_daclip(daclip, Toy(), scale.daclip))
+    assert daclip.logit_scale.item() == pytest.approx(math.log(100), abs=0.01)

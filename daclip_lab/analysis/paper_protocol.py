@@ -63,7 +63,7 @@ def measure(
 
     Args:
         pipe: weights without a restorer are only asked for names.
-        root: holds `test/<degradation>/{LQ,GT}` or `<degradation>/{LQ,GT}`.
+        root: holds `test/<degradation>/{LQ,GT}`, or `val` instead of `test`, or `<degradation>/{LQ,GT}`.
         out: folder for the restored images and `images.jsonl`, a line for each; an interrupted run goes on from there.
 
     Raises InputError, naming the file, for a missing partner, images of different sizes or below 31x31 pixels, or where
@@ -105,10 +105,13 @@ def _test_pairs(root: Path) -> list[Pair]:
         raise InputError(
             f"{root}: no such folder; the paper's protocol wants --data with pairs in <degradation>/LQ and GT"
         )
-    if (root / "test").is_dir():
-        return find_pairs(root / "test")
+    for part in ("test", "val"):  # the authors call theirs val
+        if (root / part).is_dir():
+            return find_pairs(root / part)
     if (root / "train").is_dir() and not any(root.glob(f"[!.]*/{LOW}")):
-        raise InputError(f"{root} holds pairs to train on, but no folder test: nothing to measure")
+        raise InputError(
+            f"{root} holds pairs to train on, but no folder test or val: nothing to measure"
+        )
     return find_pairs(root)
 
 

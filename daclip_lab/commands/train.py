@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daclip_lab.commands.options import Commands, command
-from daclip_lab.commands.training_data import PARTS, source_of
+from daclip_lab.commands.training_data import PARTS, source_of, told
 from daclip_lab.errors import InputError
 
 LOG_STEPS, LOG_SECONDS = 20, 10.0
@@ -77,7 +77,7 @@ def train(options: argparse.Namespace) -> None:
     loop = {"run": out, "resume": options.resume, "accelerator": accelerator}
     training = TRAININGS[options.part](options, scale, source, loop)
     with _a_scheduler_may_stop():
-        _follow(training, options.part, out, accelerator.is_main_process)
+        _follow(training, options.part, told(source), out, accelerator.is_main_process)
     if accelerator.is_main_process:
         training.pipe.save(out, half=options.half)
         print(f"weights written to {out}")
@@ -94,8 +94,8 @@ def _a_scheduler_may_stop() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _follow(training, name: str, out: Path, main: bool) -> None:
-    """Take all steps; the main process shows a bar and writes a log."""
+def _follow(training, name: str, data: str, out: Path, main: bool) -> None:
+    """Take all steps; the main process says what is trained on, shows a bar and writes a log."""
     from tqdm.auto import tqdm
 
     total, logged = training.recipe.steps, time.monotonic()
@@ -104,6 +104,8 @@ def _follow(training, name: str, out: Path, main: bool) -> None:
             line = {"step": step.index, "loss": step.loss, **step.metrics}
             line = {k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()}
             if bar.n == 0:
+                if main:
+                    bar.write(f"data: {data}")
                 # Steps of an earlier call do not count for the speed.
                 bar.initial = bar.n = step.index - 1
             bar.set_postfix(line, refresh=False)

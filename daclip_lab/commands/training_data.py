@@ -37,6 +37,11 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
         photos = bundled("train")
     else:
         photos = folder(*data)
+        for path in photos.paths:
+            if not {"lq", "gt"}.isdisjoint(part.lower() for part in path.parts):
+                raise InputError(
+                    f"{path} looks like one of a pair: wanted <degradation>/LQ and <degradation>/GT, in capitals"
+                )
         if len(photos) >= HOLD_OUT:
             photos, _ = photos.split(held_out=len(photos) // HOLD_OUT)
     return Synthetic(
@@ -46,6 +51,16 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
         mixed=scale.mixed,
         severity=scale.severity,
     )
+
+
+def told(source) -> str:
+    """A line about what `source_of` found."""
+    from daclip_lab.data.pairs import PairFolder
+
+    if isinstance(source, PairFolder):
+        counts = (f"{label} {len(source.pairs[label])}" for label in source.labels)
+        return f"{len(source)} pairs: {', '.join(counts)}"
+    return f"{len(source.photos)} photos, degraded on the fly"
 
 
 def labels_of(source) -> tuple[str, ...]:

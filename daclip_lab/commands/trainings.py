@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from daclip_lab import training
+from daclip_lab.checkpoints import load_weights
 from daclip_lab.commands.starting_weights import settings_of, starting_weights
 from daclip_lab.commands.training_data import labels_of
 from daclip_lab.data.datasets import LABELS, Source, Synthetic
@@ -76,11 +77,13 @@ def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict
         stem = started.settings.stem
     model = build_daclip(given.clip, stem, recipe.seed)
     if options.start:
-        model.controller.load_state_dict(started.daclip.controller.state_dict())
+        load_weights(model.controller, started.daclip.controller.state_dict(), options.start)
         model.logit_scale.data.copy_(started.daclip.logit_scale)
     settings = replace(
         given.settings,
         stem=stem,
+        # As the images of this training were cut, see `source_of`.
+        view=scale.view,
         synonyms=recipe.synonyms,
         labels=labels,
         # Probabilities of a new controller have to be calibrated anew.

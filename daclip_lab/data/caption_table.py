@@ -27,11 +27,12 @@ class Row(NamedTuple):
     """`caption: degradation`, or a caption alone."""
 
 
-def read_table(file: str | Path) -> list[Row]:
+def read_table(file: str | Path, *, absent: bool = False) -> list[Row]:
     """Read the lines of a table; an InputError names the line that is wrong.
 
     A path is absolute, or counts from the folder of the table. The authors' own tables count from where their script
-    ran: leading folders that do not exist beside the table are left out.
+    ran: leading folders that do not exist beside the table are left out. A line whose image is not there is wrong,
+    unless images may be `absent`.
     """
     file = Path(file)
     rows, folder = [], Path(os.path.abspath(file.parent))
@@ -54,7 +55,10 @@ def read_table(file: str | Path) -> list[Row]:
                 path, title = (fields[column].strip() for column in columns)
                 if not path or not title:
                     raise InputError(f"{file}, line {line}: {HEADER[bool(path)]} is empty")
-                rows.append(Row(line, _place(path, folder, f"{file}, line {line}"), title))
+                place = _place(path, folder)
+                if not (absent or place.is_file()):
+                    raise InputError(f"{file}, line {line}: no such file: {path}")
+                rows.append(Row(line, place, title))
     except UnicodeDecodeError:
         raise InputError(f"{file}: wanted text in UTF-8") from None
     except csv.Error as error:
@@ -89,11 +93,11 @@ def _written(header) -> str:
     return " and ".join(map(repr, header)) + ", tab-separated"
 
 
-def _place(written: str, folder: Path, where: str) -> Path:
-    """The image that a path in a table of this folder means."""
+def _place(written: str, folder: Path) -> Path:
+    """The image that a path in a table of this folder means, whether it is there or not."""
     parts = Path(written.replace("\\", "/")).parts
     for skipped in range(len(parts)):
         found = folder.joinpath(*parts[skipped:])
         if found.is_file():
             return Path(os.path.normpath(found))
-    raise InputError(f"{where}: no such file: {written}")
+    return Path(os.path.normpath(folder.joinpath(*parts)))

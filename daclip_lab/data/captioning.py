@@ -42,7 +42,8 @@ def write_captions(root: str | Path, table: str | Path, captioner: Captioner) ->
     if table.is_dir():
         raise InputError(f"{table} is a folder: wanted the name of a file in it")
     wanted = _wanted(Path(root))
-    titles = {row.path: row.title for row in read_table(table)} if table.exists() else {}
+    known = read_table(table, absent=True) if table.exists() else []
+    titles = {row.path: row.title for row in known}
     others = {path: title for path, title in titles.items() if path not in wanted}
     todo = [path for path in wanted if path not in titles]
     said: dict[str, str] = {}

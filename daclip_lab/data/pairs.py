@@ -1,6 +1,7 @@
 """Real pairs of files, a degraded image and its clean partner, in the layouts of the DA-CLIP authors.
 
-A folder: `<root>/train/<degradation>/{LQ,GT}`, files paired by name. A table: see `caption_table`.
+A folder: `<root>/train/<degradation>/{LQ,GT}`, files paired by name, or by order where no name is in both. A table:
+see `caption_table`.
 """
 
 import math
@@ -129,16 +130,18 @@ def find_pairs(root: str | Path) -> list[Pair]:
 
     root: a folder that holds `<degradation>/LQ` and `<degradation>/GT` or a folder `train` that does; one degradation
     alone, with LQ and GT in it; or a table whose images lie in folders LQ, their partners beside it in GT. The endings
-    of partners may differ. Raises InputError as `PairFolder` does.
+    of partners may differ. Where no name in LQ is one in GT, and both hold as many images, they are partners in the
+    order of their names, as everywhere in the authors' code (`0_rain.png`, `0_clean.png`). Raises InputError as
+    `PairFolder` does.
     """
     root = Path(root)
     if root.is_file():
         return _by_table(root)
     pairs = []
     for folder in _degradations(root):
-        label, partners = Path(os.path.abspath(folder)).name, _Partners(folder / CLEAN)
-        for low in find_images(folder / LOW):
-            pairs.append(Pair(low, partners.of(low, folder / LOW), label))
+        label, partners = Path(os.path.abspath(folder)).name, _Partners(folder / LOW)
+        for low in partners.degraded:
+            pairs.append(Pair(low, partners.of(low), label))
     return pairs
 
 
@@ -180,22 +183,29 @@ def _by_table(table: Path) -> list[Pair]:
                 f"partner would be in {CLEAN}"
             )
         if low not in partners:
-            partners[low] = _Partners(low.parent / CLEAN)
-        pairs.append(Pair(row.path, partners[low].of(row.path, low), label, text))
+            partners[low] = _Partners(low)
+        pairs.append(Pair(row.path, partners[low].of(row.path), label, text))
     return pairs
 
 
 class _Partners:
-    """The clean images of a folder, by name."""
+    """The clean images that belong to those of a folder LQ, see `find_pairs`."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, low: Path):
+        self.low, self.folder = low, low.parent / CLEAN
+        self.degraded, clean = find_images(low), find_images(self.folder)
         self.named: dict[str, list[Path]] = {}
-        for path in find_images(folder):
-            self.named.setdefault(_name(path, folder), []).append(path)
+        for path in clean:
+            self.named.setdefault(_name(path, self.folder), []).append(path)
+        strangers = self.named.keys().isdisjoint(_name(path, low) for path in self.degraded)
+        if strangers and len(clean) == len(self.degraded):
+            self.named = {
+                _name(path, low): [partner]
+                for path, partner in zip(self.degraded, clean, strict=True)
+            }
 
-    def of(self, degraded: Path, folder: Path) -> Path:
-        found = self.named.get(_name(degraded, folder), [])
+    def of(self, degraded: Path) -> Path:
+        found = self.named.get(_name(degraded, self.low), [])
         exact = [path for path in found if path.name == degraded.name]
         if not found:
             raise InputError(f"{degraded} has no partner of the same name in {self.folder}")
@@ -215,12 +225,18 @@ def _captioned(root: Path) -> list[Pair]:
     table = None if root.is_file() else _table_of(root, pairs[0])
     if table is None:
         return pairs
-    titles = {row.path: row.title for row in read_table(table)}
+    # Of a table of all sets, some may not be here.
+    titles = {row.path: row.title for row in read_table(table, absent=True)}
     for place, pair in enumerate(pairs):
         title = titles.get(Path(os.path.abspath(pair.degraded)))
         if title is None:
             raise InputError(f"{table} has no line for {pair.degraded}: run daclip-lab captions")
-        pairs[place] = pair._replace(caption=title.removesuffix(f": {pair.label}"))
+        text, _, label = (part.strip() for part in title.rpartition(":"))
+        if not text or label != pair.label:
+            raise InputError(
+                f"{table}: {pair.degraded} is called {title!r}, wanted 'caption: {pair.label}'"
+            )
+        pairs[place] = pair._replace(caption=text)
     return pairs
 
 

@@ -47,6 +47,10 @@ def named_config(name: str) -> ClipConfig:
     found = open_clip.get_model_config(name)
     if found is None:
         raise InputError(f"{name!r} is not an open_clip architecture; try 'ViT-B-32' or 'ViT-L-14'")
+    if found.get("quick_gelu"):
+        raise InputError(
+            f"{name!r} is built with another GELU; the paper's CLIPs have the plain one"
+        )
     return ClipConfig(
         embed_dim=found["embed_dim"], vision=found["vision_cfg"], text=found["text_cfg"]
     )

@@ -29,6 +29,8 @@ HERE = Path(__file__).resolve().parent
 SEED = 2310
 MASKS = "repaint-masks"
 DIV2K = ("div2k", "flickr2k")
+SNOWY = "beautiful_smile_"
+"""How the files begin that the authors' table of test captions lists."""
 HR, ANY = "{part}_HR/{name}", "{name}"
 
 
@@ -69,9 +71,10 @@ def jpeg(clean: Path, name: str, masks: list[Path]) -> Image.Image:
 
 
 def noisy(clean: Path, name: str, masks: list[Path]) -> torch.Tensor:
-    """White Gaussian noise of sigma 50/255."""
+    """White Gaussian noise of sigma 50/255, cut off to whole levels of 255 as the authors' script does."""
     image = read_image(clean)
-    return (image + 50 / 255 * torch.randn(image.shape, generator=_of(name))).clamp(0, 1)
+    image = (image + 50 / 255 * torch.randn(image.shape, generator=_of(name))).clamp(0, 1)
+    return (255 * image).floor() / 255
 
 
 def uncompleted(clean: Path, name: str, masks: list[Path]) -> torch.Tensor:
@@ -113,6 +116,7 @@ TRAIN = (
         ("train/shadow/{name}", "train/shadow_free/{name}"),
         ("train_A/{name}", "train_C/{name}"))),
     Part(label="snowy", sets=("snow100k-l",), count=1872, drawn=True, rules=(
+        (f"all/synthetic/{SNOWY}{{name}}", f"all/gt/{SNOWY}{{name}}"),
         ("all/synthetic/{name}", "all/gt/{name}"), ("train/synthetic/{name}", "train/gt/{name}"))),
     Part(label="uncompleted", sets=("celeba-hq-256",), count=29900, rules=(ANY,), make=uncompleted,
          keep=(100, None)),
@@ -140,6 +144,7 @@ TEST = (
         ("test/shadow/{name}", "test/shadow_free/{name}"),
         ("test_A/{name}", "test_C/{name}"))),
     Part(label="snowy", sets=("snow100k-l",), count=601, drawn=True, rules=(
+        (f"Snow100K-L/synthetic/{SNOWY}{{name}}", f"Snow100K-L/gt/{SNOWY}{{name}}"),
         ("Snow100K-L/synthetic/{name}", "Snow100K-L/gt/{name}"),)),
     Part(label="uncompleted", sets=("celeba-hq-256",), count=100, rules=(ANY,), make=uncompleted,
          keep=(None, 100)),
