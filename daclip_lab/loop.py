@@ -9,6 +9,7 @@ batches nk to nk + n - 1 of one endless list, one each, of the recipe's batch di
 """
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -192,6 +193,7 @@ def fit(
         batch_size=None,
         sampler=range(done * shares + share, recipe.steps * shares, shares),
         num_workers=recipe.workers,
+        worker_init_fn=_leave_the_end_to_the_main_process,
         # Its own, because a loader without one draws from the global generator.
         generator=torch.Generator(),
     )
@@ -240,6 +242,11 @@ def fit(
     with torch.no_grad():
         for name, p in weights.items():
             p.copy_(average[name])
+
+
+def _leave_the_end_to_the_main_process(worker: int) -> None:
+    """A scheduler's SIGTERM reaches the whole group: a worker that died of it would look like a fault."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def has_bf16(device: torch.device) -> bool:

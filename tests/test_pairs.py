@@ -417,3 +417,10 @@ def test_a_tenth_of_the_photos_is_held_out(tmp_path, photo, scale):
         save_image(photo, tmp_path / f"{number}.png")
     source = source_of([str(tmp_path)], scale, "daclip")
     assert isinstance(source, Synthetic) and len(source.photos) == 18
+
+
+def test_halves_of_pairs_are_no_photos_but_one_half_may_be(tree, scale):
+    with pytest.raises(InputError, match="looks like one of a pair: name the folder"):
+        source_of([str(tree / "train" / "hazy" / "LQ"), str(tree / "train" / "hazy" / "GT")], scale)
+    clean = source_of([str(tree / "train" / "hazy" / "GT")], scale)
+    assert len(clean.photos) == 2

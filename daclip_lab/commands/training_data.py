@@ -21,7 +21,7 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
     where CLIP sees native crops, as in the lab.
     """
     from daclip_lab.data.datasets import Synthetic
-    from daclip_lab.data.pairs import PairFolder, is_pairs
+    from daclip_lab.data.pairs import PairFolder, is_pairs, refuse_halves
     from daclip_lab.data.photos import bundled, folder
 
     kinds = {path: is_pairs(path) for path in data if path != "bundled"}
@@ -37,11 +37,7 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
         photos = bundled("train")
     else:
         photos = folder(*data)
-        for path in photos.paths:
-            if not {"lq", "gt"}.isdisjoint(part.lower() for part in path.parts):
-                raise InputError(
-                    f"{path} looks like one of a pair: wanted <degradation>/LQ and <degradation>/GT, in capitals"
-                )
+        refuse_halves(photos.paths)
         if len(photos) >= HOLD_OUT:
             photos, _ = photos.split(held_out=len(photos) // HOLD_OUT)
     return Synthetic(

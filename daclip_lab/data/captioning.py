@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from daclip_lab.data.caption_table import read_table, write_table
 from daclip_lab.data.captions import caption
 from daclip_lab.data.image_io import find_images, read_image
-from daclip_lab.data.pairs import find_pairs, is_pairs
+from daclip_lab.data.pairs import find_pairs, is_pairs, refuse_halves
 from daclip_lab.errors import InputError
 
 Captioner = Callable[[list[Path]], list[str]]
@@ -76,5 +76,7 @@ def _wanted(root: Path) -> dict[Path, tuple[Path, str]]:
     if is_pairs(root):
         found = ((pair.degraded, pair.clean, f": {pair.label}") for pair in find_pairs(root))
     else:
-        found = ((path, path, "") for path in find_images(root))
+        images = find_images(root)
+        refuse_halves(images)
+        found = ((path, path, "") for path in images)
     return {Path(os.path.abspath(path)): (clean, ending) for path, clean, ending in found}

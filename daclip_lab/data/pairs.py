@@ -153,6 +153,16 @@ def is_pairs(root: str | Path) -> bool:
     )
 
 
+def refuse_halves(images: Iterable[Path]) -> None:
+    """Raise InputError where photos are halves of pairs, in a place that `find_pairs` does not know."""
+    kinds = {path.parent.name.upper(): path for path in images}
+    if {LOW, CLEAN} <= kinds.keys():
+        raise InputError(
+            f"{kinds[LOW]} looks like one of a pair: name the folder that holds <degradation>/{LOW} and "
+            f"<degradation>/{CLEAN}, in capitals"
+        )
+
+
 def _degradations(root: Path) -> list[Path]:
     """The folders that hold LQ and GT."""
     if not root.is_dir():

@@ -123,7 +123,8 @@ class CrossAttention(nn.Module):
 # ### Do they agree with the library?
 #
 # `ConditionalUNet` is the paper's network. Here is a small one with random weights; ours take over the weights of its
-# prompt and of the cross-attention in its middle, and must then say the same of a real photo's embeddings.
+# prompt and of the cross-attention in its middle, and must then say the same of a real photo's embeddings. (The authors
+# hand on embeddings at the lengths that CLIP gave them; for this question directions do.)
 
 # %%
 photos = lab.bundled("test")

@@ -276,6 +276,23 @@ seconds = time.perf_counter() - began
 print(f"with {weights_are}: {answer.idxmax()} ({answer.max():.0%}), of ten answers")
 print(f"{restored.width} x {restored.height} pixels in 2 steps: {seconds:.1f} s")
 
+# %% [markdown]
+# One thing is easily got wrong here. To name a degradation, directions are compared, so embeddings have length 1. But the
+# authors' U-Net was trained on what CLIP's last layer says *as it is*. Bring it to length 1 and the prompt hardly moves
+# from its bias: nothing fails, and the restorer is told next to nothing. `pipe.restore` asks `pipe.steering`.
+
+# %%
+lengths = {
+    "pipe.encode, to name": pipe.encode([noisy]),
+    "pipe.steering, to restore": pipe.steering([noisy]),
+}
+pd.DataFrame(
+    {
+        name: {kind: f"{part.norm():.2f}" for kind, part in said._asdict().items()}
+        for name, said in lengths.items()
+    }
+).T.rename_axis(f"length ({weights_are})")
+
 # %%
 left_noise = (read_image(noisy) - read_image(photo)).std().item()
 clean_view = views(read_image(photo), settings.clip.image_size, "resize")[0]
