@@ -28,7 +28,7 @@ from daclip_lab.data.words import held_out_texts
 from daclip_lab.pipeline import Pipeline
 from daclip_lab.training import train_daclip, train_restorer
 
-SEEDS = (0, 1)
+SEEDS = {"naming": (0, 1), "content": (0, 1), "restorer": (0, 1), "network": (0,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,9 @@ VARIANTS = {
         "times drawn evenly": Variant(recipe={"from_start": 0.0}),
         "always told": Variant(recipe={"untold": 0.0}),
         "no caution": Variant(recipe={"caution": 0.0}),
+    },
+    "network": {
+        LAB: Variant(),
         "U-Net, noise, 20 calls": Variant(
             scale={"network": UNET}, recipe={"objective": "matching", "from_start": 0.0}
         ),
@@ -146,7 +149,7 @@ def restorer(
 def run(part: str, name: str, seed: int, data: list[str], photos: Photos, toy: bool) -> dict:
     """One training and its exam: `scores`, each measure of each crop, and the `photos` of these."""
     variant = VARIANTS[part][name]
-    if part == "restorer":
+    if part in ("restorer", "network"):
         scores = restorer(variant, seed, data, photos, toy)
     else:
         scores = controller(variant, seed, data, photos, toy, content=part == "content")
@@ -194,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     photos = held_out(folder(*options.data))
     for part in options.parts or VARIANTS:
         runs = {}
-        for seed in SEEDS[:1] if options.toy else SEEDS:
+        for seed in SEEDS[part][:1] if options.toy else SEEDS[part]:
             for name in VARIANTS[part]:
                 path = options.out / part / f"{name} {seed}.json"
                 if not path.exists():

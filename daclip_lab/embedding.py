@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from daclip_lab.data.image_io import find_images
-from daclip_lab.data.pairs import PairFolder, is_pairs
+from daclip_lab.data.pair_files import is_pairs
+from daclip_lab.data.pairs import PairFolder
 from daclip_lab.data.tables import EmbeddingTable, fingerprint, gather
 from daclip_lab.errors import InputError
 

@@ -4,26 +4,33 @@ A training is a generator. The caller owns the loop: plot, stop, look at the mod
 a loss of (batch, generator); `fit` owns the rest: the learning rate, the average of the weights, checkpoints, and
 resuming so exactly that an interrupted training ends with the same bytes as one that was not.
 
-Several processes, such as one for each GPU, train as one (see `make_accelerator`): step k of n processes takes the
-batches nk to nk + n - 1 of one endless list, one each, of the recipe's batch divided by n, and averages gradients.
+Several processes, such as one for each GPU, train as one (see `devices`): step k of n processes takes the batches nk to
+nk + n - 1 of one endless list, one each, of the recipe's batch divided by n, and averages gradients.
 """
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import nn
 
 from daclip_lab.checkpoints import load_state, save_state
-from daclip_lab.data.datasets import Answers, Batch, Batches, Source
+from daclip_lab.data.datasets import Answers, Batches, Source
 from daclip_lab.data.random import seeded
+from daclip_lab.devices import (
+    Loss,
+    Task,
+    attention_on,
+    has_bf16,
+    leave_the_end_to_the_main_process,
+    moved,
+    share_of,
+    to_device,
+)
 from daclip_lab.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,31 +101,6 @@ class Step:
     """Time that this step took, its batch included."""
 
 
-Loss = Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, float]]]
-
-
-def make_accelerator() -> "Accelerator":
-    """What `accelerate launch` started, as the trainings want it: on CUDA, or else on the CPU.
-
-    Numbers stay as the recipe wants them (`Recipe.bf16`), whatever precision the launcher names.
-    """
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-
-    return Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision="no",
-        # A training may use a part of its model only, such as the controller without its content.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
-
-
-def to_device(module: nn.Module, accelerator: "Accelerator | None") -> torch.device:
-    """Move a module to the accelerator's device, or leave it where it is, and return that device."""
-    if accelerator is not None:
-        module.to(accelerator.device)
-    return next(module.parameters()).device
-
-
 def steps_of(epochs: int, pairs: int, batch: int) -> int:
     """The steps of some passes over the data in whole batches; what is left over at the end of each is dropped.
 
@@ -160,15 +142,15 @@ def fit(
             longer, and when the loop is left early. Of several processes the main one writes; all of them read, when
             they resume.
         resume: go on from the checkpoint in `run`. The recipe must be the one it was started with.
-        accelerator: several processes, or another device than the model's (`make_accelerator`).
+        accelerator: several processes, or another device than the model's (`devices.make_accelerator`).
 
     Raises:
         InputError: the checkpoint is missing, or belongs to another recipe or model; the batch cannot be divided among
             the processes; the loss is not a number.
     """
-    share, shares = _share(accelerator, recipe.batch)
+    share, shares = share_of(accelerator, recipe.batch)
     device = to_device(model, accelerator)
-    task = loss if accelerator is None else accelerator.prepare_model(_Task(model, loss))
+    task = loss if accelerator is None else accelerator.prepare_model(Task(model, loss))
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     matrices = [p for p in weights.values() if p.dim() > 1]
     others = [p for p in weights.values() if p.dim() <= 1]
@@ -193,7 +175,7 @@ def fit(
         batch_size=None,
         sampler=range(done * shares + share, recipe.steps * shares, shares),
         num_workers=recipe.workers,
-        worker_init_fn=_leave_the_end_to_the_main_process,
+        worker_init_fn=leave_the_end_to_the_main_process,
         # Its own, because a loader without one draws from the global generator.
         generator=torch.Generator(),
     )
@@ -208,8 +190,8 @@ def fit(
                 group["lr"] = rate
             half = recipe.bf16 and has_bf16(device)
             generator = seeded(recipe.seed, (index - 1) * shares + share + 1, 1)
-            with torch.autocast(device.type, torch.bfloat16, enabled=half), _attention(device):
-                value, metrics = task(_moved(batch, device), generator)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half), attention_on(device):
+                value, metrics = task(moved(batch, device), generator)
             if not value.isfinite():
                 raise InputError(
                     f"the loss is {value.item()} at step {index}: try a smaller learning rate"
@@ -242,57 +224,3 @@ def fit(
     with torch.no_grad():
         for name, p in weights.items():
             p.copy_(average[name])
-
-
-def _leave_the_end_to_the_main_process(worker: int) -> None:
-    """A scheduler's SIGTERM reaches the whole group: a worker that died of it would look like a fault."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the processor computes in bfloat16 itself; one that has to imitate it is many times slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return any(torch.cpu.get_capabilities().get(f) for f in ("avx512_bf16", "amx_bf16", "bf16"))
-    return False
-
-
-def _attention(device: torch.device) -> AbstractContextManager:
-    # With a CLIP's few tokens on a CPU, the fused attention's backward pass is slower than the plain one.
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-
-
-class _Task(nn.Module):
-    """A loss as a module around its model, because accelerate averages the gradients of what is called through it."""
-
-    def __init__(self, model: nn.Module, loss: Loss):
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        return self.loss(batch, generator)
-
-
-def _share(accelerator: "Accelerator | None", batch: int) -> tuple[int, int]:
-    """Which share of every batch is this process's, of how many."""
-    if accelerator is None:
-        return 0, 1
-    kind, shares = accelerator.distributed_type.value, accelerator.num_processes
-    if accelerator.mixed_precision == "fp16" or not (kind == "NO" or kind.startswith("MULTI_")):
-        raise InputError(
-            f"accelerate is set to {kind} and {accelerator.mixed_precision}: wanted a copy of the model in each "
-            "process, without fp16"
-        )
-    if batch % shares:
-        raise InputError(f"batch={batch}: wanted a multiple of the {shares} processes")
-    return accelerator.process_index, shares
-
-
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    return replace(
-        batch,
-        clean=batch.clean.to(device),
-        degraded=batch.degraded.to(device),
-        severity=batch.severity.to(device),
-    )

@@ -21,13 +21,13 @@ from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.random import seeded
 from daclip_lab.data.tables import EmbeddingTable
 from daclip_lab.data.words import training_texts
+from daclip_lab.devices import has_bf16
 from daclip_lab.diffusion.samplers import SAMPLERS, SampleStep, denoiser, sample
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.diffusion.tiling import Tiled, in_tiles
 from daclip_lab.embedding import embed, means_of
 from daclip_lab.errors import InputError
 from daclip_lab.folders import Settings
-from daclip_lab.loop import has_bf16
 from daclip_lab.models.clip import Clip, views
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.official import read_released

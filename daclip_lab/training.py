@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from daclip_lab.data.datasets import LABELS, Batch, Source
 from daclip_lab.data.degradations import CLEAN
 from daclip_lab.data.words import describe, training_texts
+from daclip_lab.devices import to_device
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
-from daclip_lab.loop import Recipe, Step, fit, to_device
+from daclip_lab.loop import Recipe, Step, fit
 from daclip_lab.models.clip import Clip
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce

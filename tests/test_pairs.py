@@ -14,7 +14,8 @@ from daclip_lab.data.captions import caption
 from daclip_lab.data.datasets import LABELS, Batches, Synthetic
 from daclip_lab.data.degradations import NAMES
 from daclip_lab.data.image_io import read_image, save_image, to_pil
-from daclip_lab.data.pairs import PairFolder, find_pairs, in_order, large_part
+from daclip_lab.data.pair_files import find_pairs
+from daclip_lab.data.pairs import PairFolder, in_order, large_part
 from daclip_lab.data.random import seeded
 from daclip_lab.errors import InputError
 from daclip_lab.presets import paper

@@ -26,6 +26,7 @@ LEVELS = [
     {"models"},
     {"diffusion"},
     {"checkpoints"},
+    {"devices"},
     {"loop"},
     {"training"},
     {"presets"},

@@ -14,7 +14,8 @@ from daclip_lab import training
 from daclip_lab.checkpoints import write_json, write_tensors
 from daclip_lab.cli import main
 from daclip_lab.data.datasets import Example
-from daclip_lab.loop import Recipe, fit, make_accelerator
+from daclip_lab.devices import make_accelerator
+from daclip_lab.loop import Recipe, fit
 
 RECIPE = Recipe(steps=6, batch=4, size=8, learning_rate=0.1, bf16=False)
 

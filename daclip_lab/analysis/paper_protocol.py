@@ -24,7 +24,8 @@ from daclip_lab.analysis.paper_table import PaperTable
 from daclip_lab.checkpoints import write_text
 from daclip_lab.data.degradations import NAMES
 from daclip_lab.data.image_io import read_image, save_image, to_pil
-from daclip_lab.data.pairs import LOW, Pair, find_pairs, in_order, read_pair
+from daclip_lab.data.pair_files import LOW, Pair, find_pairs
+from daclip_lab.data.pairs import in_order, read_pair
 from daclip_lab.data.random import seeded
 from daclip_lab.data.tables import fingerprint
 from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, euler_maruyama, sample

@@ -64,7 +64,7 @@ def train(options: argparse.Namespace) -> None:
     """Train CLIP, the controller or the restorer, and write the weights when done."""
     from daclip_lab import presets
     from daclip_lab.commands.trainings import TRAININGS
-    from daclip_lab.loop import make_accelerator
+    from daclip_lab.devices import make_accelerator
 
     out = Path(options.out)
     if out.exists() and not out.is_dir():

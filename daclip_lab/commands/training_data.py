@@ -21,7 +21,8 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
     where CLIP sees native crops, as in the lab.
     """
     from daclip_lab.data.datasets import Synthetic
-    from daclip_lab.data.pairs import PairFolder, is_pairs, refuse_halves
+    from daclip_lab.data.pair_files import is_pairs, refuse_halves
+    from daclip_lab.data.pairs import PairFolder
     from daclip_lab.data.photos import bundled, folder
 
     kinds = {path: is_pairs(path) for path in data if path != "bundled"}

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from daclip_lab.data.caption_table import read_table, write_table
 from daclip_lab.data.captions import caption
 from daclip_lab.data.image_io import find_images, read_image
-from daclip_lab.data.pairs import find_pairs, is_pairs, refuse_halves
+from daclip_lab.data.pair_files import find_pairs, is_pairs, refuse_halves
 from daclip_lab.errors import InputError
 
 Captioner = Callable[[list[Path]], list[str]]
@@ -32,8 +32,8 @@ def attribute_captions(paths: list[Path]) -> list[str]:
 def write_captions(root: str | Path, table: str | Path, captioner: Captioner) -> int:
     """Caption every image below a folder and write the table; returns how many captions are new.
 
-    Of pairs (`pairs.find_pairs`) the clean image is captioned and the degraded one listed, as `caption: degradation`;
-    of any other folder each image with its caption alone. Lines that the table has already are kept, so an interrupted
+    Of pairs (`find_pairs`) the clean image is captioned and the degraded one listed, as `caption: degradation`; of any
+    other folder each image with its caption alone. Lines that the table has already are kept, so an interrupted
     run goes on where it was; what is done is written also when an image cannot be read (InputError).
     """
     table = Path(table)
