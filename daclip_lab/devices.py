@@ -4,6 +4,7 @@ Several processes, such as one for each GPU, train as one: see `loop`.
 """
 
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -45,8 +46,13 @@ def to_device(module: nn.Module, accelerator: "Accelerator | None") -> torch.dev
 
 
 def leave_the_end_to_the_main_process(worker: int) -> None:
-    """A scheduler's SIGTERM reaches the whole group: a worker that died of it would look like a fault."""
+    """In a process that reads images: an interruption is the main process's affair.
+
+    A scheduler's SIGTERM reaches the whole group, and a worker that died of it would look like a fault; so would the
+    traceback of a connection that the main process cuts. What goes wrong with an image is handed on as a value.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.excepthook = lambda *_: None
 
 
 def has_bf16(device: torch.device) -> bool:

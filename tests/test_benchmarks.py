@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import network, photos, tradeoff, training
+from benchmarks import network, photos, tradeoff, training, variants
 from benchmarks.__main__ import main
 from benchmarks.apart import peak, resident
 from benchmarks.straightforward import Recomputed, WrittenOut, matrix_gigabytes
@@ -136,3 +136,43 @@ def test_crops_show_every_degradation():
     clean, degraded = tradeoff.crops(48, 3)
     assert clean.shape == degraded.shape == (12, 3, 48, 48)
     assert all(not torch.equal(a, b) for a, b in zip(clean, degraded, strict=True))
+
+
+def test_variants_are_compared_with_the_lab_over_seeds_and_photos():
+    def run(named, worst):
+        return {"scores": {"named": named, "worst": worst}, "photos": ["a", "a", "b", "b"]}
+
+    nan = float("nan")
+    runs = {
+        ("the lab", 0): run([1, 0, 1, 0], [nan, 2, nan, 4]),
+        ("the lab", 1): run([1, 1, 1, 0], [1, nan, 3, nan]),
+        ("other", 0): run([0, 0, 0, 0], [nan, 1, nan, 1]),
+        ("other", 1): run([1, 0, 1, 0], [0, nan, 2, nan]),
+    }
+    table = variants.compared(runs)
+    other = table.loc[("named", "other")]
+    assert other["mean"] == 0.25
+    assert other["difference"] == -0.375
+    assert other["photos low"] == -0.5 and other["photos high"] == -0.25
+    assert table.loc[("worst", "other"), "difference"] == -1.5
+    assert pd.isna(table.loc[("worst", "other"), "photos low"])
+
+
+def test_a_variant_is_trained_once_and_kept(tmp_path, photo, monkeypatch, capsys):
+    from daclip_lab.data.image_io import save_image
+
+    for number in range(10):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        save_image(photo.roll(number, -1), tmp_path / "photos" / f"{number}.png")
+    few = {
+        variants.LAB: variants.Variant(),
+        "no caution": variants.Variant(recipe={"caution": 0.0}),
+    }
+    monkeypatch.setattr(variants, "VARIANTS", {"restorer": few})
+    call = ["--toy", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "runs")]
+    variants.main(call)
+    printed = capsys.readouterr().out
+    assert "gain, told nothing" in printed and "no caution" in printed
+    monkeypatch.setattr(variants, "run", None)
+    variants.main(call)
+    assert capsys.readouterr().out == printed
