@@ -200,6 +200,8 @@ def test_a_training_interrupted_at_the_command_line_goes_on_exactly(
     """By Ctrl-C, or by the signal that a scheduler sends before it kills."""
     from daclip_lab import training
 
+    # A shell's background jobs are born deaf to Ctrl-C; so may be this one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
     common = ("train", "clip", "--scale", "smoke", "--data", photo_folder, "--out")
     run(*common, out / "whole")
