@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from benchmarks import network, photos, sight, tradeoff, training
-from daclip_lab.viz.tradeoff_figures import tradeoff as draw
+from daclip_lab.figures.tradeoff import tradeoff as draw
 
 PARTS = ("network", "photos", "tradeoff", "training", "sight")
 

@@ -6,13 +6,13 @@ import torch
 from PIL import Image
 
 import daclip_lab as lab
-from daclip_lab import presets
-from daclip_lab.data.degradations import degrade
 from daclip_lab.data.image_io import read_image, to_pil
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import degrade
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.models.clip import Clip, views
 from daclip_lab.models.losses import chance, floor
+from daclip_lab.training import presets
 
 # The paper's ten training sets, in pairs (data/mixed/README.md).
 PAIRS = (2103, 6000, 3550, 485, 3550, 861, 1800, 2680, 1872, 29900)

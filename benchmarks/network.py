@@ -11,10 +11,10 @@ import torch
 
 from benchmarks.apart import GB, apart, resident
 from benchmarks.straightforward import WrittenOut, matrix_gigabytes
-from daclip_lab.data.random import seeded
-from daclip_lab.devices import has_bf16
+from daclip_lab.data.seeding import seeded
 from daclip_lab.diffusion.tiling import TILE, Tiled
 from daclip_lab.models.unet import ConditionalUNet
+from daclip_lab.training.devices import has_bf16
 
 PAPER = {"sizes": (256, 512, 1024), "rounds": 2, "network": {}, "tile": TILE}
 TOY = {

@@ -9,12 +9,12 @@ from tqdm.auto import tqdm
 
 from benchmarks.apart import apart, resident
 from benchmarks.straightforward import Recomputed
-from daclip_lab.analysis.quality import psnr
-from daclip_lab.data.degradations import NAMES, camera, degrade
 from daclip_lab.data.photos import bundled
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import NAMES, camera, degrade
 from daclip_lab.diffusion.samplers import denoiser, sample
-from daclip_lab.pipeline import load
+from daclip_lab.metrics.image_quality import psnr
+from daclip_lab.pipeline.pipeline import load
 
 SIDES = ("straightforward", "ours")
 

@@ -3,11 +3,11 @@
 import pandas as pd
 import torch
 
-from daclip_lab.data.degradations import degrade
 from daclip_lab.data.photos import bundled
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import degrade
 from daclip_lab.models.nafnet import common_means
-from daclip_lab.pipeline import load
+from daclip_lab.pipeline.pipeline import load
 
 DISTANCES = (0, 8, 16, 32, 48, 64, 96, 128)
 NAMES = ("hazy", "low-light", "noisy")

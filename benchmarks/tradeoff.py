@@ -6,22 +6,22 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from daclip_lab.analysis import quality
-from daclip_lab.data.degradations import NAMES, camera, degrade
 from daclip_lab.data.photos import bundled
-from daclip_lab.data.random import choose, seeded
+from daclip_lab.data.seeding import choose, seeded
+from daclip_lab.degradations.rules import NAMES, camera, degrade
 from daclip_lab.diffusion.samplers import SAMPLERS, SPACINGS, denoiser, euler_maruyama, sample
 from daclip_lab.errors import InputError
-from daclip_lab.pipeline import load
+from daclip_lab.metrics import image_quality
+from daclip_lab.pipeline.pipeline import load
 
 STEPS = (1, 2, 5, 10, 20, 50)
 CROP = 176  # the smallest with all five scales of MS-SSIM
 MEASURES = {
-    "PSNR (dB)": quality.psnr,
-    "SSIM": quality.ssim,
-    "MS-SSIM": quality.ms_ssim,
-    "gradient similarity": quality.gradient_similarity,
-    "LPIPS": quality.lpips,
+    "PSNR (dB)": image_quality.psnr,
+    "SSIM": image_quality.ssim,
+    "MS-SSIM": image_quality.ms_ssim,
+    "gradient similarity": image_quality.gradient_similarity,
+    "LPIPS": image_quality.lpips,
 }
 
 
@@ -49,7 +49,7 @@ def table(weights: str, *, toy: bool) -> pd.DataFrame:
     )
     measures = dict(MEASURES)
     try:
-        quality.lpips(degraded[:1], clean[:1])
+        image_quality.lpips(degraded[:1], clean[:1])
     except InputError as error:
         print(f"LPIPS is left out: {error}")
         del measures["LPIPS"]

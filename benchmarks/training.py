@@ -4,12 +4,12 @@ import time
 
 import pandas as pd
 
-from daclip_lab import presets
-from daclip_lab.data.datasets import Batches, Example, Synthetic
 from daclip_lab.data.photos import bundled
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.data.training_pairs import Batches, Example, Synthetic
 from daclip_lab.models.daclip import DaCLIP
-from daclip_lab.training import train_restorer
+from daclip_lab.training import presets
+from daclip_lab.training.objectives import train_restorer
 
 
 class Again:

@@ -15,18 +15,18 @@ import torch
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab import presets
-from daclip_lab.analysis.ablation import seed_interval
-from daclip_lab.analysis.intervals import interval
-from daclip_lab.analysis.protocol import Protocol
-from daclip_lab.analysis.telling import Exam, exam_of, only, told_gains
-from daclip_lab.checkpoints import read_json, write_json
+from daclip_lab.ablation.conditioning import Exam, exam_of, only, told_gains
+from daclip_lab.ablation.study import seed_interval
 from daclip_lab.commands.training_data import held_out, labels_of, source_of
-from daclip_lab.data.degradations import NAMES
 from daclip_lab.data.photos import Photos, folder
-from daclip_lab.data.words import held_out_texts
-from daclip_lab.pipeline import Pipeline
-from daclip_lab.training import train_daclip, train_restorer
+from daclip_lab.data.prompts import held_out_texts
+from daclip_lab.degradations.rules import NAMES
+from daclip_lab.evaluation.protocol import Protocol
+from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.pipeline.pipeline import Pipeline
+from daclip_lab.training import presets
+from daclip_lab.training.checkpoints import read_json, write_json
+from daclip_lab.training.objectives import train_daclip, train_restorer
 
 SEEDS = (0, 1)
 

@@ -9,21 +9,21 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DaCLIP": "daclip_lab.models.daclip",
-    "EmbeddingTable": "daclip_lab.data.tables",
+    "EmbeddingTable": "daclip_lab.data.embedding_table",
     "InputError": "daclip_lab.errors",
-    "NAMES": "daclip_lab.data.degradations",
-    "LABELS": "daclip_lab.data.datasets",
-    "Pipeline": "daclip_lab.pipeline",
+    "NAMES": "daclip_lab.degradations.rules",
+    "LABELS": "daclip_lab.data.training_pairs",
+    "Pipeline": "daclip_lab.pipeline.pipeline",
     "bundled": "daclip_lab.data.photos",
-    "degrade": "daclip_lab.pipeline",
-    "evaluate": "daclip_lab.analysis.evaluation",
+    "degrade": "daclip_lab.pipeline.pipeline",
+    "evaluate": "daclip_lab.evaluation.evaluation",
     "folder": "daclip_lab.data.photos",
-    "load": "daclip_lab.pipeline",
-    "presets": None,
-    "report": "daclip_lab.viz.report_page",
-    "train_clip": "daclip_lab.training",
-    "train_daclip": "daclip_lab.training",
-    "train_restorer": "daclip_lab.training",
+    "load": "daclip_lab.pipeline.pipeline",
+    "presets": "daclip_lab.training.presets",
+    "report": "daclip_lab.html_report.page",
+    "train_clip": "daclip_lab.training.objectives",
+    "train_daclip": "daclip_lab.training.objectives",
+    "train_restorer": "daclip_lab.training.objectives",
 }
 
 __all__ = sorted(_HOME)
@@ -32,10 +32,8 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'daclip_lab' has no attribute {name!r}")
-    room = _HOME[name]
-    return (
-        import_module(f"daclip_lab.{name}") if room is None else getattr(import_module(room), name)
-    )
+    module = import_module(_HOME[name])
+    return module if _HOME[name].endswith(f".{name}") else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -24,7 +24,7 @@ def randomize():
 @pytest.fixture(scope="session")
 def scale():
     """The smallest scale."""
-    from daclip_lab import presets
+    from daclip_lab.training import presets
 
     return presets.smoke()
 
@@ -33,7 +33,7 @@ def scale():
 def weights(tmp_path_factory, scale):
     """The folder of a tiny pipeline with random weights, in which every part has a say."""
     from daclip_lab.models.daclip import DaCLIP
-    from daclip_lab.pipeline import Pipeline, Settings
+    from daclip_lab.pipeline.pipeline import Pipeline, Settings
 
     settings = Settings(
         clip=scale.clip,
@@ -53,7 +53,7 @@ def weights(tmp_path_factory, scale):
 @pytest.fixture
 def pipe(weights):
     """The tiny pipeline, loaded."""
-    from daclip_lab.pipeline import load
+    from daclip_lab.pipeline.pipeline import load
 
     return load(weights)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from daclip_lab.data.tables import EmbeddingTable
+from daclip_lab.data.embedding_table import EmbeddingTable
 
 LABELS = ("hazy", "noisy", "rainy")
 PHOTOS = 20

@@ -8,22 +8,22 @@ import pandas as pd
 import pytest
 import torch
 
-from daclip_lab.analysis import ablation
-from daclip_lab.analysis.ablation import Partly, Plan, Remembered, ablate, compared, seed_interval
-from daclip_lab.analysis.protocol import Protocol
-from daclip_lab.analysis.telling import (
+from daclip_lab.ablation import study
+from daclip_lab.ablation.conditioning import (
     exam_of,
     only,
     paired_differences,
     told_gains,
     ways_to_tell,
 )
-from daclip_lab.data.datasets import Batches, Synthetic
+from daclip_lab.ablation.study import Partly, Plan, Remembered, ablate, compared, seed_interval
 from daclip_lab.data.photos import Photos, folder
+from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.errors import InputError
+from daclip_lab.evaluation.protocol import Protocol
 from daclip_lab.models.daclip import Embeddings
-from daclip_lab.presets import build_restorer
-from daclip_lab.training import train_restorer
+from daclip_lab.training.objectives import train_restorer
+from daclip_lab.training.presets import build_restorer
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_runs_are_the_same_whatever_stands_beside_them_and_go_on(pipe, plan, tmp
     assert curve.gain.iloc[-1] == pytest.approx(whole.gains["none", 0].mean())
     assert whole.gains.T.drop_duplicates().shape[0] == 6
 
-    monkeypatch.setattr(ablation, "_run", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(study, "_run", lambda *_: pytest.fail("trained again"))
     again = ablate(pipe, plan, variants=("none", "both", "oracle"), **options)
     pd.testing.assert_frame_equal(again.gains, whole.gains)
     other = replace(plan, recipe=replace(plan.recipe, learning_rate=1e-4))

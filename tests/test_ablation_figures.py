@@ -6,9 +6,9 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from daclip_lab.analysis.ablation import VARIANTS, compared
-from daclip_lab.viz import ablation_figures
-from daclip_lab.viz.compare import Compare
+from daclip_lab.ablation.study import VARIANTS, compared
+from daclip_lab.figures import ablation
+from daclip_lab.widgets.compare import Compare
 
 
 def words(figure):
@@ -27,13 +27,13 @@ def table():
 
 
 def test_overall_differences_are_written_beside_their_intervals(table):
-    said = words(ablation_figures.differences(table, "nothing", "A caption."))
+    said = words(ablation.differences(table, "nothing", "A caption."))
     assert said >= {"both", "+0.50 [+0.25, +0.75]", "-1.00 [-1.25, -0.50]", "A caption."}
     assert "difference to being told nothing (dB of PSNR)" in said
 
 
 def test_every_degradation_has_its_row_and_every_way_its_name(table):
-    said = words(ablation_figures.differences_by_degradation(table, ["both"], "nothing"))
+    said = words(ablation.differences_by_degradation(table, ["both"], "nothing"))
     assert said >= {"hazy", "overall", "both"} and not said & {"wrong word", "rainy"}
 
 
@@ -42,7 +42,7 @@ def test_bands_go_from_the_worst_to_the_best_seed():
         [("none", seed, step, step + seed) for seed in (0, 1, 3) for step in (0, 1, 2)],
         columns=["variant", "seed", "step", "gain"],
     )
-    whole, end = ablation_figures.curves_with_bands(curves).axes
+    whole, end = ablation.curves_with_bands(curves).axes
     (band,) = whole.collections
     assert band.get_paths()[0].vertices[:, 1].max() == 5
     assert end.get_xlim()[0] < 1 < 2 < end.get_xlim()[1] and end.get_ylim()[0] > 0
@@ -53,7 +53,7 @@ def test_every_run_is_there_and_every_difference_has_two_intervals():
     values = np.random.default_rng(0).normal(size=(4, 15))
     gains = pd.DataFrame(values, columns=columns)
     runs = gains.mean().unstack("variant")[list(VARIANTS)]
-    figure = ablation_figures.seeds_and_photos(runs, compared(gains, list("aabb")), "none")
+    figure = ablation.seeds_and_photos(runs, compared(gains, list("aabb")), "none")
     assert words(figure) >= {*VARIANTS, "seed 0", "seed 2", "95 % over seeds", "95 % over photos"}
     lines = figure.axes[1].findobj(plt.matplotlib.collections.LineCollection)
     assert len(lines) == 2 * (len(VARIANTS) - 1)
@@ -61,7 +61,7 @@ def test_every_run_is_there_and_every_difference_has_two_intervals():
 
 def test_the_explorer_shows_the_chosen_pair_and_keeps_the_divider():
     grey = {"nothing": 0.2, "both": 0.4, "oracle": 0.6}
-    box = ablation_figures.explorer(
+    box = ablation.explorer(
         lambda way, name: torch.full((3, 8, 8), grey[way] + 0.1 * (name == "hazy")),
         list(grey),
         ["rainy", "hazy"],

@@ -12,11 +12,11 @@ import pytest
 import torch
 from two_processes import RECIPE, Grays, run_command, train_line
 
-from daclip_lab.checkpoints import read_json, read_tensors
 from daclip_lab.cli import main
-from daclip_lab.data.random import seeded
-from daclip_lab.devices import make_accelerator
+from daclip_lab.data.seeding import seeded
 from daclip_lab.errors import InputError
+from daclip_lab.training.checkpoints import read_json, read_tensors
+from daclip_lab.training.devices import make_accelerator
 
 SCRIPT = Path(__file__).parent / "two_processes.py"
 

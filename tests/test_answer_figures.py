@@ -8,11 +8,11 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from daclip_lab.data.datasets import LABELS
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.data.training_pairs import LABELS
 from daclip_lab.errors import InputError
-from daclip_lab.viz import answer_figures, zero_shot_figures
-from daclip_lab.viz.typed import typed
+from daclip_lab.figures import predictions, zero_shot
+from daclip_lab.widgets.text_input import typed
 
 
 def image(height, width, seed=0):
@@ -25,17 +25,17 @@ def shares(rows):
 
 def test_a_thumbnail_is_the_mean_of_whole_blocks():
     large = image(250, 330)
-    small = answer_figures._thumbnail(large)
+    small = predictions._thumbnail(large)
     assert small.shape == (83, 110, 3)
     np.testing.assert_allclose(small[1, 2], large[:, 3:6, 6:9].mean((1, 2)), atol=1e-6)
     np.testing.assert_array_equal(
-        answer_figures._thumbnail(image(20, 30)), image(20, 30).permute(1, 2, 0)
+        predictions._thumbnail(image(20, 30)), image(20, 30).permute(1, 2, 0)
     )
 
 
 def test_a_folder_shows_the_three_likeliest_answers_of_each_image():
     table = shares(4)
-    figure = answer_figures.folder_sheet([image(64, 64)] * 4, list("abcd"), table)
+    figure = predictions.folder_sheet([image(64, 64)] * 4, list("abcd"), table)
     told = [[text.get_text() for text in axes.texts] for axes in figure.axes[1::2]]
     assert told == [
         [f"{name}, {100 * value:.0f}" for name, value in line.nlargest(3).items()]
@@ -45,7 +45,7 @@ def test_a_folder_shows_the_three_likeliest_answers_of_each_image():
 
 def test_both_degradations_of_a_mixture_are_coloured():
     truths = [["hazy", "noisy"], ["rainy", "snowy"]]
-    figure = answer_figures.mixture_bars([image(32, 32)] * 2, shares(2), truths)
+    figure = predictions.mixture_bars([image(32, 32)] * 2, shares(2), truths)
     for axes, two in zip(figure.axes[1::2], truths, strict=True):
         outlined = [
             name
@@ -57,7 +57,7 @@ def test_both_degradations_of_a_mixture_are_coloured():
 
 def test_own_words_stand_beside_the_packages():
     one, many = shares(2), shares(2)[::-1]
-    _, photo, table = answer_figures.own_words(image(32, 32), one, many, "hazy", "fog").axes
+    _, photo, table = predictions.own_words(image(32, 32), one, many, "hazy", "fog").axes
     for axes, values in ((photo, one), (table, many)):
         drawn = [bar.get_width() for bar in axes.patches]
         np.testing.assert_allclose(drawn, values.to_numpy().ravel())
@@ -76,7 +76,7 @@ def test_marks_of_the_bias_carry_their_bias_and_only_they():
         },
         index=[-2.0, 1.0, 3.0],
     )
-    (axes,) = zero_shot_figures.alarms_and_misses({"DA-CLIP": curve}).axes
+    (axes,) = zero_shot.alarms_and_misses({"DA-CLIP": curve}).axes
     assert [text.get_text() for text in axes.texts] == ["+1"]
     assert axes.texts[0].xy == (0.5, 0.4)
 
@@ -86,7 +86,7 @@ def test_the_worst_phrasing_of_each_degradation_is_written_out():
         [("hazy", "foggy", "training", 0.8), ("hazy", "murky", "held out", 0.6)],
         columns=["degradation", "phrasing", "kind", "accuracy"],
     )
-    (axes,) = zero_shot_figures.phrasings(table, 0.81).axes
+    (axes,) = zero_shot.phrasings(table, 0.81).axes
     assert [text.get_text() for text in axes.texts] == ["murky"]
     low, high = axes.get_xlim()
     assert low < 0.6 and high > 0.81

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from daclip_lab.analysis.arithmetic import (
+from daclip_lab.ablation.embedding_arithmetic import (
     between,
     both,
     gains,
@@ -14,13 +14,13 @@ from daclip_lab.analysis.arithmetic import (
     steering_table,
     without,
 )
-from daclip_lab.analysis.protocol import Protocol
-from daclip_lab.analysis.quality import psnr
-from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.image_io import read_image
 from daclip_lab.data.photos import folder
+from daclip_lab.data.training_pairs import LABELS
 from daclip_lab.errors import InputError
-from daclip_lab.viz import insight_figures
+from daclip_lab.evaluation.protocol import Protocol
+from daclip_lab.figures import interpretability
+from daclip_lab.metrics.image_quality import psnr
 
 
 @pytest.fixture
@@ -129,10 +129,10 @@ def test_the_tables_have_a_line_for_all_that_was_done_and_told(pipe, photo_folde
     }  # fmt: skip
     assert (mixed.pair == "hazy + noisy").all() and (mixed.low <= mixed.high).all()
 
-    figure = insight_figures.steering_heatmap(table)
+    figure = interpretability.steering_heatmap(table)
     assert len(figure.axes[0].texts) == 121 and len(figure.axes[1].texts) == 33
     assert len(figure.axes[0].patches) == 11  # a frame for each word on its own row
-    figure = insight_figures.mixture_gains(mixed, {"both": "both words", "in turn": "in turn"})
+    figure = interpretability.mixture_gains(mixed, {"both": "both words", "in turn": "in turn"})
     assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [
         "both words",
         "in turn",
@@ -140,7 +140,7 @@ def test_the_tables_have_a_line_for_all_that_was_done_and_told(pipe, photo_folde
 
 
 def test_the_strip_shows_the_way_from_one_word_to_another(photo):
-    figure = insight_figures.between_strip(
+    figure = interpretability.between_strip(
         photo, [photo] * 3, [0, 0.5, 1], [1.0, 2.0, -1.0], ("rainy", "hazy")
     )
     assert len(figure.axes) == 5

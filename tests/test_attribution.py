@@ -5,11 +5,11 @@ import torch
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.analysis.attribution import _spread, attribute
-from daclip_lab.data.degradations import degrade
-from daclip_lab.data.random import seeded, uniform
+from daclip_lab.data.seeding import seeded, uniform
+from daclip_lab.degradations.rules import degrade
+from daclip_lab.embeddings.attribution import _spread, attribute
 from daclip_lab.errors import InputError
-from daclip_lab.viz import insight_figures
+from daclip_lab.figures import interpretability
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 70), (20, 50), (17, 16)])
@@ -71,6 +71,6 @@ def test_the_degraded_half_speaks_for_its_degradation(halves):
 
 def test_the_figure_shows_every_image_twice(pipe, photo):
     found = attribute(pipe, photo, steps=1)
-    figure = insight_figures.attribution_overlays([photo] * 2, [found] * 2)
+    figure = interpretability.attribution_overlays([photo] * 2, [found] * 2)
     assert len(figure.axes) == 4
     assert figure.axes[0].get_title("left").startswith(found.label)

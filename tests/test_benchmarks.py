@@ -8,7 +8,7 @@ from benchmarks import network, photos, tradeoff, training, variants
 from benchmarks.__main__ import main
 from benchmarks.apart import peak, resident
 from benchmarks.straightforward import Recomputed, WrittenOut, matrix_gigabytes
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
 from daclip_lab.models.unet import ConditionalUNet
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from daclip_lab.viz.compare import compare_html
+from daclip_lab.widgets.compare import compare_html
 
 pytestmark = pytest.mark.browser
 

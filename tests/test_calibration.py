@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from daclip_lab.analysis.calibration import (
-    calibrate,
-    expected_calibration_error,
-    fit_temperature,
-)
 from daclip_lab.data.photos import folder
+from daclip_lab.metrics.calibration import calibrate, expected_calibration_error, fit_temperature
 
 
 def test_a_hidden_temperature_is_found():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from daclip_lab.data import captions
-from daclip_lab.data.captions import COLOURS, attributes, caption, count_words
+from daclip_lab.data.captions import attributes as rules
+from daclip_lab.data.captions.attributes import COLOURS, attributes, caption, count_words
 from daclip_lab.data.scenes import scene
 from daclip_lab.errors import InputError
 
@@ -96,7 +96,7 @@ def test_a_mirrored_image_swaps_the_words_of_that_axis(axis, words):
 
 
 def test_an_enlarged_image_reads_alike():
-    fields = [field.name for field in dataclasses.fields(captions.Attributes)]
+    fields = [field.name for field in dataclasses.fields(rules.Attributes)]
     same = []
     for image in images(40, seed=1):
         large = F.interpolate(image[None], scale_factor=2, mode="bicubic")[0].clamp(0, 1)
@@ -109,7 +109,7 @@ def test_captions_are_short_many_and_deterministic():
     crops = images(200, seed=2)
     said = [caption(image) for image in crops]
     assert said == [caption(image.clone()) for image in crops]
-    assert max(map(count_words, said)) <= captions.MAX_WORDS
+    assert max(map(count_words, said)) <= rules.MAX_WORDS
     assert len(set(said)) > 180
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from daclip_lab.cli import main
-from daclip_lab.data import captioning
-from daclip_lab.data.blip import MODEL, Blip
-from daclip_lab.data.caption_table import read_table
-from daclip_lab.data.captioning import attribute_captions, write_captions
-from daclip_lab.data.captions import caption
+from daclip_lab.data.captions import writing
+from daclip_lab.data.captions.attributes import caption
+from daclip_lab.data.captions.blip import MODEL, Blip
+from daclip_lab.data.captions.table import read_table
+from daclip_lab.data.captions.writing import attribute_captions, write_captions
 from daclip_lab.data.image_io import read_image, save_image
 from daclip_lab.data.pairs import PairFolder
 from daclip_lab.errors import InputError
@@ -87,7 +87,7 @@ def test_lines_that_are_there_are_kept(pairs):
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_an_uninterrupted_one(pairs, monkeypatch):
-    monkeypatch.setattr(captioning, "BATCH", 1)
+    monkeypatch.setattr(writing, "BATCH", 1)
     straight, table = pairs / "straight.csv", pairs / "captions.csv"
     write_captions(pairs, straight, Spoken())
     with pytest.raises(KeyboardInterrupt):
@@ -99,7 +99,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_uninterrupted_one(pairs, monk
 
 
 def test_a_damaged_image_is_named_and_the_others_are_kept(pairs, monkeypatch, capsys):
-    monkeypatch.setattr(captioning, "BATCH", 1)
+    monkeypatch.setattr(writing, "BATCH", 1)
     (pairs / "hazy" / "GT" / "1.png").write_bytes(b"nothing")
     table = pairs / "captions.csv"
     assert main(["captions", str(pairs), "-o", str(table)]) == 2

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from daclip_lab import checkpoints
-from daclip_lab.checkpoints import (
+from daclip_lab.errors import InputError
+from daclip_lab.training import checkpoints
+from daclip_lab.training.checkpoints import (
     load_state,
     load_weights,
     read_json,
@@ -18,7 +19,6 @@ from daclip_lab.checkpoints import (
     write_tensors,
     write_text,
 )
-from daclip_lab.errors import InputError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b.c": torch.tensor(3)}
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 import daclip_lab
 from daclip_lab.cli import main
-from daclip_lab.data.datasets import LABELS
-from daclip_lab.data.degradations import NAMES
+from daclip_lab.data.training_pairs import LABELS
+from daclip_lab.degradations.rules import NAMES
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_evaluate_as_json(capsys, photo_folder, weights):
 
 
 def state(folder, part):
-    from daclip_lab.checkpoints import read_tensors
+    from daclip_lab.training.checkpoints import read_tensors
 
     return read_tensors(folder / f"{part}.safetensors")
 
@@ -198,14 +198,14 @@ def test_a_training_interrupted_at_the_command_line_goes_on_exactly(
     capsys, monkeypatch, photo_folder, out, sent
 ):
     """By Ctrl-C, or by the signal that a scheduler sends before it kills."""
-    from daclip_lab import training
+    from daclip_lab.training import objectives
 
     # A shell's background jobs are born deaf to Ctrl-C; so may be this one.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
     common = ("train", "clip", "--scale", "smoke", "--data", photo_folder, "--out")
     run(*common, out / "whole")
-    plain, calls = training.multi_positive_info_nce, []
+    plain, calls = objectives.multi_positive_info_nce, []
 
     def interrupted(*args):
         calls.append(args)
@@ -213,11 +213,11 @@ def test_a_training_interrupted_at_the_command_line_goes_on_exactly(
             os.kill(os.getpid(), sent)
         return plain(*args)
 
-    monkeypatch.setattr(training, "multi_positive_info_nce", interrupted)
+    monkeypatch.setattr(objectives, "multi_positive_info_nce", interrupted)
     assert main([str(a) for a in (*common, out / "parts")]) == 130
     assert signal.getsignal(signal.SIGTERM) == before
     assert not (out / "parts" / "clip.safetensors").exists()
-    monkeypatch.setattr(training, "multi_positive_info_nce", plain)
+    monkeypatch.setattr(objectives, "multi_positive_info_nce", plain)
     run(*common, out / "parts", "--resume")
     whole, parts = state(out / "whole", "clip"), state(out / "parts", "clip")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -123,8 +123,8 @@ def test_an_unknown_word_is_named_once_and_the_rest_still_counts(full):
 
 
 def test_the_vocabulary_of_the_lab_knows_every_word_the_lab_says(scale):
-    from daclip_lab.data.datasets import LABELS
-    from daclip_lab.data.words import held_out_texts, training_texts
+    from daclip_lab.data.prompts import held_out_texts, training_texts
+    from daclip_lab.data.training_pairs import LABELS
 
     clip = Clip(scale.clip)
     with warnings.catch_warnings():

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from daclip_lab.errors import InputError
-from daclip_lab.viz.compare import compare, compare_html
+from daclip_lab.widgets.compare import compare, compare_html
 
 
 def picture(width=40, height=30, seed=0):

@@ -9,10 +9,10 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from daclip_lab.data.random import seeded
-from daclip_lab.viz import comparison_figures as figures
-from daclip_lab.viz.live import compared
-from daclip_lab.viz.severity_figures import strip
+from daclip_lab.data.seeding import seeded
+from daclip_lab.figures import sampler_comparison as figures
+from daclip_lab.figures.severity import strip
+from daclip_lab.widgets.live import compared
 
 KINDS = [("posterior", "time"), ("deterministic-2", "snr")]
 

@@ -201,7 +201,7 @@ def test_control_changes_the_content_but_not_the_degradation(fresh, randomize):
 
 
 def test_with_a_stem_it_still_equals_clip_at_step_0_and_the_stem_learns():
-    from daclip_lab import presets
+    from daclip_lab.training import presets
 
     scale = presets.smoke()
     clip = scale.build_clip(0)

@@ -5,11 +5,11 @@ import pickle
 import pytest
 import torch
 
-from daclip_lab.data.datasets import LABELS, Batches, Synthetic
 from daclip_lab.data.image_io import save_image
 from daclip_lab.data.pairs import PairFolder
 from daclip_lab.data.photos import folder
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.data.training_pairs import LABELS, Batches, Synthetic
 
 
 def same(a, b):
@@ -107,7 +107,7 @@ def test_severities_lie_in_their_range_and_clean_has_none(photos):
 
 
 def test_the_caption_describes_the_clean_image(photos):
-    from daclip_lab.data.captions import caption
+    from daclip_lab.data.captions.attributes import caption
 
     example = Synthetic(photos=photos).draw(seeded(4), 32)
     assert example.caption == caption(example.clean)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from daclip_lab.data import fields, sensor, weather
-from daclip_lab.data.degradations import CLEAN, MIX_ORDER, NAMES, camera, degrade, mix
+from daclip_lab.degradations import fields, sensor, weather
+from daclip_lab.degradations.rules import CLEAN, MIX_ORDER, NAMES, camera, degrade, mix
 from daclip_lab.errors import InputError
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from local_server import serve
 
-from daclip_lab.download import SOURCES, File, archives, fetch
-from daclip_lab.download.archives import UnusableArchive, unpack
 from daclip_lab.errors import InputError
+from daclip_lab.files import archives
+from daclip_lab.files.archives import UnusableArchive, unpack
+from daclip_lab.files.download import SOURCES, File, fetch
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = bytes(range(256)) * 4000  # a megabyte: more than one chunk

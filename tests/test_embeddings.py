@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from daclip_lab.analysis.embeddings import (
+from daclip_lab.data.embedding_table import EmbeddingTable
+from daclip_lab.embeddings.projection import (
     METHODS,
     EmbeddingMap,
     embedding_map,
@@ -16,7 +17,6 @@ from daclip_lab.analysis.embeddings import (
     silhouette,
     trustworthiness,
 )
-from daclip_lab.data.tables import EmbeddingTable
 from daclip_lab.errors import InputError
 
 

@@ -9,23 +9,23 @@ import pytest
 import torch
 from torch import nn
 
-from daclip_lab.analysis import evaluation, examination
-from daclip_lab.analysis.comparison import compare
-from daclip_lab.analysis.comparison import text as compared
-from daclip_lab.analysis.evaluation import Evaluation, evaluate
-from daclip_lab.analysis.examination import pooled, restored_singly, viewing
-from daclip_lab.analysis.protocol import Protocol, clean_crops, degraded_crops, mixed_crops
-from daclip_lab.analysis.quality import psnr
-from daclip_lab.data.captions import caption
-from daclip_lab.data.datasets import LABELS
-from daclip_lab.data.degradations import NAMES
+from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import save_image
 from daclip_lab.data.photos import folder
-from daclip_lab.data.words import held_out_texts
+from daclip_lab.data.prompts import held_out_texts
+from daclip_lab.data.training_pairs import LABELS
+from daclip_lab.degradations.rules import NAMES
 from daclip_lab.diffusion.samplers import SampleStep
 from daclip_lab.errors import InputError
+from daclip_lab.evaluation import evaluation, evaluator
+from daclip_lab.evaluation.evaluation import Evaluation, evaluate
+from daclip_lab.evaluation.evaluator import pooled, restored_singly, viewing
+from daclip_lab.evaluation.protocol import Protocol, clean_crops, degraded_crops, mixed_crops
+from daclip_lab.evaluation.sweep import compare
+from daclip_lab.evaluation.sweep import text as compared
+from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.daclip import Embeddings
-from daclip_lab.pipeline import Pipeline
+from daclip_lab.pipeline.pipeline import Pipeline
 
 PROTOCOL = Protocol(crop=32, steps=1)
 MEASURES = ("accuracy", "clip_accuracy", "cosine", "retrieval", "psnr_input", "psnr", "ssim", "gms")
@@ -97,11 +97,11 @@ class Knowing:
 
 @pytest.fixture(scope="module")
 def perfect(weights, photos):
-    from daclip_lab.pipeline import load
+    from daclip_lab.pipeline.pipeline import load
 
     pipe = Knowing(load(weights).settings, photos, PROTOCOL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examination, "viewing", lambda pipe, protocol: pipe)
+        patch.setattr(evaluator, "viewing", lambda pipe, protocol: pipe)
         return evaluate(pipe, photos, PROTOCOL), pipe
 
 
@@ -276,7 +276,7 @@ def test_rows_are_what_the_pipeline_answers(pipe, photos):
     *_, last = pipe.trajectory(image[None], steps=2, seed=0)
     wanted = psnr(last.state.clamp(0, 1), clean[:1]).item()
     assert rows.psnr[4] == pytest.approx(wanted, abs=1e-3)
-    for name, measure in examination.QUALITY.items():
+    for name, measure in evaluator.QUALITY.items():
         wanted = measure(image[None], clean[:1]).item()
         assert rows[f"{name}_input"][4] == pytest.approx(wanted, abs=1e-5), name
     content = pipe.encode([image]).content[0]
@@ -312,16 +312,16 @@ def test_photos_of_the_same_name_in_two_folders_are_two_photos(pipe, tmp_path, p
 def test_measures_with_networks_join_where_these_are_on_the_machine(
     pipe, photos, monkeypatch, tmp_path
 ):
-    from daclip_lab.analysis import quality
+    from daclip_lab.metrics import image_quality
 
     def features(image):
-        return image.mean((1, 2)).repeat(examination.FEATURES)[: examination.FEATURES]
+        return image.mean((1, 2)).repeat(evaluator.FEATURES)[: evaluator.FEATURES]
 
-    monkeypatch.setattr(quality, "network", lambda measure: nn.Identity())
+    monkeypatch.setattr(image_quality, "network", lambda measure: nn.Identity())
     monkeypatch.setattr(
-        quality, "lpips", lambda images, clean: (images - clean).abs().mean((1, 2, 3))
+        image_quality, "lpips", lambda images, clean: (images - clean).abs().mean((1, 2, 3))
     )
-    monkeypatch.setattr(quality, "inception_features", features)
+    monkeypatch.setattr(image_quality, "inception_features", features)
     result = evaluate(pipe, photos, PROTOCOL, out=tmp_path)
     table = result.table()
     assert (table.lpips > 0).all()
@@ -329,8 +329,8 @@ def test_measures_with_networks_join_where_these_are_on_the_machine(
     assert table.fid["overall"] == pytest.approx(table.fid[list(NAMES)].mean())
     assert result.notes == ()
     clean = torch.stack([features(clean_crops(photos, k, PROTOCOL)[0]) for k in range(2)])
-    packed = [examination._packed(clean_crops(photos, k, PROTOCOL)) for k in range(2)]
-    torch.testing.assert_close(examination.unpacked(packed), clean, atol=1e-3, rtol=1e-3)
+    packed = [evaluator._packed(clean_crops(photos, k, PROTOCOL)) for k in range(2)]
+    torch.testing.assert_close(evaluator.unpacked(packed), clean, atol=1e-3, rtol=1e-3)
     assert str(result) == str(evaluate(pipe, photos, PROTOCOL, out=tmp_path))
     assert "FID" in result.markdown()
 
@@ -342,17 +342,17 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(pipe, photos, tmp_p
     whole = evaluate(pipe, photos, PROTOCOL, out=tmp_path / "whole")
     (kept,) = (tmp_path / "whole").iterdir()
     assert kept.name == f"{whole.protocol.hash}.jsonl"
-    plain = examination.Examiner.__call__
+    plain = evaluator.Examiner.__call__
 
     def interrupted(self, index):
         if index:
             raise KeyboardInterrupt
         return plain(self, index)
 
-    monkeypatch.setattr(examination.Examiner, "__call__", interrupted)
+    monkeypatch.setattr(evaluator.Examiner, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(pipe, photos, PROTOCOL, out=tmp_path / "parts")
-    monkeypatch.setattr(examination.Examiner, "__call__", plain)
+    monkeypatch.setattr(evaluator.Examiner, "__call__", plain)
     part = tmp_path / "parts" / kept.name
     with part.open("a") as file:
         file.write('{"rows": [{"photo": "fa')  # the machine stopped in the middle of a line

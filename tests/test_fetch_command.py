@@ -7,7 +7,7 @@ from local_server import serve
 
 from daclip_lab.cli import main
 from daclip_lab.commands.fetch import default_folder
-from daclip_lab.download import SOURCES, File, Source
+from daclip_lab.files.download import SOURCES, File, Source
 
 SHA256 = hashlib.sha256(b"weights").hexdigest()
 

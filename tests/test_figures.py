@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from daclip_lab.data.datasets import LABELS
-from daclip_lab.data.degradations import NAMES
-from daclip_lab.data.random import seeded
-from daclip_lab.viz import figures, galleries
-from daclip_lab.viz.style import COLORS, MARKERS
+from daclip_lab.data.seeding import seeded
+from daclip_lab.data.training_pairs import LABELS
+from daclip_lab.degradations.rules import NAMES
+from daclip_lab.figures import classification, image_grids
+from daclip_lab.figures.style import COLORS, MARKERS
 
 # Machado, Oliveira and Fernandes (2009), complete dichromacy, on linear RGB.
 VISION = {
@@ -47,7 +47,9 @@ def image(seed=0, height=24, width=40):
 
 
 def gallery():
-    return galleries.degradation_gallery(image(), {name: image(k) for k, name in enumerate(NAMES)})
+    return image_grids.degradation_gallery(
+        image(), {name: image(k) for k, name in enumerate(NAMES)}
+    )
 
 
 def probabilities(rows=3):
@@ -55,19 +57,19 @@ def probabilities(rows=3):
 
 
 def bars():
-    return galleries.classification_bars(probabilities(), NAMES[:3], [image(k) for k in range(3)])
+    return image_grids.classification_bars(probabilities(), NAMES[:3], [image(k) for k in range(3)])
 
 
 def confusion():
     share = pd.DataFrame(np.eye(10), index=NAMES, columns=NAMES)
     share.iloc[0, :2] = 0.75, 0.25
-    return figures.confusion_heatmap(share, dict.fromkeys(NAMES, 7))
+    return classification.confusion_heatmap(share, dict.fromkeys(NAMES, 7))
 
 
 def scatter():
     labels = [name for name in LABELS for _ in range(3)]
     maps = {"UMAP": noise(33, 2).numpy(), "PCA": noise(33, 2, seed=1).numpy()}
-    return figures.embedding_scatter(maps, labels, noise(33).numpy())
+    return classification.embedding_scatter(maps, labels, noise(33).numpy())
 
 
 def triptychs():
@@ -75,13 +77,13 @@ def triptychs():
         {"degradation": ["hazy", "noisy"], "psnr_input": [12.0, 20.0], "psnr": [18.5, 19.0]}
     )
     first, second, third = ([image(k + 2 * j) for k in range(2)] for j in range(3))
-    return galleries.restoration_triptychs(first, second, third, labels)
+    return image_grids.restoration_triptychs(first, second, third, labels)
 
 
 def training():
     steps = pd.DataFrame({"degradation_loss": [3.0, 2.0, 1.0]}, index=[1, 2, 3])
     held_out = pd.Series({0: 0.1, 3: 0.4})
-    return figures.training_curve(steps, held_out, loss_chance=2.3, loss_floor=0.5, total=10)
+    return classification.training_curve(steps, held_out, loss_chance=2.3, loss_floor=0.5, total=10)
 
 
 def table(gain=True):
@@ -93,7 +95,7 @@ def table(gain=True):
 
 
 def accuracy():
-    return figures.accuracy_and_gain(table())
+    return classification.accuracy_and_gain(table())
 
 
 ALL = [gallery, bars, confusion, scatter, triptychs, training, accuracy]
@@ -136,7 +138,7 @@ def test_images_are_shown_at_their_own_pixels(make, first):
 
 
 def test_zoom_repeats_pixels():
-    page = drawn(galleries.degradation_gallery(image(), {"hazy": image(1)}, zoom=3))
+    page = drawn(image_grids.degradation_gallery(image(), {"hazy": image(1)}, zoom=3))
     wanted = (image().permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     wanted = wanted.repeat(3, 0).repeat(3, 1)
     height, width = wanted.shape[:2]
@@ -163,7 +165,7 @@ def test_the_gallery_names_every_image():
 
 def test_bars_show_the_truth_in_its_colour_and_mark_the_answer():
     table = pd.DataFrame([[0.9] + [0.01] * 10, [0.01] * 10 + [0.9]], columns=LABELS)
-    figure = galleries.classification_bars(table, ["motion-blurry", "rainy"])
+    figure = image_grids.classification_bars(table, ["motion-blurry", "rainy"])
     first, second = figure.axes
     to_hex = plt.matplotlib.colors.to_hex
     assert to_hex(first.patches[0].get_facecolor()) == COLORS["motion-blurry"]
@@ -174,7 +176,7 @@ def test_bars_show_the_truth_in_its_colour_and_mark_the_answer():
 
 
 def test_one_answer_is_enough_for_bars():
-    assert len(galleries.classification_bars(probabilities().iloc[0], ["hazy"]).axes) == 1
+    assert len(image_grids.classification_bars(probabilities().iloc[0], ["hazy"]).axes) == 1
 
 
 def test_the_confusion_says_shares_counts_and_leaves_the_rest_blank():
@@ -204,11 +206,11 @@ def test_training_draws_chance_and_floor():
 
 def test_training_can_be_drawn_before_the_first_step():
     steps = pd.DataFrame({"degradation_loss": pd.Series(dtype=float)})
-    assert figures.training_curve(steps, pd.Series({0: 0.1}), loss_chance=2.3, total=5).axes
+    assert classification.training_curve(steps, pd.Series({0: 0.1}), loss_chance=2.3, total=5).axes
 
 
 def test_gain_is_drawn_where_it_is_known():
-    assert len(figures.accuracy_and_gain(table(gain=False)).axes) == 1
+    assert len(classification.accuracy_and_gain(table(gain=False)).axes) == 1
     named, gain = accuracy().axes
     assert "named right" in named.get_xlabel() and "(dB)" in gain.get_xlabel()
     assert [label.get_text() for label in named.get_yticklabels()] == [*NAMES, "overall"]

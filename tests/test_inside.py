@@ -7,9 +7,9 @@ import pytest
 import torch
 from planted import changed, ideal_table
 
-from daclip_lab.analysis.inside import Source, attributions, evenly, inside, trace_images
-from daclip_lab.analysis.layers import TOWERS, trace
 from daclip_lab.data.image_io import save_image
+from daclip_lab.embeddings.internals import Source, attributions, evenly, inside, trace_images
+from daclip_lab.embeddings.layers import TOWERS, trace
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import views
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from daclip_lab.analysis.intervals import interval, ratio_interval
+from daclip_lab.metrics.bootstrap import interval, ratio_interval
 
 
 def test_intervals_rest_on_photos():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from daclip_lab.analysis.layers import (
+from daclip_lab.embeddings.layers import (
     TOWERS,
     Trace,
     injection,
@@ -16,8 +16,8 @@ from daclip_lab.analysis.layers import (
     walk,
 )
 from daclip_lab.errors import InputError
+from daclip_lab.figures import interpretability
 from daclip_lab.models.daclip import DaCLIP, project
-from daclip_lab.viz import insight_figures
 
 PHOTOS = np.repeat([f"photo {k}" for k in range(6)], 10)
 LABELS = np.tile(["hazy", "noisy"], 30)
@@ -173,12 +173,12 @@ def test_what_cannot_be_measured_is_refused(pipe, planted, images):
 def test_the_figures_draw_every_block(planted):
     read = readability(planted, LABELS, PHOTOS)
     near = repair(planted, planted, PHOTOS)
-    figure = insight_figures.readable_and_repaired(read, near, chance=0.5)
+    figure = interpretability.readable_and_repaired(read, near, chance=0.5)
     assert [len(axes.collections) for axes in figure.axes] == [6, 4]  # intervals of each line
     for tables, count in (((read, None), 6), ((None, near), 4)):
-        figure = insight_figures.readable_and_repaired(*tables, chance=0.5)
+        figure = interpretability.readable_and_repaired(*tables, chance=0.5)
         assert [len(axes.collections) for axes in figure.axes] == [count]
-    figure = insight_figures.injection_heatmap(injection(planted, LABELS, PHOTOS))
+    figure = interpretability.injection_heatmap(injection(planted, LABELS, PHOTOS))
     written = [text.get_text() for text in figure.axes[0].texts]
     assert len(written) == 4
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["1  (2)", "2  (1)"]

@@ -10,13 +10,13 @@ import open_clip
 import pytest
 import torch
 
-from daclip_lab.checkpoints import read_tensors
 from daclip_lab.cli import main
-from daclip_lab.data.degradations import NAMES
+from daclip_lab.degradations.rules import NAMES
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import ClipConfig, named_config, views
-from daclip_lab.official import authors_name, import_official, read_released
-from daclip_lab.pipeline import Pipeline, load
+from daclip_lab.pipeline.convert_official import authors_name, import_official, read_released
+from daclip_lab.pipeline.pipeline import Pipeline, load
+from daclip_lab.training.checkpoints import read_tensors
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -10,15 +10,15 @@ from torchvision.transforms import RandomResizedCrop
 
 from daclip_lab.commands.training_data import labels_of, source_of
 from daclip_lab.data import pairs as module
-from daclip_lab.data.captions import caption
-from daclip_lab.data.datasets import LABELS, Batches, Synthetic
-from daclip_lab.data.degradations import NAMES
+from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import read_image, save_image, to_pil
 from daclip_lab.data.pair_files import find_pairs
 from daclip_lab.data.pairs import PairFolder, in_order, large_part
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.data.training_pairs import LABELS, Batches, Synthetic
+from daclip_lab.degradations.rules import NAMES
 from daclip_lab.errors import InputError
-from daclip_lab.presets import paper
+from daclip_lab.training.presets import paper
 
 
 def save_pair(folder, name, clean, *, low=None):

@@ -6,13 +6,14 @@ import json
 import pytest
 import torch
 
-from daclip_lab.analysis import paper_protocol, quality
-from daclip_lab.analysis.paper_protocol import PaperProtocol, measure
-from daclip_lab.data.degradations import NAMES
 from daclip_lab.data.image_io import read_image, save_image
+from daclip_lab.degradations.rules import NAMES
 from daclip_lab.diffusion.samplers import SampleStep
 from daclip_lab.errors import InputError
-from daclip_lab.pipeline import Pipeline
+from daclip_lab.evaluation import paper_protocol
+from daclip_lab.evaluation.paper_protocol import PaperProtocol, measure
+from daclip_lab.metrics import image_quality
+from daclip_lab.pipeline.pipeline import Pipeline
 
 PROTOCOL = PaperProtocol(steps=1)
 
@@ -38,7 +39,7 @@ def data(tmp_path_factory, photo):
 @pytest.fixture(scope="module")
 def once(weights, data, tmp_path_factory):
     """The table of one run, and the folder that it wrote."""
-    from daclip_lab.pipeline import load
+    from daclip_lab.pipeline.pipeline import load
 
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
@@ -67,12 +68,12 @@ def test_the_restored_file_is_measured_without_its_border(once, data):
         read_image(data / "test" / "rainy" / part / "2.png")[None, :, 4:-4, 4:-4]
         for part in ("GT", "LQ")
     )
-    luma = quality.to_y(restored), quality.to_y(clean)
-    assert row["psnr_input"] == pytest.approx(quality.psnr(degraded, clean).item())
-    assert row["psnr"] == pytest.approx(quality.psnr(restored, clean).item())
-    assert row["ssim"] == pytest.approx(quality.ssim(restored, clean).item())
-    assert row["psnr_y"] == pytest.approx(quality.psnr(*luma).item())
-    assert row["ssim_y"] == pytest.approx(quality.ssim(*luma).item())
+    luma = image_quality.to_y(restored), image_quality.to_y(clean)
+    assert row["psnr_input"] == pytest.approx(image_quality.psnr(degraded, clean).item())
+    assert row["psnr"] == pytest.approx(image_quality.psnr(restored, clean).item())
+    assert row["ssim"] == pytest.approx(image_quality.ssim(restored, clean).item())
+    assert row["psnr_y"] == pytest.approx(image_quality.psnr(*luma).item())
+    assert row["ssim_y"] == pytest.approx(image_quality.ssim(*luma).item())
 
 
 def test_rain_is_reported_on_the_luma(once):
@@ -150,9 +151,9 @@ def test_absent_networks_are_told_once_and_the_rest_is_printed(once):
 
 
 def test_what_networks_see_is_added(pipe, data, once, monkeypatch, tmp_path):
-    monkeypatch.setattr(quality, "network", lambda name: None)
-    monkeypatch.setattr(quality, "lpips", lambda a, b: (a - b).abs().mean((1, 2, 3)))
-    monkeypatch.setattr(quality, "fid", lambda a, b: float(len([*a]) + 10 * len([*b])))
+    monkeypatch.setattr(image_quality, "network", lambda name: None)
+    monkeypatch.setattr(image_quality, "lpips", lambda a, b: (a - b).abs().mean((1, 2, 3)))
+    monkeypatch.setattr(image_quality, "fid", lambda a, b: float(len([*a]) + 10 * len([*b])))
     (tmp_path / "out").symlink_to(once[1])
     monkeypatch.setattr(pipe, "restore", None)  # the earlier run's files are looked at
     result = measure(pipe, data, PROTOCOL, out=tmp_path / "out")

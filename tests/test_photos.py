@@ -5,7 +5,7 @@ import torch
 
 from daclip_lab.data.image_io import read_image
 from daclip_lab.data.photos import BUNDLED, Photos, bundled, folder
-from daclip_lab.data.random import choose, seeded, uniform
+from daclip_lab.data.seeding import choose, seeded, uniform
 from daclip_lab.errors import InputError
 
 

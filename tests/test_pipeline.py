@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 import daclip_lab
-from daclip_lab import pipeline
-from daclip_lab.data.datasets import LABELS
 from daclip_lab.data.image_io import read_image, to_pil
+from daclip_lab.data.training_pairs import LABELS
 from daclip_lab.diffusion.samplers import SAMPLERS
 from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import DaCLIP
-from daclip_lab.pipeline import Pipeline, load
+from daclip_lab.pipeline import pipeline
+from daclip_lab.pipeline.pipeline import Pipeline, load
 
 
 def image(h, w, seed=0):
@@ -76,7 +76,7 @@ def test_the_temperature_only_sharpens(weights, photo):
 
 
 def test_synonyms_average_all_training_phrasings(weights):
-    from daclip_lab.data.words import training_texts
+    from daclip_lab.data.prompts import training_texts
 
     pipe = load(weights)
     with torch.no_grad():

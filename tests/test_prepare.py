@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from daclip_lab.data.captions import caption
-from daclip_lab.data.degradations import NAMES
+from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import read_image, save_image
 from daclip_lab.data.pairs import PairFolder
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import NAMES
 
 SCRIPT = Path(__file__).resolve().parents[1] / "data" / "mixed" / "prepare.py"
 

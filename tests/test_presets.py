@@ -7,10 +7,10 @@ import inspect
 import pytest
 import torch
 
-from daclip_lab import loop, presets, training
 from daclip_lab.errors import InputError
 from daclip_lab.models import clip as clip_room
 from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.training import loop, objectives, presets
 
 
 def parameters(module):
@@ -46,8 +46,8 @@ def test_the_environment_chooses_the_current_scale(monkeypatch):
     [
         presets.Scale,
         loop.Recipe,
-        training.DaclipRecipe,
-        training.RestorerRecipe,
+        objectives.DaclipRecipe,
+        objectives.RestorerRecipe,
         clip_room.ClipConfig,
     ],
 )

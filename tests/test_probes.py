@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from planted import LABELS, PHOTOS, changed, ideal_table, noise_like
 
-from daclip_lab.analysis import drift, geometry, probes
-from daclip_lab.analysis.estimates import bootstrap, mean, resampled
-from daclip_lab.data.tables import EmbeddingTable
+from daclip_lab.data.embedding_table import EmbeddingTable
+from daclip_lab.embeddings import alignment, probes, similarity
 from daclip_lab.errors import InputError
+from daclip_lab.metrics.estimates import bootstrap, mean, resampled
 
 
 @pytest.fixture(scope="module")
@@ -100,25 +100,25 @@ def test_disentanglement_of_a_perfect_split(ideal):
 def test_silhouette_is_high_for_islands_and_near_zero_without(ideal):
     islands = changed(ideal, degradation=np.repeat(LABELS, 40))
     islands = replace(islands, plain=np.eye(3, 8).repeat(40, 0))
-    assert geometry.class_silhouette(islands, "plain").value == pytest.approx(1)
-    assert abs(geometry.class_silhouette(ideal, "content").value) < 0.1
+    assert similarity.class_silhouette(islands, "plain").value == pytest.approx(1)
+    assert abs(similarity.class_silhouette(ideal, "content").value) < 0.1
 
 
 def test_centres_lie_where_they_were_put(ideal):
     planted = np.eye(3, 8)[[LABELS.index(name) for name in ideal.rows.degradation]]
     planted[:, 1] += 0.5 * planted[:, 0]  # "hazy" leans towards "noisy"
-    table = geometry.centre_distances(replace(ideal, plain=planted), "plain")
+    table = similarity.centre_distances(replace(ideal, plain=planted), "plain")
     assert list(table["first"] + table["second"]) == ["hazynoisy", "hazyrainy", "noisyrainy"]
     assert table.value.to_numpy() == pytest.approx([1 - 0.5 / np.hypot(1, 0.5), 1, 1], abs=1e-6)
 
 
 def test_cka_is_one_for_a_turned_space_and_low_for_a_strange_one(ideal):
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0]
-    turned = geometry.clean_cka(replace(ideal, content=ideal.clean @ turn), "content")
+    turned = similarity.clean_cka(replace(ideal, content=ideal.clean @ turn), "content")
     assert turned.value == pytest.approx(1, abs=1e-5) and turned.high - turned.low < 1e-4
-    strange = geometry.clean_cka(replace(ideal, content=noise_like(ideal.clean)), "content")
+    strange = similarity.clean_cka(replace(ideal, content=noise_like(ideal.clean)), "content")
     assert strange.value < 0.2 and strange.chance < 0.6
-    assert geometry.clean_cka(ideal, "plain").value < turned.value
+    assert similarity.clean_cka(ideal, "plain").value < turned.value
 
 
 def test_the_strength_of_a_regression_is_not_judged_by_rows_of_the_photos_it_learned_from():
@@ -135,39 +135,39 @@ def test_the_strength_of_a_regression_is_not_judged_by_rows_of_the_photos_it_lea
 
 
 def test_clip_drifts_with_severity_and_a_perfect_controller_does_not(ideal):
-    table = drift.content_drift(ideal)
+    table = alignment.content_drift(ideal)
     overall = table[table.degradation == "overall"].pivot(
         index="severity", columns="space", values="mean"
     )
     assert len(overall) == 5 and overall["CLIP alone"].is_monotonic_decreasing
     assert overall["DA-CLIP"].min() > 0.99 > 0.5 > overall["CLIP alone"].iloc[-1]
     assert set(table.degradation) == {*LABELS, "overall"}
-    assert drift.clean_cosine(ideal, "content").value > 0.99
-    assert drift.clean_cosine(ideal, "clean").value == pytest.approx(1)
+    assert alignment.clean_cosine(ideal, "content").value > 0.99
+    assert alignment.clean_cosine(ideal, "clean").value == pytest.approx(1)
 
 
 def test_a_stranger_is_the_mean_over_pairs_of_other_photos(ideal):
     cosines = ideal.plain @ ideal.clean.T
     other = ideal.rows.photo.to_numpy()[:, None] != ideal.rows.photo.to_numpy()
-    assert drift.stranger(ideal, "plain") == pytest.approx(cosines[other].mean(), abs=1e-5)
+    assert alignment.stranger(ideal, "plain") == pytest.approx(cosines[other].mean(), abs=1e-5)
 
 
 def test_partners_are_found_by_the_content_and_not_by_chance(ideal):
-    table = drift.retrieval(ideal, "content")
+    table = alignment.retrieval(ideal, "content")
     assert list(table.value) == [1, 1, 1]
     assert list(table.chance) == pytest.approx([1 / 20, 5 / 20, 10.5])
-    blind = drift.retrieval(replace(ideal, content=noise_like(ideal.content)), "content")
+    blind = alignment.retrieval(replace(ideal, content=noise_like(ideal.content)), "content")
     assert blind.value["R@1"] < 0.2 and 5 < blind.value["median rank"] < 16
     one_place = replace(ideal, content=ideal.content[:1].repeat(len(ideal), 0),
                         clean=ideal.clean[:1].repeat(len(ideal), 0))  # fmt: skip
-    assert drift.retrieval(one_place, "content").value["R@1"] == 0
+    assert alignment.retrieval(one_place, "content").value["R@1"] == 0
 
 
 def test_clean_rows_have_nothing_to_drift_from(ideal):
     names = ["clean" if name == "hazy" else name for name in ideal.rows.degradation]
     table = changed(ideal, degradation=names)
-    assert np.isnan(drift.partner_ranks(table, "plain")).sum() == 40
-    assert drift.clean_cosine(table, "plain").n == 80
+    assert np.isnan(alignment.partner_ranks(table, "plain")).sum() == 40
+    assert alignment.clean_cosine(table, "plain").n == 80
 
 
 # ---- refusals ----
@@ -178,12 +178,12 @@ EVERY = {
     "severity": probes.severity_regression,
     "content": lambda t: probes.content_read(t, "plain"),
     "disentanglement": probes.disentanglement,
-    "silhouette": lambda t: geometry.class_silhouette(t, "content"),
-    "centres": lambda t: geometry.centre_distances(t, "content"),
-    "cka": lambda t: geometry.clean_cka(t, "content"),
-    "cosine": lambda t: drift.clean_cosine(t, "content"),
-    "drift": drift.content_drift,
-    "retrieval": lambda t: drift.retrieval(t, "content"),
+    "silhouette": lambda t: similarity.class_silhouette(t, "content"),
+    "centres": lambda t: similarity.centre_distances(t, "content"),
+    "cka": lambda t: similarity.clean_cka(t, "content"),
+    "cosine": lambda t: alignment.clean_cosine(t, "content"),
+    "drift": alignment.content_drift,
+    "retrieval": lambda t: alignment.retrieval(t, "content"),
 }
 OF_CLASSES = ("linear", "knn", "disentanglement", "silhouette", "centres")
 OF_PARTNERS = ("content", "cka", "cosine", "drift", "retrieval")
@@ -223,17 +223,17 @@ def test_other_mistakes_get_a_clear_line(ideal):
     with pytest.raises(InputError, match="several severities"):
         probes.severity_regression(changed(ideal, severity=0.5))
     with pytest.raises(InputError, match="no severity"):
-        drift.content_drift(changed(ideal, severity=np.nan))
+        alignment.content_drift(changed(ideal, severity=np.nan))
     rare = ["foggy" if photo == "p3" else "hazy" for photo in ideal.rows.photo]
-    for measure in (probes.probe_accuracy, geometry.centre_distances):
+    for measure in (probes.probe_accuracy, similarity.centre_distances):
         with pytest.raises(InputError, match="class 'foggy' has one photo"):
             measure(changed(ideal, degradation=rare), "content")
     with pytest.raises(InputError, match="wanted fewer classes"):
-        geometry.class_silhouette(changed(ideal, degradation=list(ideal.rows.image)), "content")
+        similarity.class_silhouette(changed(ideal, degradation=list(ideal.rows.image)), "content")
     with pytest.raises(InputError, match="all vectors of one side are equal"):
-        geometry.linear_cka(np.ones((5, 3)), np.eye(5))
+        similarity.linear_cka(np.ones((5, 3)), np.eye(5))
     with pytest.raises(InputError, match="5 and 4 vectors"):
-        geometry.linear_cka(np.eye(5), np.eye(4))
+        similarity.linear_cka(np.eye(5), np.eye(4))
 
 
 def test_values_that_are_all_equal_are_refused():

@@ -5,17 +5,17 @@ import dataclasses
 import pytest
 import torch
 
-from daclip_lab.analysis.protocol import (
+from daclip_lab.data.photos import folder
+from daclip_lab.data.training_pairs import LABELS
+from daclip_lab.degradations.rules import NAMES
+from daclip_lab.errors import InputError
+from daclip_lab.evaluation.protocol import (
     VERSION,
     Protocol,
     clean_crops,
     degraded_crops,
     mixed_crops,
 )
-from daclip_lab.data.datasets import LABELS
-from daclip_lab.data.degradations import NAMES
-from daclip_lab.data.photos import folder
-from daclip_lab.errors import InputError
 
 PROTOCOL = Protocol(crop=32, steps=1)
 
@@ -46,7 +46,7 @@ def test_the_hash_changes_with_every_field_and_with_nothing_else(monkeypatch):
     assert len(hashes | {PROTOCOL.hash}) == len(changes) + 1
     assert Protocol().hash == Protocol().hash
     before = Protocol().hash
-    monkeypatch.setattr("daclip_lab.analysis.protocol.VERSION", VERSION + 1)
+    monkeypatch.setattr("daclip_lab.evaluation.protocol.VERSION", VERSION + 1)
     assert Protocol().hash != before
 
 

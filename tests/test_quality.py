@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from daclip_lab.analysis import quality
-from daclip_lab.analysis.quality import (
+from daclip_lab.errors import InputError
+from daclip_lab.files.download import SOURCES
+from daclip_lab.metrics import image_quality
+from daclip_lab.metrics.image_quality import (
     crop_border,
     fid,
     frechet_distance,
@@ -20,8 +22,6 @@ from daclip_lab.analysis.quality import (
     ssim,
     to_y,
 )
-from daclip_lab.download import SOURCES
-from daclip_lab.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_ms_ssim_uses_as_many_scales_as_fit(two):
     small = [images[..., :21, :40] for images in two]
     assert torch.allclose(ms_ssim(*small), ssim(*small))
     images, clean = (images[..., :22, :40] for images in two)
-    fine, coarse = quality.SCALES[0], quality.SCALES[1]
-    contrast = quality._structure(images, clean)[1] ** (fine / (fine + coarse))
+    fine, coarse = image_quality.SCALES[0], image_quality.SCALES[1]
+    contrast = image_quality._structure(images, clean)[1] ** (fine / (fine + coarse))
     halves = [F.avg_pool2d(x, 2) for x in (images, clean)]
     assert torch.allclose(
         ms_ssim(images, clean), contrast * ssim(*halves) ** (coarse / (fine + coarse))
@@ -170,7 +170,7 @@ def checkpoints(tmp_path, monkeypatch):
     """An empty folder, in which the weights of networks are looked for."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("urllib.request.urlopen", None)
-    quality._load.cache_clear()
+    image_quality._load.cache_clear()
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     return tmp_path / "hub" / "checkpoints"
 
@@ -180,7 +180,7 @@ def test_addresses_are_those_of_the_libraries():
     from torchvision.models import AlexNet_Weights
 
     urls = {"lpips": AlexNet_Weights.DEFAULT.url, "fid": URL_INCEPTION_V3}
-    assert {name: SOURCES[name].files[0].url for name in quality.BACKBONES} == urls
+    assert {name: SOURCES[name].files[0].url for name in image_quality.BACKBONES} == urls
 
 
 @pytest.mark.parametrize(

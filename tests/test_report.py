@@ -10,17 +10,18 @@ import pytest
 import torch
 from planted import changed, ideal_table, noise_like
 
-from daclip_lab.analysis import naming, paired
-from daclip_lab.analysis.findings import findings
-from daclip_lab.analysis.zero_shot import Answers, ask, prompt_embeddings
 from daclip_lab.cli import main
+from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.data.image_io import save_image
-from daclip_lab.data.tables import EmbeddingTable
-from daclip_lab.data.words import training_texts
+from daclip_lab.data.prompts import training_texts
+from daclip_lab.embeddings import paired_tests, predictions
+from daclip_lab.embeddings.summary import findings
+from daclip_lab.embeddings.zero_shot import Answers, ask, prompt_embeddings
 from daclip_lab.errors import InputError
-from daclip_lab.pipeline import load
-from daclip_lab.viz import map_figures, report_text
-from daclip_lab.viz.report_page import page, report
+from daclip_lab.figures import embedding_maps
+from daclip_lab.html_report import text
+from daclip_lab.html_report.page import page, report
+from daclip_lab.pipeline.pipeline import load
 
 LOADED = re.compile(
     r"<script|<link|@import|url\(|https?:|(?:src|href)=\"(?!data:|#)", re.IGNORECASE
@@ -105,7 +106,7 @@ def test_answers_are_counted_and_held_against_how_sure_they_were():
     curve = answers.calibration()
     assert curve.right.to_list() == [0.5, 0.9] and curve.n.to_list() == [20, 20]
     assert answers.calibration_error == pytest.approx(0.05)
-    assert len(map_figures.reliability({"bare word": curve}).axes[0].collections) == 1
+    assert len(embedding_maps.reliability({"bare word": curve}).axes[0].collections) == 1
     few = Answers(("a", "b"), probabilities[:25], truth[:25], answers.photos[:25])
     with pytest.raises(InputError, match="b: 5 rows are too few"):
         few.accuracy()
@@ -115,7 +116,7 @@ def test_answers_are_counted_and_held_against_how_sure_they_were():
 
 
 def test_clip_against_daclip_on_the_same_images(ideal):
-    table = paired.clip_and_daclip(ideal)
+    table = paired_tests.clip_and_daclip(ideal)
     named = table.loc["named right, zero-shot"]
     assert named["first"] == pytest.approx(2 / 3) and named["second"] == pytest.approx(119 / 120)
     assert named.difference == pytest.approx(119 / 120 - 2 / 3) and named.low > 0.2
@@ -128,18 +129,18 @@ def test_a_pair_is_told_apart_where_two_intervals_are_not(ideal):
     def measure(table, space):
         return hard + (0.1 if space == "content" else 0.0)
 
-    line = paired.paired(measure, (ideal, "plain"), (ideal, "content"))
+    line = paired_tests.paired(measure, (ideal, "plain"), (ideal, "content"))
     assert line["low"] == pytest.approx(0.1) == line["high"]
 
 
 def test_tables_of_other_images_are_not_compared(ideal):
     with pytest.raises(InputError, match="120 and 60 rows"):
-        paired.two_weights(ideal, ideal.select(np.arange(60)))
+        paired_tests.two_weights(ideal, ideal.select(np.arange(60)))
     with pytest.raises(
         InputError, match="row 0 is of image '0 hazy 0' in one table and '19 rainy 1'"
     ):
-        paired.two_weights(ideal, ideal.select(np.arange(120)[::-1]))
-    same = paired.two_weights(ideal, ideal)
+        paired_tests.two_weights(ideal, ideal.select(np.arange(120)[::-1]))
+    same = paired_tests.two_weights(ideal, ideal)
     assert (same.difference == 0).all() and (same.low == 0).all()
 
 
@@ -167,10 +168,10 @@ def test_the_drift_of_each_degradation_is_what_was_planted(found):
 
 def test_a_label_that_the_weights_cannot_name_is_no_mistake(ideal):
     foggy = changed(ideal, degradation=ideal.rows.degradation.replace("hazy", "foggy"))
-    assert set(naming.mistakes(foggy).degradation) <= {"noisy", "rainy"}
-    assert list(naming.accuracy(foggy).index) == ["noisy", "rainy", "overall"]
-    assert naming.accuracy(foggy)["DA-CLIP"]["overall"].n == 80
-    assert "foggy" in naming.confusion(foggy).index
+    assert set(predictions.mistakes(foggy).degradation) <= {"noisy", "rainy"}
+    assert list(predictions.accuracy(foggy).index) == ["noisy", "rainy", "overall"]
+    assert predictions.accuracy(foggy)["DA-CLIP"]["overall"].n == 80
+    assert "foggy" in predictions.confusion(foggy).index
 
 
 def test_one_class_is_counted_and_what_wants_two_is_left_out(ideal):
@@ -180,28 +181,32 @@ def test_one_class_is_counted_and_what_wants_two_is_left_out(ideal):
     told = next(what for why, what in found.left_out.items() if "every row is 'rainy'" in why)
     assert "silhouette" in told and "linear probe" in told
     # What needs no second class is still compared.
-    assert list(found.controller.index) == list(paired.OF_CONTENT)
+    assert list(found.controller.index) == list(paired_tests.OF_CONTENT)
     assert found.drift is not None and "Left out, and why" in page(found)
 
 
 def test_a_class_of_one_photo_does_not_hide_the_others(ideal):
     rows = ideal.rows.photo.where(ideal.rows.degradation != "hazy", "one")
-    assert list(naming.accuracy(changed(ideal, photo=rows)).index) == ["noisy", "rainy", "overall"]
+    assert list(predictions.accuracy(changed(ideal, photo=rows)).index) == [
+        "noisy",
+        "rainy",
+        "overall",
+    ]
 
 
 def test_in_short_says_what_the_tables_say(found):
-    told = " ".join(report_text.in_short(found, ("mine", "theirs")))
+    told = " ".join(text.in_short(found, ("mine", "theirs")))
     assert "DA-CLIP names 99% [98, 100] of the images right, CLIP alone 67%" in told
     assert "guessing would 25%" in told and "2% of 'rainy' is called 'hazy'" in told
     assert "(DA-CLIP better)" in told and "mine" not in told
     few = findings(found.table.select(found.table.rows.photo.isin(["p1", "p2"]).to_numpy()))
-    assert "rests on 2 photos" in " ".join(report_text.in_short(few, ("mine", "theirs")))
+    assert "rests on 2 photos" in " ".join(text.in_short(few, ("mine", "theirs")))
 
 
 def test_a_comparison_names_the_better_side_by_its_interval():
     lines = {"difference": [0.2, -0.2, 0.1], "low": [0.1, -0.3, -0.1], "high": [0.3, -0.1, 0.3]}
     table = pd.DataFrame(lines | {"first": 0.5, "second": 0.6, "n": 20, "photos": 9})
-    shown = report_text.compared(table, "theirs", "mine")
+    shown = text.compared(table, "theirs", "mine")
     assert list(shown.verdict) == ["mine better", "theirs better", "undecided"]
     assert list(shown.columns[:3]) == ["theirs", "mine", "difference"]
 
@@ -266,7 +271,7 @@ def test_a_map_shows_labels_of_ones_own(found):
     labels = ["mine" if k % 2 else None for k in range(120)]
     labels[0] = "hazy"
     new = {"pca": found.maps["pca"].place(noise_like(found.table.degradation)[:2])}
-    figure = map_figures.map_panels(found.maps, labels, new=new)
+    figure = embedding_maps.map_panels(found.maps, labels, new=new)
     told = [text.get_text() for text in figure.legends[0].get_texts()]
     assert told == ["hazy", "mine", "unknown"]
     assert [len(axes.collections) for axes in figure.axes] == [3, 4, 3]

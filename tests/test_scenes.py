@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from daclip_lab.data.captions import COLOUR_NAMES, POSITIONS, attributes, colour_indices
+from daclip_lab.data.captions.attributes import COLOUR_NAMES, POSITIONS, attributes, colour_indices
 from daclip_lab.data.scenes import SHAPES, paint_shape, scene
 from daclip_lab.errors import InputError
 

@@ -10,9 +10,9 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from daclip_lab.data.image_io import to_pil
-from daclip_lab.data.random import seeded
-from daclip_lab.viz.controls import controlled
-from daclip_lab.viz.severity_figures import SEVERITIES, sheet, strip
+from daclip_lab.data.seeding import seeded
+from daclip_lab.figures.severity import SEVERITIES, sheet, strip
+from daclip_lab.widgets.controls import controlled
 
 
 def image(seed, height=20, width=40):

@@ -6,10 +6,10 @@ from PIL import Image
 
 from daclip_lab import degrade
 from daclip_lab.cli import main
-from daclip_lab.commands import sheets
-from daclip_lab.data.degradations import NAMES
+from daclip_lab.commands import severity_sheet
 from daclip_lab.data.image_io import save_image
-from daclip_lab.viz.severity_figures import SEVERITIES
+from daclip_lab.degradations.rules import NAMES
+from daclip_lab.figures.severity import SEVERITIES
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_crop_takes_the_middle_first(picture, tmp_path):
 
 
 def test_what_makes_no_sheet_is_refused_in_one_line(picture, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sheets, "MOST_PIXELS", 10_000)
+    monkeypatch.setattr(severity_sheet, "MOST_PIXELS", 10_000)
     target = ("-o", tmp_path / "s.png")
     for options, wanted in (
         (("--sheet", "--as", "hazy"), "--crop 20"),

@@ -15,7 +15,7 @@ import make
 import pages
 import reference
 
-from daclip_lab.viz.compare import compare_html
+from daclip_lab.widgets.compare import compare_html
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADING = {"src", "srcset", "data", "poster", "background", "action"}  # and href, but for <a>
@@ -203,7 +203,7 @@ def test_the_reference_shows_what_is_public(room):
 
 
 def test_names_lead_to_where_they_are_described(site):
-    page = (site / "daclip_lab.folders.html").read_text("utf-8")
+    page = (site / "daclip_lab.pipeline.serialization.html").read_text("utf-8")
     assert '<a href="daclip_lab.models.clip.html#views"><code>models.clip.views</code></a>' in page
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from daclip_lab.analysis.embeddings import EmbeddingMap
-from daclip_lab.viz.space_figures import linked_maps, measures_by_space, severity_read
+from daclip_lab.embeddings.projection import EmbeddingMap
+from daclip_lab.figures.embedding_space import linked_maps, measures_by_space, severity_read
 
 
 def made(seed):

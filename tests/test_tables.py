@@ -6,16 +6,16 @@ import pytest
 import torch
 
 import daclip_lab as lab
-from daclip_lab.analysis.protocol import Protocol, degraded_crops
-from daclip_lab.analysis.protocol_table import embed_protocol
 from daclip_lab.cli import main
-from daclip_lab.data import tables
-from daclip_lab.data.datasets import LABELS
+from daclip_lab.data import embedding_table
+from daclip_lab.data.embedding_table import EmbeddingTable, fingerprint, gather
 from daclip_lab.data.image_io import read_image, save_image
 from daclip_lab.data.photos import folder
-from daclip_lab.data.tables import EmbeddingTable, fingerprint, gather
-from daclip_lab.embedding import listing
+from daclip_lab.data.training_pairs import LABELS
 from daclip_lab.errors import InputError
+from daclip_lab.evaluation.embed_protocol import embed_protocol
+from daclip_lab.evaluation.protocol import Protocol, degraded_crops
+from daclip_lab.pipeline.image_listing import listing
 
 
 def table_of(names, dimensions=4, **columns):
@@ -228,13 +228,13 @@ def test_the_command_writes_both_kinds_of_table(weights, photo_folder, tmp_path,
 
 
 def test_the_shipped_table_is_that_of_the_shipped_weights():
-    if not tables.SHIPPED.is_file():
+    if not embedding_table.SHIPPED.is_file():
         with pytest.raises(InputError, match="daclip-lab embed --protocol"):
-            tables.shipped()
+            embedding_table.shipped()
         return
-    table, pipe = tables.shipped(), lab.load("lab")
+    table, pipe = embedding_table.shipped(), lab.load("lab")
     assert table.about["weights"] == fingerprint(pipe.daclip.state_dict())
-    assert table.rows.photo.nunique() == 200 and table.spaces == tables.SPACES
+    assert table.rows.photo.nunique() == 200 and table.spaces == embedding_table.SPACES
     assert table.about["hash"] == Protocol().settled(pipe.settings).hash
 
 
@@ -250,7 +250,7 @@ def test_reading_does_not_keep_images_in_memory(pipe, photo_folder, monkeypatch)
         return read
 
     counted.most = 0
-    monkeypatch.setattr("daclip_lab.pipeline.read_image", counted)
+    monkeypatch.setattr("daclip_lab.pipeline.pipeline.read_image", counted)
     pipe.embed([photo_folder / "cup.png"] * 12)
     assert counted.most <= 2
 

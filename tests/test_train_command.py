@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import daclip_lab
-from daclip_lab import presets
-from daclip_lab.checkpoints import read_json, write_tensors
 from daclip_lab.cli import main
-from daclip_lab.commands import starting_weights as module
-from daclip_lab.commands.starting_weights import pretrained_clip, starting_weights
+from daclip_lab.commands import init_weights as module
+from daclip_lab.commands.init_weights import pretrained_clip, starting_weights
 from daclip_lab.data.image_io import save_image
 from daclip_lab.errors import InputError
+from daclip_lab.training import presets
+from daclip_lab.training.checkpoints import read_json, write_tensors
 
 
 @pytest.fixture

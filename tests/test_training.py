@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from daclip_lab import loop
-from daclip_lab.checkpoints import read_json, write_json
-from daclip_lab.data.datasets import Batch, Example
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.data.training_pairs import Batch, Example
 from daclip_lab.errors import InputError
-from daclip_lab.loop import Recipe, fit, learning_rate, steps_of
 from daclip_lab.models.daclip import DaCLIP
-from daclip_lab.training import (
+from daclip_lab.training import loop
+from daclip_lab.training.checkpoints import read_json, write_json
+from daclip_lab.training.loop import Recipe, fit, learning_rate, steps_of
+from daclip_lab.training.objectives import (
     RestorerRecipe,
     restoration_error,
     train_clip,

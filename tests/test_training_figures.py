@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from daclip_lab.data.degradations import NAMES
-from daclip_lab.viz import training_figures as figures
-from daclip_lab.viz.severity_figures import decibels_over_severity
-from daclip_lab.viz.style import COLORS
+from daclip_lab.degradations.rules import NAMES
+from daclip_lab.figures import training as figures
+from daclip_lab.figures.severity import decibels_over_severity
+from daclip_lab.figures.style import COLORS
 
 
 def levels():

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from daclip_lab.analysis.evaluation import evaluate
-from daclip_lab.analysis.extremes import RANKS, Restoration, extremes
-from daclip_lab.analysis.protocol import Protocol
-from daclip_lab.analysis.quality import psnr
 from daclip_lab.cli import main
-from daclip_lab.data.degradations import NAMES
 from daclip_lab.data.photos import folder
+from daclip_lab.degradations.rules import NAMES
 from daclip_lab.errors import InputError
-from daclip_lab.viz.walls import BAD, fitted, restoration_wall
+from daclip_lab.evaluation.evaluation import evaluate
+from daclip_lab.evaluation.examples import RANKS, Restoration, extremes
+from daclip_lab.evaluation.protocol import Protocol
+from daclip_lab.figures.restoration_wall import BAD, fitted, restoration_wall
+from daclip_lab.metrics.image_quality import psnr
 
 PROTOCOL = Protocol(crop=32, crops=3, steps=1, mixtures=0)
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from daclip_lab.analysis.evaluation import evaluate
-from daclip_lab.analysis.protocol import Protocol
 from daclip_lab.data.photos import bundled
-from daclip_lab.pipeline import SHIPPED, load
+from daclip_lab.evaluation.evaluation import evaluate
+from daclip_lab.evaluation.protocol import Protocol
+from daclip_lab.pipeline.pipeline import SHIPPED, load
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
-from daclip_lab.data import words
-from daclip_lab.data.captions import caption
+from daclip_lab.data import prompts
+from daclip_lab.data.captions.attributes import caption
+from daclip_lab.data.prompts import WORDS, all_texts, describe, held_out_texts, training_texts
 from daclip_lab.data.scenes import scene
-from daclip_lab.data.words import WORDS, all_texts, describe, held_out_texts, training_texts
 from daclip_lab.errors import InputError
 
 TOKENIZER = SimpleTokenizer()
@@ -83,12 +83,12 @@ def test_every_way_to_describe_the_longest_captions_fits_the_context():
     longest = sorted(printed(500), key=length)[-3:]
     for text, word in itertools.product(longest, WORDS.values()):
         for kind, forms in (
-            (word.adjectives, words._ADJECTIVE_FORMS),
-            (word.clauses, words._CLAUSE_FORMS),
+            (word.adjectives, prompts._ADJECTIVE_FORMS),
+            (word.clauses, prompts._CLAUSE_FORMS),
         ):
             for phrase, form in itertools.product(kind, forms):
                 assert (
-                    length(words._article(form, phrase).format(phrase=phrase, caption=text))
+                    length(prompts._article(form, phrase).format(phrase=phrase, caption=text))
                     <= CONTEXT
                 )
 

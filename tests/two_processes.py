@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from daclip_lab import training
-from daclip_lab.checkpoints import write_json, write_tensors
 from daclip_lab.cli import main
-from daclip_lab.data.datasets import Example
-from daclip_lab.devices import make_accelerator
-from daclip_lab.loop import Recipe, fit
+from daclip_lab.data.training_pairs import Example
+from daclip_lab.training import objectives
+from daclip_lab.training.checkpoints import write_json, write_tensors
+from daclip_lab.training.devices import make_accelerator
+from daclip_lab.training.loop import Recipe, fit
 
 RECIPE = Recipe(steps=6, batch=4, size=8, learning_rate=0.1, bf16=False)
 
@@ -52,11 +52,11 @@ def run_command(arguments):
             losses.append(step.loss)
             yield step
 
-    training.fit = watched
+    objectives.fit = watched
     try:
         code = main([str(argument) for argument in arguments])
     finally:
-        training.fit = fit
+        objectives.fit = fit
     return code, models[0].state_dict(), losses
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from daclip_lab.commands.options import Commands, command
+from daclip_lab.commands.arguments import Commands, command
 
 
 def add(commands: Commands) -> None:
@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
 
 def captions(options: argparse.Namespace) -> None:
     """Write captions of the clean images of a folder; run again after an interruption, it goes on."""
-    from daclip_lab.data.captioning import write_captions
+    from daclip_lab.data.captions.writing import write_captions
 
     new = write_captions(options.folder, options.output, captioner(options))
     print(f"{new} captions written to {options.output}")
@@ -31,8 +31,8 @@ def captions(options: argparse.Namespace) -> None:
 
 def captioner(options: argparse.Namespace):
     """The captioner that --captioner and --model name."""
-    from daclip_lab.data import blip
-    from daclip_lab.data.captioning import attribute_captions
+    from daclip_lab.data.captions import blip
+    from daclip_lab.data.captions.writing import attribute_captions
     from daclip_lab.errors import InputError
 
     if options.captioner == "attributes":

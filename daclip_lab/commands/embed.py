@@ -2,7 +2,7 @@
 
 import argparse
 
-from daclip_lab.commands.options import Commands, command, device, loaded, seed, weights
+from daclip_lab.commands.arguments import Commands, command, device, loaded, seed, weights
 from daclip_lab.errors import InputError
 
 
@@ -30,10 +30,10 @@ def add(commands: Commands) -> None:
 
 def embed(options: argparse.Namespace) -> None:
     """Write the embeddings of a folder of images as a Parquet table; run again after an interruption, it goes on."""
-    from daclip_lab.analysis.protocol import Protocol
-    from daclip_lab.analysis.protocol_table import embed_protocol
-    from daclip_lab.data.parquet import check_folder
     from daclip_lab.data.photos import bundled, folder
+    from daclip_lab.evaluation.embed_protocol import embed_protocol
+    from daclip_lab.evaluation.protocol import Protocol
+    from daclip_lab.files.parquet import check_folder
 
     check_folder(options.output)
     if options.protocol == (options.folder is not None):

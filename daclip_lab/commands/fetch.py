@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from daclip_lab.commands.options import Commands, command
+from daclip_lab.commands.arguments import Commands, command
 
 
 def add(commands: Commands) -> None:
@@ -16,8 +16,8 @@ def add(commands: Commands) -> None:
 
 def fetch(options: argparse.Namespace) -> None:
     """Download a data set or weights by name, or list the names; run again after a cut, it goes on."""
-    from daclip_lab.download import SOURCES
     from daclip_lab.errors import InputError
+    from daclip_lab.files.download import SOURCES
 
     if options.list or options.name is None:
         print("\n".join(table(SOURCES)))
@@ -36,7 +36,7 @@ def fetch(options: argparse.Namespace) -> None:
 
 def fetch_all(name: str, source, folder: Path) -> None:
     """Fetch every file of a source into a folder, and say of each what is to come and what came."""
-    from daclip_lab.download import fetch
+    from daclip_lab.files.download import fetch
 
     print(f"{name}: {source.what}\nlicence: {source.licence} ({source.pages[0]})")
     for file in source.files:
@@ -63,7 +63,7 @@ def default_folder(name: str, source) -> Path:
 
 def table(sources: dict) -> list[str]:
     """The lines of the table of all sources."""
-    from daclip_lab.download.transfer import readable
+    from daclip_lab.files.transfer import readable
 
     rows = [("name", "size", "what", "licence")]
     for name, source in sources.items():

@@ -3,15 +3,7 @@
 import argparse
 import json
 
-from daclip_lab.commands.options import (
-    Commands,
-    command,
-    device,
-    loaded,
-    sampling,
-    seed,
-    weights,
-)
+from daclip_lab.commands.arguments import Commands, command, device, loaded, sampling, seed, weights
 from daclip_lab.errors import InputError
 
 
@@ -103,9 +95,9 @@ def restore(options: argparse.Namespace) -> None:
 
 def degrade(options: argparse.Namespace) -> None:
     """Degrade one image, or draw a sheet of all severities."""
-    from daclip_lab import pipeline
-    from daclip_lab.commands.sheets import degradation_sheet
+    from daclip_lab.commands.severity_sheet import degradation_sheet
     from daclip_lab.data.image_io import check_target, save_image
+    from daclip_lab.pipeline import pipeline
 
     check_target(options.output)
     if options.sheet:

@@ -5,15 +5,7 @@ import json
 import math
 
 from daclip_lab.commands import paper_protocol
-from daclip_lab.commands.options import (
-    Commands,
-    command,
-    device,
-    loaded,
-    sampling,
-    seed,
-    weights,
-)
+from daclip_lab.commands.arguments import Commands, command, device, loaded, sampling, seed, weights
 from daclip_lab.commands.training_data import held_out
 from daclip_lab.errors import InputError
 
@@ -96,8 +88,8 @@ def evaluate(options: argparse.Namespace) -> None:
         options.steps = _only(options.steps, "steps")
         return paper_protocol.run(options)
 
-    from daclip_lab.analysis import comparison
-    from daclip_lab.analysis.evaluation import evaluate
+    from daclip_lab.evaluation import sweep
+    from daclip_lab.evaluation.evaluation import evaluate
 
     values = {name: getattr(options, name) or [None] for name in SWEPT}
     several = [name for name in SWEPT if len(values[name]) > 1]
@@ -122,11 +114,11 @@ def evaluate(options: argparse.Namespace) -> None:
         for protocol in protocols
     }
     if several:
-        table = comparison.compare(results)
+        table = sweep.compare(results)
         print(
             json.dumps(table.to_dict("index"), indent=2)
             if options.json
-            else comparison.text(table, markdown=options.markdown)
+            else sweep.text(table, markdown=options.markdown)
         )
         return
     (result,) = results.values()
@@ -138,10 +130,10 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def wall(options: argparse.Namespace) -> None:
     """Draw the best, the median and the worst restoration of each degradation."""
-    from daclip_lab.analysis.evaluation import evaluate
-    from daclip_lab.analysis.extremes import extremes
     from daclip_lab.data.image_io import check_target
-    from daclip_lab.viz.walls import restoration_wall
+    from daclip_lab.evaluation.evaluation import evaluate
+    from daclip_lab.evaluation.examples import extremes
+    from daclip_lab.figures.restoration_wall import restoration_wall
 
     check_target(options.output)
     photos = _chosen(options)
@@ -157,9 +149,9 @@ def calibrate(options: argparse.Namespace) -> None:
     """Fit the classifier's temperature on the photos that training held out, and keep it with the weights."""
     from dataclasses import replace
 
-    from daclip_lab.analysis.calibration import calibrate
     from daclip_lab.data.photos import folder
-    from daclip_lab.pipeline import load
+    from daclip_lab.metrics.calibration import calibrate
+    from daclip_lab.pipeline.pipeline import load
 
     pipe = load(options.weights)
     photos = held_out(folder(*options.data))
@@ -183,7 +175,7 @@ def _chosen(options: argparse.Namespace):
 
 def _protocol(options: argparse.Namespace, photos, **settings):
     """The protocol that the options name; the settings are those of its fields that differ between commands."""
-    from daclip_lab.analysis.protocol import Protocol
+    from daclip_lab.evaluation.protocol import Protocol
 
     # Few photos are looked at in many places.
     crops = options.crops

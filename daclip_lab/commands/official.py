@@ -2,7 +2,7 @@
 
 import argparse
 
-from daclip_lab.commands.options import Commands, command
+from daclip_lab.commands.arguments import Commands, command
 
 
 def add(commands: Commands) -> None:
@@ -15,9 +15,9 @@ def add(commands: Commands) -> None:
 
 def import_official(options: argparse.Namespace) -> None:
     """Turn the files that the authors of DA-CLIP released into a folder of weights (--weights FOLDER)."""
-    from daclip_lab import official
+    from daclip_lab.pipeline import convert_official
 
-    settings = official.import_official(options.daclip, options.restorer, options.output)
+    settings = convert_official.import_official(options.daclip, options.restorer, options.output)
     for name, digest in settings.source.items():
         print(f"{name}: SHA-256 {digest}")
     named = ", ".join(settings.labels) or "nothing (trained without words for degradations)"

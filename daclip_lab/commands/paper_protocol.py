@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from daclip_lab.commands.options import loaded
+from daclip_lab.commands.arguments import loaded
 from daclip_lab.errors import InputError
 
 LAB_ONLY = ("limit", "crops", "whole", "view", "window", "mixtures", "no_restore", "markdown")
@@ -12,7 +12,7 @@ LAB_ONLY = ("limit", "crops", "whole", "view", "window", "mixtures", "no_restore
 
 def run(options: argparse.Namespace) -> None:
     """Measure classification and restoration on real test pairs, the way the paper does."""
-    from daclip_lab.analysis.paper_protocol import PaperProtocol, measure
+    from daclip_lab.evaluation.paper_protocol import PaperProtocol, measure
 
     for name in LAB_ONLY:
         if getattr(options, name) is not None and getattr(options, name) is not False:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from daclip_lab.commands.options import Commands, command, seed, weights
+from daclip_lab.commands.arguments import Commands, command, seed, weights
 
 
 def add(commands: Commands) -> None:
@@ -21,10 +21,10 @@ def add(commands: Commands) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Write maps, measures, confusion, drift and mistakes of a folder of images as one self-contained HTML page."""
-    from daclip_lab.data.parquet import check_folder
-    from daclip_lab.data.tables import EmbeddingTable
-    from daclip_lab.pipeline import load
-    from daclip_lab.viz.report_page import report
+    from daclip_lab.data.embedding_table import EmbeddingTable
+    from daclip_lab.files.parquet import check_folder
+    from daclip_lab.html_report.page import report
+    from daclip_lab.pipeline.pipeline import load
 
     check_folder(options.output)
     against = load(options.against) if options.against else None

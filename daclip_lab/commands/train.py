@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from daclip_lab.commands.options import Commands, command
+from daclip_lab.commands.arguments import Commands, command
 from daclip_lab.commands.training_data import PARTS, source_of, told
 from daclip_lab.errors import InputError
 
@@ -62,9 +62,9 @@ def add(commands: Commands) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train CLIP, the controller or the restorer, and write the weights when done."""
-    from daclip_lab import presets
-    from daclip_lab.commands.trainings import TRAININGS
-    from daclip_lab.devices import make_accelerator
+    from daclip_lab.commands.train_parts import TRAININGS
+    from daclip_lab.training import presets
+    from daclip_lab.training.devices import make_accelerator
 
     out = Path(options.out)
     if out.exists() and not out.is_dir():

@@ -20,10 +20,10 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
     degradation as often as it has pairs. The restorer sees patches, and all degradations as often; so do the others
     where CLIP sees native crops, as in the lab.
     """
-    from daclip_lab.data.datasets import Synthetic
     from daclip_lab.data.pair_files import is_pairs, refuse_halves
     from daclip_lab.data.pairs import PairFolder
     from daclip_lab.data.photos import bundled, folder
+    from daclip_lab.data.training_pairs import Synthetic
 
     kinds = {path: is_pairs(path) for path in data if path != "bundled"}
     if any(kinds.values()):
@@ -62,9 +62,9 @@ def told(source) -> str:
 
 def labels_of(source) -> tuple[str, ...]:
     """The degradations that a source of `source_of` draws, "clean" among them where it leaves images clean."""
-    from daclip_lab.data.datasets import LABELS
-    from daclip_lab.data.degradations import NAMES
     from daclip_lab.data.pairs import PairFolder
+    from daclip_lab.data.training_pairs import LABELS
+    from daclip_lab.degradations.rules import NAMES
 
     if isinstance(source, PairFolder):
         return source.labels

@@ -6,8 +6,8 @@ import torch
 
 from daclip_lab.course.answers import choice, number, tensor
 from daclip_lab.course.registry import exercise
-from daclip_lab.data.degradations import NAMES
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import NAMES
 
 
 @exercise("01.1", wrong=["noisy", "jpeg-compressed", "low-light", "foggy", 3])

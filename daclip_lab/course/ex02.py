@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from daclip_lab.course.answers import number, tensor
 from daclip_lab.course.registry import exercise
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
 
 
 @exercise("02.1", wrong=[5.0, 1 / 200, 0.5, 200 / 5, "few"])

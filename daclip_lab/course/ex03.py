@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from daclip_lab.course.answers import number, tensor
 from daclip_lab.course.registry import exercise
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
 from daclip_lab.models.losses import info_nce
 
 

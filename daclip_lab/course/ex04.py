@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from daclip_lab.analysis.embeddings import preservation
 from daclip_lab.course.answers import number, tensor
 from daclip_lab.course.registry import exercise
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.embeddings.projection import preservation
 
 
 @exercise("04.1", wrong=[1 / 15, 15 / 2000, 0.5, 15.0, 2000 / 15, 1 / 2000, "little"])

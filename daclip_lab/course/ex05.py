@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from daclip_lab.course.answers import number, tensor
 from daclip_lab.course.registry import exercise
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
 
 
 @exercise("05.1", wrong=[1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-4)), 0.7 / 1.3, 2.7183, "sure"])

@@ -6,7 +6,7 @@ import torch
 
 from daclip_lab.course.answers import number, tensor
 from daclip_lab.course.registry import exercise
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
 
 
 @exercise("06.1", wrong=[50.0, 25.0, 50 * math.sqrt(0.5), 37.5, "half"])

@@ -4,7 +4,7 @@ import torch
 
 from daclip_lab.course.answers import number, tensor
 from daclip_lab.course.registry import exercise
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
 
 
 @exercise("08.1", wrong=[24, 23, 13, 11, "twelve"])

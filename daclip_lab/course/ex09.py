@@ -6,7 +6,7 @@ from scipy import stats
 
 from daclip_lab.course.answers import number, tensor
 from daclip_lab.course.registry import exercise
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
 from daclip_lab.models.daclip import Embeddings
 
 BEST_OF_THREE = 1.5 / np.sqrt(np.pi)

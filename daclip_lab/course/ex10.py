@@ -2,7 +2,7 @@
 
 from daclip_lab.course.answers import number
 from daclip_lab.course.registry import exercise
-from daclip_lab.official import authors_name
+from daclip_lab.pipeline.convert_official import authors_name
 
 SIDE = 8 * (24e9 / 64) ** 0.25  # 16 heads x (side^2 / 64)^2 x 4 bytes = 24e9
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from daclip_lab.data.caption_table import read_table
+from daclip_lab.data.captions.table import read_table
 from daclip_lab.data.image_io import find_images
 from daclip_lab.errors import InputError
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from daclip_lab.data.caption_table import read_table
-from daclip_lab.data.captions import caption
-from daclip_lab.data.datasets import LABELS, Example
+from daclip_lab.data.captions.attributes import caption
+from daclip_lab.data.captions.table import read_table
 from daclip_lab.data.image_io import read_image
 from daclip_lab.data.pair_files import LOW, PARTS, Pair, find_pairs
-from daclip_lab.data.random import choose, uniform
+from daclip_lab.data.seeding import choose, uniform
+from daclip_lab.data.training_pairs import LABELS, Example
 from daclip_lab.errors import InputError
 
 CROPS = ("patch", "whole")

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from daclip_lab.data.image_io import find_images, read_image, to_pil
-from daclip_lab.data.random import choose, seeded, uniform
+from daclip_lab.data.seeding import choose, seeded, uniform
 from daclip_lab.errors import InputError
 
 MOST_DECODED = 600

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from daclip_lab.data import captions
-from daclip_lab.data.brushes import (
+from daclip_lab.data.captions import attributes
+from daclip_lab.data.captions.attributes import POSITIONS, TEXTURES
+from daclip_lab.data.scene_primitives import (
     any_colour,
     blend,
     cover,
@@ -27,7 +28,6 @@ from daclip_lab.data.brushes import (
     typical,
     wave,
 )
-from daclip_lab.data.captions import POSITIONS, TEXTURES
 from daclip_lab.errors import InputError
 
 SHAPES = ("circle", "square", "diamond", "triangle", "ring", "cross")
@@ -187,7 +187,7 @@ def _stripes(rng: np.random.Generator, h: int, w: int) -> Painting:
     angle = direction * np.pi / 4 + rng.uniform(-0.15, 0.15)
     bars = wave(h, w, angle, period, rng.random())
     blend(image, textured(rng, second, "smooth", h, w), bars)
-    return image, f"{width} {captions.LINES[direction]} stripes of {first} and {second}"
+    return image, f"{width} {attributes.LINES[direction]} stripes of {first} and {second}"
 
 
 def _checkers(rng: np.random.Generator, h: int, w: int) -> Painting:

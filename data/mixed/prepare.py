@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from daclip_lab.data.captioning import attribute_captions, write_captions
-from daclip_lab.data.degradations import NAMES, degrade
+from daclip_lab.data.captions.writing import attribute_captions, write_captions
 from daclip_lab.data.image_io import find_images, read_image, save_image, to_pil
-from daclip_lab.data.random import choose, seeded, uniform
+from daclip_lab.data.seeding import choose, seeded, uniform
+from daclip_lab.degradations.rules import NAMES, degrade
 from daclip_lab.errors import InputError
 
 HERE = Path(__file__).resolve().parent
@@ -280,7 +280,7 @@ def _prepare(options: argparse.Namespace) -> int:
         print(f"{split:5} {part.label:15} {len(pairs):6} pairs (paper: {part.count})")
     captioner = attribute_captions
     if options.captioner == "blip":
-        from daclip_lab.data.blip import Blip
+        from daclip_lab.data.captions.blip import Blip
 
         captioner = Blip()
     for split in dict.fromkeys(split for split, *_ in plan):

@@ -39,14 +39,14 @@ from IPython.display import display
 from PIL import Image, ImageOps
 
 import daclip_lab as lab
-from daclip_lab.analysis.embeddings import embedding_map, silhouette, trustworthiness
-from daclip_lab.analysis.protocol import Protocol, degraded_crops
-from daclip_lab.analysis.quality import psnr
-from daclip_lab.data.datasets import Batches, Synthetic
 from daclip_lab.data.image_io import read_image, to_pil
+from daclip_lab.data.training_pairs import Batches, Synthetic
+from daclip_lab.embeddings.projection import embedding_map, silhouette, trustworthiness
+from daclip_lab.evaluation.protocol import Protocol, degraded_crops
+from daclip_lab.figures import classification, image_grids
+from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.losses import chance, floor
-from daclip_lab.viz import figures, galleries
-from daclip_lab.viz.compare import compare
+from daclip_lab.widgets.compare import compare
 
 scale = lab.presets.current()
 out = Path(os.environ.get("DACLIP_LAB_OUT", "../runs/tour"))
@@ -77,7 +77,7 @@ astronaut, coffee, rocket, china = (
     middle(name, 112) for name in ("astronaut", "coffee", "rocket", "china")
 )
 degraded = {name: lab.degrade(astronaut, name, severity=0.7, seed=3) for name in lab.NAMES}
-galleries.degradation_gallery(astronaut, degraded)
+image_grids.degradation_gallery(astronaut, degraded)
 
 # %% [markdown]
 # ## 2 · Ask what is wrong
@@ -107,7 +107,7 @@ answers.assign(truth=truths).set_index("truth").style.format("{:.0%}").backgroun
 )
 
 # %%
-galleries.classification_bars(answers, truths, images)
+image_grids.classification_bars(answers, truths, images)
 
 # %% [markdown]
 # ## 3 · Five pictures prove nothing: count
@@ -143,7 +143,7 @@ table[["n", "photos"]].assign(
 )
 
 # %%
-figures.accuracy_and_gain(table.drop(columns="psnr_gain"))
+classification.accuracy_and_gain(table.drop(columns="psnr_gain"))
 
 # %% [markdown]
 # The dotted line is what guessing gives. The distance between a square and its disk is what the controller adds. Mind
@@ -154,7 +154,7 @@ figures.accuracy_and_gain(table.drop(columns="psnr_gain"))
 
 # %%
 ten = table.loc[list(lab.NAMES)]
-figures.confusion_heatmap(result.confusion(), ten.n)
+classification.confusion_heatmap(result.confusion(), ten.n)
 
 # %%
 columns = [m + end for m in ("accuracy", "clip_accuracy") for end in ("", "_low", "_high")]
@@ -177,7 +177,7 @@ maps = {
     "UMAP": embedding_map(degradation, "umap", seed=0),
     "PCA": embedding_map(degradation, "pca"),
 }
-figures.embedding_scatter(maps, facts.degradation, facts.severity)
+classification.embedding_scatter(maps, facts.degradation, facts.severity)
 
 # %% [markdown]
 # A map illustrates; a number in the original space decides. The **silhouette** is 1 when each degradation is a tight
@@ -232,7 +232,7 @@ labels = pd.DataFrame(
         "psnr": [decibels(*pair) for pair in zip(restored, clean, strict=True)],
     }
 )
-galleries.restoration_triptychs(ruined, restored, clean, labels)
+image_grids.restoration_triptychs(ruined, restored, clean, labels)
 
 # %%
 pd.DataFrame({"degraded by": labels.degradation, "named": pipe.classify(ruined).idxmax(axis=1)})
@@ -256,7 +256,7 @@ table[["n", "photos"]].assign(
 )
 
 # %%
-figures.accuracy_and_gain(table)
+classification.accuracy_and_gain(table)
 
 # %% [markdown]
 # Why an interval for the gain, and not only for the two values that it comes from? Each crop is compared with itself, so
@@ -328,7 +328,9 @@ exams, losses = {0: named_right(fresh)}, {}
 def curve():
     """The training so far."""
     done_so_far = pd.DataFrame({"degradation_loss": pd.Series(losses, dtype=float)})
-    return figures.training_curve(done_so_far, pd.Series(exams), total=recipe.steps, **levels)
+    return classification.training_curve(
+        done_so_far, pd.Series(exams), total=recipe.steps, **levels
+    )
 
 
 board = display(curve(), display_id=True)
@@ -381,12 +383,12 @@ pd.DataFrame(
 
 # %% [markdown]
 # **Exercise 2: two things at once.** Photos are rarely ruined in one way only. Make `astronaut` both dark and noisy with
-# `daclip_lab.data.degradations.mix`. Which of the two gets named? Which comes second? Does a restoration help with both?
+# `daclip_lab.degradations.rules.mix`. Which of the two gets named? Which comes second? Does a restoration help with both?
 #
 # <details><summary>One solution</summary>
 #
 # ```python
-# from daclip_lab.data.degradations import mix
+# from daclip_lab.degradations.rules import mix
 #
 # generator = torch.Generator().manual_seed(0)
 # both = mix(read_image(astronaut), [("low-light", 0.5), ("noisy", 0.5)], generator)

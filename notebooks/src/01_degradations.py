@@ -38,16 +38,16 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.analysis.quality import psnr
 from daclip_lab.course import check
-from daclip_lab.data.captions import attributes, caption
-from daclip_lab.data.degradations import MIX_ORDER, camera, degrade, mix
+from daclip_lab.data.captions.attributes import attributes, caption
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.random import seeded
-from daclip_lab.data.words import describe
-from daclip_lab.viz.controls import controlled
-from daclip_lab.viz.severity_figures import SEVERITIES, decibels_over_severity, sheet, strip
+from daclip_lab.data.prompts import describe
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import MIX_ORDER, camera, degrade, mix
+from daclip_lab.figures.severity import SEVERITIES, decibels_over_severity, sheet, strip
+from daclip_lab.metrics.image_quality import psnr
+from daclip_lab.widgets.controls import controlled
 
 scale = lab.presets.current()
 print(f"scale {scale.name}")

@@ -38,17 +38,17 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.analysis.intervals import interval
 from daclip_lab.course import check
-from daclip_lab.data.captions import caption
-from daclip_lab.data.degradations import degrade
+from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import to_pil
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.random import seeded
-from daclip_lab.data.words import training_texts
-from daclip_lab.viz import galleries
-from daclip_lab.viz.controls import controlled
-from daclip_lab.viz.severity_figures import neighbour_bars, over_severity, strip
+from daclip_lab.data.prompts import training_texts
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import degrade
+from daclip_lab.figures import image_grids
+from daclip_lab.figures.severity import neighbour_bars, over_severity, strip
+from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.widgets.controls import controlled
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -90,7 +90,7 @@ with torch.inference_mode():
     cosines = images @ words.T
 
 answers = pd.DataFrame((clip.scale.item() * cosines).softmax(1).numpy(), columns=lab.NAMES)
-galleries.classification_bars(
+image_grids.classification_bars(
     answers, asked, [to_pil(image).resize((128, 128), 0) for image in ruined]
 )
 

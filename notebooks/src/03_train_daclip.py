@@ -40,18 +40,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.analysis.intervals import interval
-from daclip_lab.analysis.protocol import Protocol, degraded_crops
 from daclip_lab.course import check
-from daclip_lab.data.datasets import Batches, Synthetic
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.data.training_pairs import Batches, Synthetic
+from daclip_lab.evaluation.protocol import Protocol, degraded_crops
+from daclip_lab.figures.training import controller_curves, losses_over_certainty, stages, wiring
+from daclip_lab.metrics.bootstrap import interval
 from daclip_lab.models.losses import chance, floor, info_nce, multi_positive_info_nce
-from daclip_lab.viz.training_figures import (
-    controller_curves,
-    losses_over_certainty,
-    stages,
-    wiring,
-)
 
 scale = lab.presets.current()
 pipe = lab.load("lab")

@@ -46,28 +46,39 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.analysis import layers
-from daclip_lab.analysis.arithmetic import between, both, mixture_table, restored_as, steering_table
-from daclip_lab.analysis.drift import clean_cosine, content_drift, retrieval, stranger
-from daclip_lab.analysis.embeddings import map_table
-from daclip_lab.analysis.estimates import Estimate
-from daclip_lab.analysis.geometry import centre_distances, class_silhouette, clean_cka
-from daclip_lab.analysis.intervals import interval
-from daclip_lab.analysis.paired import clip_and_daclip
-from daclip_lab.analysis.probes import ALPHAS, disentanglement, probe_accuracy, severity_regression
-from daclip_lab.analysis.protocol import Protocol, degraded_crops, mixed_crops
-from daclip_lab.analysis.quality import psnr
+from daclip_lab.ablation.embedding_arithmetic import (
+    between,
+    both,
+    mixture_table,
+    restored_as,
+    steering_table,
+)
 from daclip_lab.course import check
-from daclip_lab.data.degradations import degrade, mix
+from daclip_lab.data.embedding_table import shipped
 from daclip_lab.data.image_io import read_image, save_image
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.random import seeded
-from daclip_lab.data.tables import shipped
-from daclip_lab.viz import insight_figures
-from daclip_lab.viz.controls import controlled
-from daclip_lab.viz.map_figures import map_panels
-from daclip_lab.viz.severity_figures import over_severity, strip
-from daclip_lab.viz.space_figures import linked_maps, measures_by_space, severity_read
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import degrade, mix
+from daclip_lab.embeddings import layers
+from daclip_lab.embeddings.alignment import clean_cosine, content_drift, retrieval, stranger
+from daclip_lab.embeddings.paired_tests import clip_and_daclip
+from daclip_lab.embeddings.probes import (
+    ALPHAS,
+    disentanglement,
+    probe_accuracy,
+    severity_regression,
+)
+from daclip_lab.embeddings.projection import map_table
+from daclip_lab.embeddings.similarity import centre_distances, class_silhouette, clean_cka
+from daclip_lab.evaluation.protocol import Protocol, degraded_crops, mixed_crops
+from daclip_lab.figures import interpretability
+from daclip_lab.figures.embedding_maps import map_panels
+from daclip_lab.figures.embedding_space import linked_maps, measures_by_space, severity_read
+from daclip_lab.figures.severity import over_severity, strip
+from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.estimates import Estimate
+from daclip_lab.metrics.image_quality import psnr
+from daclip_lab.widgets.controls import controlled
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -608,7 +619,7 @@ what, origin = done.degradation.to_numpy(), done.photo.to_numpy()
 traced, target = (layers.trace(pipe.daclip, part) for part in (degraded, clean))
 readable = layers.readability(traced, what, origin)
 repaired = layers.repair(traced, target, origin)
-insight_figures.readable_and_repaired(readable, repaired, chance=1 / len(lab.NAMES))
+interpretability.readable_and_repaired(readable, repaired, chance=1 / len(lab.NAMES))
 
 # %% [markdown]
 # On the left, look first at CLIP alone: what a probe reads there, nobody trained it to keep. Then compare the class
@@ -621,7 +632,7 @@ insight_figures.readable_and_repaired(readable, repaired, chance=1 / len(lab.NAM
 
 # %%
 injected = layers.injection(traced, what, origin)
-insight_figures.injection_heatmap(injected)
+interpretability.injection_heatmap(injected)
 
 # %% [markdown]
 # A long correction is not a good one: compare its place with the place where the lines part.
@@ -668,7 +679,7 @@ strip(
 # %%
 four = Photos(test.paths[: max(1, scale.examples // 10)])
 steering = steering_table(pipe, four)
-insight_figures.steering_heatmap(steering)
+interpretability.steering_heatmap(steering)
 
 # %%
 ten = [name for name in steering.index if name in lab.NAMES]
@@ -697,7 +708,7 @@ shares = np.linspace(0, 1, 6)
 first, second = pipe.word("noisy"), pipe.word("hazy")
 way = torch.stack([between(first, second, float(share)) for share in shares])
 along = restored_as(pipe, foggy.expand(len(way), -1, -1, -1), way)
-insight_figures.between_strip(
+interpretability.between_strip(
     foggy, list(along), shares, [gain(image) for image in along], ("noisy", "hazy")
 )
 
@@ -714,7 +725,7 @@ sums = mixture_table(
     [("hazy", "noisy"), ("low-light", "noisy"), ("rainy", "snowy")],
     crops=max(1, scale.examples // 20),
 )
-insight_figures.mixture_gains(
+interpretability.mixture_gains(
     sums,
     {
         "own": "its own embedding",

@@ -41,24 +41,30 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.analysis.attribution import attribute
-from daclip_lab.analysis.calibration import expected_calibration_error, fit_temperature
-from daclip_lab.analysis.estimates import bootstrap
-from daclip_lab.analysis.intervals import interval
-from daclip_lab.analysis.paper_protocol import measure
-from daclip_lab.analysis.protocol import Protocol, mixed_crops
-from daclip_lab.analysis.zero_shot import Answers, ask, prompt_embeddings, reliability
 from daclip_lab.course import check
-from daclip_lab.data.degradations import degrade, mix
+from daclip_lab.data.embedding_table import shipped
 from daclip_lab.data.image_io import save_image
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.phrasings import WORDS
-from daclip_lab.data.random import seeded
-from daclip_lab.data.tables import shipped
-from daclip_lab.data.words import TEMPLATES, held_out_texts, training_texts
-from daclip_lab.viz import answer_figures, figures, galleries, insight_figures, map_figures
-from daclip_lab.viz import zero_shot_figures as words_figures
-from daclip_lab.viz.typed import typed
+from daclip_lab.data.prompt_phrases import WORDS
+from daclip_lab.data.prompts import TEMPLATES, held_out_texts, training_texts
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import degrade, mix
+from daclip_lab.embeddings.attribution import attribute
+from daclip_lab.embeddings.zero_shot import Answers, ask, prompt_embeddings, reliability
+from daclip_lab.evaluation.paper_protocol import measure
+from daclip_lab.evaluation.protocol import Protocol, mixed_crops
+from daclip_lab.figures import (
+    classification,
+    embedding_maps,
+    image_grids,
+    interpretability,
+    predictions,
+)
+from daclip_lab.figures import zero_shot as words_figures
+from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.calibration import expected_calibration_error, fit_temperature
+from daclip_lab.metrics.estimates import bootstrap
+from daclip_lab.widgets.text_input import typed
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -130,7 +136,7 @@ pd.Series(differences, name="largest difference").map("{:.0e}".format).to_frame(
 shown = ["motion-blurry", "low-light", "rainy", "uncompleted", "jpeg-compressed"]
 cut = photo[:, 24:136, 168:280]
 pictures = [degrade(cut, name, 0.6, seeded(2)) for name in shown]
-galleries.classification_bars(pipe.classify(pictures), shown, pictures)
+image_grids.classification_bars(pipe.classify(pictures), shown, pictures)
 
 # %% [markdown]
 # ## 2 · How often right, and how sure can we be of that?
@@ -155,7 +161,7 @@ both = daclip.accuracy()[["n", "photos"]]
 for measure_name, found in (("accuracy", daclip), ("clip_accuracy", alone)):
     for column, ending in (("value", ""), ("low", "_low"), ("high", "_high")):
         both[measure_name + ending] = found.accuracy()[column]
-figures.accuracy_and_gain(both)
+classification.accuracy_and_gain(both)
 
 # %% [markdown]
 # ### Where the intervals come from
@@ -225,7 +231,7 @@ paired
 # %%
 counts = pd.Series(truth).value_counts()
 confusion = answers.confusion()
-figures.confusion_heatmap(confusion, counts)
+classification.confusion_heatmap(confusion, counts)
 
 # %%
 apart = confusion.stack().rename_axis(["really", "called"]).rename("share")
@@ -378,7 +384,7 @@ def picture_of(phrase="fog, mist", kind="hazy", photo="coffee"):
     sides = (words, own)
     one = [(seen @ side.T).softmax(1)[0].numpy() for side in sides]
     many = [said(side, lab.LABELS).confusion().loc[kind] for side in sides]
-    return answer_figures.own_words(
+    return predictions.own_words(
         image, pd.DataFrame(one, columns=lab.LABELS), pd.DataFrame(many), kind, ", ".join(texts)
     )
 
@@ -446,7 +452,7 @@ mixtures
 
 # %%
 few = [k for k in range(0, len(mixed), max(1, len(mixed) // 5))][:5]
-answer_figures.mixture_bars(
+predictions.mixture_bars(
     [mixed[k] for k in few],
     pd.DataFrame(pipe.probabilities(of_mixed[few]).numpy(), columns=lab.LABELS),
     [sorted(done[k]) for k in few],
@@ -619,7 +625,7 @@ for title, scores in settings.items():
         "how sure, on average": f"{sure.mean():.1%}",
         "calibration error": f"{error.value:.3f} [{error.low:.3f}, {error.high:.3f}]",
     }
-map_figures.reliability(diagrams)
+embedding_maps.reliability(diagrams)
 
 # %%
 pd.DataFrame(errors).T
@@ -673,7 +679,7 @@ def left_half(image, name, severity, generator):
 
 half_images = [left_half(clean_cut, name, 0.9, seeded(7)) for name in halves]
 explained = [attribute(pipe, image, name) for image, name in zip(half_images, halves, strict=True)]
-insight_figures.attribution_overlays(half_images, explained)
+interpretability.attribution_overlays(half_images, explained)
 
 # %% [markdown]
 # Orange should lie to the left. One picture proves nothing, so count: on crops of all bundled photos, does the degraded
@@ -733,7 +739,7 @@ found = pipe.classify(mine.paths)
 found.index = mine.names
 shown = found[:12]
 titles = [name + (f": really {known[name]}" if name in known else "") for name in shown.index]
-answer_figures.folder_sheet(mine.paths[:12], titles, shown)
+predictions.folder_sheet(mine.paths[:12], titles, shown)
 
 # %%
 two = found.apply(lambda line: list(line.nlargest(2).index), axis=1, result_type="expand")

@@ -39,20 +39,14 @@ from torch import nn
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.analysis.protocol import Protocol, degraded_crops
-from daclip_lab.analysis.quality import gradient_similarity, ms_ssim, psnr, ssim
 from daclip_lab.course import check
-from daclip_lab.data.random import seeded
-from daclip_lab.diffusion.samplers import (
-    SAMPLERS,
-    denoiser,
-    euler_maruyama,
-    sample,
-    time_points,
-)
-from daclip_lab.viz import sde_figures
-from daclip_lab.viz.severity_figures import strip
-from daclip_lab.viz.tradeoff_figures import tradeoff
+from daclip_lab.data.seeding import seeded
+from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, euler_maruyama, sample, time_points
+from daclip_lab.evaluation.protocol import Protocol, degraded_crops
+from daclip_lab.figures import diffusion
+from daclip_lab.figures.severity import strip
+from daclip_lab.figures.tradeoff import tradeoff
+from daclip_lab.metrics.image_quality import gradient_similarity, ms_ssim, psnr, ssim
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -118,7 +112,7 @@ def restore(predict_clean, degraded, steps, generator):
         yield state
 
 
-sde_figures.schedule(alpha.numpy(), sigma.numpy())
+diffusion.schedule(alpha.numpy(), sigma.numpy())
 
 # %% [markdown]
 # ### Does it agree with the library?
@@ -271,7 +265,7 @@ shown = {}
 for name in ("posterior", "deterministic"):
     times, states = path(name, T)
     shown[f"back, {name}"] = (times, states[:, :24])
-sde_figures.there_and_back(
+diffusion.there_and_back(
     line, exact_density, torch.stack(pixel_paths).numpy(), shown, degraded=grey
 )
 
@@ -286,7 +280,7 @@ sde_figures.there_and_back(
 # **Predict**: with a single step, where does a pixel end that could be 0.25 or 0.8?
 
 # %%
-sde_figures.ends(
+diffusion.ends(
     line,
     clean_density,
     {
@@ -341,7 +335,7 @@ toy = pd.DataFrame(
     ],
     columns=["sampler", "spacing", "steps", "distance (of 255)"],
 )  # fmt: skip
-sde_figures.over_steps(
+diffusion.over_steps(
     toy,
     "distance (of 255)",
     "How far the restored pixels are from the right distribution. Below about 1, their limited number and the last "
@@ -445,7 +439,7 @@ for k in tqdm(range(rounds), desc="training", leave=False):
     decay.step()
 moments = (10, 30, 60, 100)
 states = torch.from_numpy(line)
-sde_figures.denoisers(
+diffusion.denoisers(
     line,
     {t: best(states, t).numpy() for t in moments},
     {t: learned(states, t).numpy() for t in moments},

@@ -37,17 +37,17 @@ from torch import nn
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.analysis.arithmetic import steering_table
-from daclip_lab.analysis.layers import walk
-from daclip_lab.analysis.protocol import Protocol, degraded_crops
-from daclip_lab.analysis.quality import psnr
+from daclip_lab.ablation.embedding_arithmetic import steering_table
 from daclip_lab.course import check
-from daclip_lab.data.datasets import Synthetic
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.data.training_pairs import Synthetic
 from daclip_lab.diffusion.samplers import denoiser, sample
+from daclip_lab.embeddings.layers import walk
+from daclip_lab.evaluation.protocol import Protocol, degraded_crops
+from daclip_lab.figures import interpretability
+from daclip_lab.figures.style import COLORS, GAP, INK, MUTED, WIDTH, area, canvas, picture
+from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.unet import ConditionalUNet
-from daclip_lab.viz import insight_figures
-from daclip_lab.viz.style import COLORS, GAP, INK, MUTED, WIDTH, area, canvas, picture
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -462,7 +462,7 @@ figure
 
 # %%
 steering = steering_table(pipe, photos, Protocol(crops=max(1, scale.examples // 20), seed=2))
-insight_figures.steering_heatmap(steering)
+interpretability.steering_heatmap(steering)
 
 # %%
 words = steering[list(steering.index)]

@@ -40,26 +40,26 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.analysis import quality
-from daclip_lab.analysis.arithmetic import gains
-from daclip_lab.analysis.examination import pooled
-from daclip_lab.analysis.extremes import extremes
-from daclip_lab.analysis.intervals import interval
-from daclip_lab.analysis.protocol import Protocol, degraded_crops
+from daclip_lab.ablation.embedding_arithmetic import gains
 from daclip_lab.course import check
-from daclip_lab.data.degradations import degrade
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.degradations.rules import degrade
 from daclip_lab.diffusion.samplers import SAMPLERS, SPACINGS, denoiser, euler_maruyama, time_points
+from daclip_lab.evaluation.evaluator import pooled
+from daclip_lab.evaluation.examples import extremes
+from daclip_lab.evaluation.protocol import Protocol, degraded_crops
+from daclip_lab.figures import sampler_comparison
+from daclip_lab.figures.restoration_wall import restoration_wall
+from daclip_lab.figures.severity import strip
+from daclip_lab.figures.tradeoff import tradeoff
+from daclip_lab.metrics import image_quality
+from daclip_lab.metrics.bootstrap import interval
 from daclip_lab.models.daclip import Embeddings
-from daclip_lab.presets import build_restorer
-from daclip_lab.viz import comparison_figures
-from daclip_lab.viz.compare import compare
-from daclip_lab.viz.live import compared
-from daclip_lab.viz.severity_figures import strip
-from daclip_lab.viz.tradeoff_figures import tradeoff
-from daclip_lab.viz.walls import restoration_wall
+from daclip_lab.training.presets import build_restorer
+from daclip_lab.widgets.compare import compare
+from daclip_lab.widgets.live import compared
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -102,7 +102,7 @@ def restored(image, **options):
 
 def decibels(image, clean):
     """The PSNR of one image in dB."""
-    return quality.psnr(image[None], clean[None]).item()
+    return image_quality.psnr(image[None], clean[None]).item()
 
 
 def steps_of(count):
@@ -120,7 +120,7 @@ rows = {
 }
 apart = max((images[0] - rows["posterior"][0]).abs().max().item() for images in rows.values())
 print(f"largest difference between samplers that take one step: {apart:.1e}")
-comparison_figures.grid(
+sampler_comparison.grid(
     {
         name: [image[detail] for image in (rainy_face, *images, astronaut)]
         for name, images in rows.items()
@@ -188,7 +188,7 @@ assert torch.allclose(errors.mean(), of_mean + scatter, rtol=1e-3)
 pd.DataFrame(
     {
         "PSNR (dB)": {
-            "one seed, on average": quality.psnr(by_seed, astronaut[None]).mean().item(),
+            "one seed, on average": image_quality.psnr(by_seed, astronaut[None]).mean().item(),
             f"mean of {runs} seeds": decibels(mean, astronaut),
             "one step": decibels(at_once, astronaut),
         },
@@ -211,7 +211,7 @@ pd.DataFrame(
 # %%
 doubt = 255 * (by_seed - mean).square().mean((0, 1)).sqrt()
 missed = 255 * (mean - astronaut).square().mean(0).sqrt()
-comparison_figures.maps(
+sampler_comparison.maps(
     {
         "how much seeds differ": doubt.numpy(),
         "error of their mean": missed.numpy(),
@@ -266,14 +266,14 @@ photo_of = facts.photo[chosen].to_numpy()
 own = pipe.encode(list(degraded))
 
 measures = {
-    "PSNR (dB)": quality.psnr,
-    "SSIM": quality.ssim,
-    "MS-SSIM": quality.ms_ssim,
-    "gradient similarity": quality.gradient_similarity,
+    "PSNR (dB)": image_quality.psnr,
+    "SSIM": image_quality.ssim,
+    "MS-SSIM": image_quality.ms_ssim,
+    "gradient similarity": image_quality.gradient_similarity,
 }
 try:
-    quality.network("lpips")
-    measures["LPIPS"] = quality.lpips
+    image_quality.network("lpips")
+    measures["LPIPS"] = image_quality.lpips
 except lab.InputError:
     print("LPIPS is left out: its backbone is not here (`daclip-lab fetch lpips` gets it)")
 
@@ -330,7 +330,7 @@ differences = pd.DataFrame(
     ],
     columns=["measure", "sampler", "spacing", "steps", "mean", "low", "high"],
 )
-comparison_figures.against_one_step(
+sampler_comparison.against_one_step(
     differences[differences.measure != "LPIPS"],
     caption=f"Means and 95 % intervals over {len(photos)} photos. Above the dotted line: better than one step. An interval that crosses it "
     "leaves the question open.",
@@ -362,17 +362,17 @@ with torch.inference_mode():
 trust = pd.DataFrame(
     {
         "states made from the true clean image, as in training": [
-            quality.psnr(guess.clamp(0, 1), clean).mean().item() for guess in from_truth
+            image_quality.psnr(guess.clamp(0, 1), clean).mean().item() for guess in from_truth
         ],
         "states that its own steps led to, as in a restoration": [
-            quality.psnr(step.clean.clamp(0, 1), clean).mean().item() for step in walk
+            image_quality.psnr(step.clean.clamp(0, 1), clean).mean().item() for step in walk
         ],
     },
     index=times[:-1],
 )
 recipe = lab.presets.lab().restorer
 print(f"examples at t = {sde.steps} in the training of the lab's restorer: {recipe.from_start:.0%}")
-comparison_figures.foreseen(
+sampler_comparison.foreseen(
     trust,
     caption="A true state betrays the clean image more and more as t falls. The network's own states hold only what it found out itself. "
     "The gap between the lines is what its own mistakes cost.",
@@ -420,7 +420,7 @@ perception = pd.DataFrame(
         if (sampler, spacing) in (("posterior", "time"), ("posterior-2", "snr"), ("deterministic-2", "time"))
     ]
 ).sort_values(["sampler", "spacing", "steps"])  # fmt: skip
-comparison_figures.perception_distortion(
+sampler_comparison.perception_distortion(
     perception,
     caption="Numbers at the marks: steps. To the left: nearer to the clean photo. Down: edges as strong as in photos. Best would be "
     "the lower left corner.",
@@ -483,7 +483,7 @@ for count in sorted({1, few, several}):
     }
 off = pd.DataFrame(off).rename_axis("difference to one piece (RMS, of 255)")
 off.columns.name = "steps"
-comparison_figures.maps(
+sampler_comparison.maps(
     {
         f"in one piece, {count} steps": in_one,
         **{name: 255 * (image - in_one).abs().mean(0).numpy() for name, image in ways.items()},
@@ -788,7 +788,7 @@ def look(
     )  # by name, as the slider asks: what was restored once is kept for both
 
     def said(picture):
-        edge = quality.gradient_similarity(picture[None], coffee[None]).item()
+        edge = image_quality.gradient_similarity(picture[None], coffee[None]).item()
         return f"{decibels(picture, coffee):.1f} dB, edges {edge:.3f}"
 
     return strip(

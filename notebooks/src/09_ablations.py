@@ -39,16 +39,16 @@ import torch
 from scipy import stats
 
 import daclip_lab as lab
-from daclip_lab.analysis.ablation import VARIANTS, Plan, ablate, compared, seed_interval
-from daclip_lab.analysis.intervals import interval
-from daclip_lab.analysis.protocol import Protocol
-from daclip_lab.analysis.telling import exam_of, paired_differences, told_gains, ways_to_tell
+from daclip_lab.ablation.conditioning import exam_of, paired_differences, told_gains, ways_to_tell
+from daclip_lab.ablation.study import VARIANTS, Plan, ablate, compared, seed_interval
 from daclip_lab.course import check
-from daclip_lab.data.datasets import Synthetic
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.random import seeded
-from daclip_lab.viz import ablation_figures
-from daclip_lab.viz.severity_figures import strip
+from daclip_lab.data.seeding import seeded
+from daclip_lab.data.training_pairs import Synthetic
+from daclip_lab.evaluation.protocol import Protocol
+from daclip_lab.figures import ablation
+from daclip_lab.figures.severity import strip
+from daclip_lab.metrics.bootstrap import interval
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -105,7 +105,7 @@ print(f"{len(asked.degraded)} degraded crops of {len(photos)} photos")
 ways = ways_to_tell(pipe, asked)
 gains, restored = told_gains(pipe, asked, ways, steps=1)
 to_nothing = paired_differences(gains, "nothing", asked.facts)
-ablation_figures.differences(
+ablation.differences(
     to_nothing,
     "nothing",
     caption=f"The shipped restorer: how much better it restores the same crops than when it is told nothing, which gains "
@@ -129,7 +129,7 @@ ablation_figures.differences(
 # line: here they rest on few crops. The table after it has all seven again, also against "both".
 
 # %%
-ablation_figures.differences_by_degradation(
+ablation.differences_by_degradation(
     to_nothing,
     ["degradation", "content", "both", "oracle"],
     "nothing",
@@ -178,7 +178,7 @@ def difference_of(left, right, name):
     )
 
 
-ablation_figures.explorer(
+ablation.explorer(
     lambda way, name: restored[way][shown[name]],
     list(ways),
     list(lab.NAMES),
@@ -282,7 +282,7 @@ seconds = time.perf_counter() - before
 # end, and whether the order is the one that you predicted.
 
 # %%
-ablation_figures.curves_with_bands(
+ablation.curves_with_bands(
     result.curves,
     caption="Gain on photos that are not trained on. Bands: from the worst to the best of three seeds. Where bands overlap, "
     "another seed might have swapped the curves. The last point is the running average of the weights, the others are not.",
@@ -314,7 +314,7 @@ print("t for 2, 3, 5, 10, 30 seeds:", ", ".join(f"{t:.2f}" for t in factors.valu
 
 table = compared(result.gains, exam_photos)
 runs = result.gains.mean().unstack("variant")[list(VARIANTS)]
-ablation_figures.seeds_and_photos(
+ablation.seeds_and_photos(
     runs,
     table,
     "none",

@@ -46,13 +46,13 @@ from PIL import Image, ImageOps
 
 import daclip_lab as lab
 from daclip_lab.course import check
-from daclip_lab.data.captioning import attribute_captions, write_captions
+from daclip_lab.data.captions.writing import attribute_captions, write_captions
 from daclip_lab.data.image_io import read_image, save_image, to_pil
 from daclip_lab.data.pairs import PairFolder
-from daclip_lab.data.random import seeded
+from daclip_lab.data.seeding import seeded
+from daclip_lab.figures.style import GAP, INK, MUTED, WIDTH, area, canvas, picture
 from daclip_lab.models.clip import Clip, views
-from daclip_lab.official import authors_name, import_official
-from daclip_lab.viz.style import GAP, INK, MUTED, WIDTH, area, canvas, picture
+from daclip_lab.pipeline.convert_official import authors_name, import_official
 
 scale = lab.presets.current()
 paper = lab.presets.paper()

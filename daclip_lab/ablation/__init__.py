@@ -1,0 +1,1 @@
+"""Ablations of the conditioning and of trainings."""

@@ -1,1 +1,0 @@
-"""What is measured: accuracy, restoration quality and embeddings, always with intervals."""

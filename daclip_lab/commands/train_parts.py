@@ -1,0 +1,134 @@
+"""The four trainings of the command line: each makes a pipeline, and the steps that train a part of it."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from daclip_lab.commands.init_weights import settings_of, starting_weights
+from daclip_lab.commands.training_data import labels_of
+from daclip_lab.data.pairs import PairFolder
+from daclip_lab.data.training_pairs import LABELS, Source, Synthetic
+from daclip_lab.errors import InputError
+from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.pipeline.pipeline import Pipeline, load
+from daclip_lab.training import objectives
+from daclip_lab.training.checkpoints import load_weights
+from daclip_lab.training.loop import Recipe, Step, steps_of
+from daclip_lab.training.presets import Scale, build_daclip, build_restorer
+
+
+class Training(NamedTuple):
+    """A training that is about to begin."""
+
+    recipe: Recipe
+    pipe: Pipeline
+    """It holds what is trained, and is what will be saved."""
+    steps: Iterator[Step]
+
+
+def clip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
+    """The scale's own CLIP, from nothing."""
+    if scale.clip_training is None:
+        raise InputError(f"the {scale.name} scale takes a pretrained CLIP: there is none to train")
+    recipe = _recipe(options, scale.clip_training)
+    model = scale.build_clip(recipe.seed)
+    pipe = Pipeline(settings_of(scale), clip=model)
+    steps = objectives.train_clip(model, _mostly_clean(source, scale), recipe, **loop)
+    return Training(recipe, pipe, steps)
+
+
+def words(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
+    """The text tower of a CLIP that was trained here."""
+    if scale.words is None:
+        raise InputError(f"the {scale.name} scale takes a pretrained CLIP: it knows its words")
+    given = starting_weights(options.weights, scale)
+    if given.clip is None:
+        raise InputError(f"words are taught to a CLIP that was trained here: {options.weights}")
+    recipe = _recipe(options, scale.words)
+    pipe = Pipeline(given.settings, clip=given.clip)
+    steps = objectives.train_clip(given.clip, _mostly_clean(source, scale), recipe, **loop)
+    return Training(recipe, pipe, steps)
+
+
+def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
+    """A controller on the CLIP of --weights, for the degradations of the data."""
+    labels = labels_of(source)
+    if len(labels) == 1 and options.degradation_only:
+        raise InputError(f"{labels[0]} is the only degradation: there is nothing to tell apart")
+    given = starting_weights(options.weights, scale)
+    if given.clip is None:
+        raise InputError(f"{options.weights} holds no CLIP to put a controller on")
+    recipe = _recipe(
+        options,
+        scale.daclip,
+        size=given.settings.clip.image_size,
+        content=not options.degradation_only,
+        # Phrasings are known of our own degradations; others are called by their names.
+        synonyms=scale.daclip.synonyms and set(labels) <= set(LABELS),
+    )
+    if scale.epochs is not None and options.steps is None and isinstance(source, PairFolder):
+        recipe = replace(recipe, steps=steps_of(scale.epochs, len(source), recipe.batch))
+    stem = scale.stem
+    if options.start:
+        started = load(options.start)
+        if started.daclip is None:
+            raise InputError(f"{options.start} holds no controller to start from")
+        stem = started.settings.stem
+    model = build_daclip(given.clip, stem, recipe.seed)
+    if options.start:
+        load_weights(model.controller, started.daclip.controller.state_dict(), options.start)
+        model.logit_scale.data.copy_(started.daclip.logit_scale)
+    settings = replace(
+        given.settings,
+        stem=stem,
+        # As the images of this training were cut, see `source_of`.
+        view=scale.view,
+        synonyms=recipe.synonyms,
+        labels=labels,
+        # Probabilities of a new controller have to be calibrated anew.
+        temperature=1.0,
+        # It is not the authors' any more.
+        source={},
+    )
+    pipe = Pipeline(settings, daclip=model)
+    return Training(recipe, pipe, objectives.train_daclip(model, source, recipe, **loop))
+
+
+def restorer(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
+    """A restorer that the DA-CLIP of --weights steers."""
+    given = starting_weights(options.weights, scale)
+    if given.clip is None or (given.daclip is None and not options.oracle):
+        held = options.weights or scale.pretrained
+        raise InputError(f"{held} holds no DA-CLIP to steer a restorer: train daclip first")
+    recipe = replace(_recipe(options, scale.restorer), oracle=options.oracle)
+    if options.start:
+        started = load(options.start)
+        if started.restorer is None:
+            raise InputError(f"{options.start} holds no restorer to start from")
+        net, its = started.restorer, started.settings
+    else:
+        net = build_restorer(scale.network, given.settings.clip.embed_dim, recipe.seed)
+        its = scale
+    settings = replace(given.settings, network=its.network, sde=its.sde, steps=its.steps)
+    pipe = Pipeline(settings, clip=given.clip, daclip=given.daclip, restorer=net)
+    steering = given.daclip or DaCLIP(given.clip)
+    steps = objectives.train_restorer(net, steering, pipe.sde, source, recipe, **loop)
+    return Training(recipe, pipe, steps)
+
+
+TRAININGS = {"clip": clip, "words": words, "daclip": daclip, "restorer": restorer}
+
+
+def _recipe(options: argparse.Namespace, default: Recipe, **fixed) -> Recipe:
+    """The scale's recipe with what the options say instead."""
+    names = ("steps", "batch", "learning_rate", "seed", "workers")
+    asked = {name: getattr(options, name) for name in names}
+    return replace(default, **{k: v for k, v in asked.items() if v is not None}, **fixed)
+
+
+def _mostly_clean(source: Source, scale: Scale) -> Source:
+    """Photos degraded as rarely as captions of the web speak of it."""
+    if isinstance(source, Synthetic):
+        return replace(source, clean=1 - scale.mentioned, mixed=0.0)
+    return source

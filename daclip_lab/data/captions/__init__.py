@@ -1,0 +1,1 @@
+"""Captions of clean images: by rule, by BLIP, from tables."""

@@ -1,0 +1,82 @@
+"""Captions for a folder of images, written to the table that trainings read (see `caption_table`)."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from daclip_lab.data.captions.attributes import caption
+from daclip_lab.data.captions.table import read_table, write_table
+from daclip_lab.data.image_io import find_images, read_image
+from daclip_lab.data.pair_files import find_pairs, is_pairs, refuse_halves
+from daclip_lab.errors import InputError
+
+Captioner = Callable[[list[Path]], list[str]]
+BATCH = 8
+SAVE_EVERY = 512
+
+
+def attribute_captions(paths: list[Path]) -> list[str]:
+    """What `captions.caption` says of each image; an InputError names the file."""
+    found = []
+    for path in paths:
+        image = read_image(path)
+        try:
+            found.append(caption(image))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    return found
+
+
+def write_captions(root: str | Path, table: str | Path, captioner: Captioner) -> int:
+    """Caption every image below a folder and write the table; returns how many captions are new.
+
+    Of pairs (`find_pairs`) the clean image is captioned and the degraded one listed, as `caption: degradation`; of any
+    other folder each image with its caption alone. Lines that the table has already are kept, so an interrupted
+    run goes on where it was; what is done is written also when an image cannot be read (InputError).
+    """
+    table = Path(table)
+    if not table.parent.is_dir():
+        raise InputError(f"{table}: the folder {table.parent} does not exist")
+    if table.is_dir():
+        raise InputError(f"{table} is a folder: wanted the name of a file in it")
+    wanted = _wanted(Path(root))
+    known = read_table(table, absent=True) if table.exists() else []
+    titles = {row.path: row.title for row in known}
+    others = {path: title for path, title in titles.items() if path not in wanted}
+    todo = [path for path in wanted if path not in titles]
+    said: dict[str, str] = {}
+
+    def save() -> None:
+        if titles:
+            write_table(table, {path: titles[path] for path in wanted if path in titles} | others)
+
+    try:
+        with tqdm(total=len(wanted), initial=len(wanted) - len(todo), unit="image") as bar:
+            for start in range(0, len(todo), BATCH):
+                chunk = todo[start : start + BATCH]
+                # One clean photo may stand behind several degraded ones.
+                shown = {os.path.realpath(wanted[path][0]): wanted[path][0] for path in chunk}
+                new = [real for real in shown if real not in said]
+                said.update(zip(new, captioner([shown[real] for real in new]), strict=True))
+                for path in chunk:
+                    clean, ending = wanted[path]
+                    titles[path] = said[os.path.realpath(clean)] + ending
+                bar.update(len(chunk))
+                if (start + BATCH) % SAVE_EVERY == 0:
+                    save()
+    finally:
+        save()
+    return len(todo)
+
+
+def _wanted(root: Path) -> dict[Path, tuple[Path, str]]:
+    """For each image of the table: the image to caption, and how its title ends."""
+    if is_pairs(root):
+        found = ((pair.degraded, pair.clean, f": {pair.label}") for pair in find_pairs(root))
+    else:
+        images = find_images(root)
+        refuse_halves(images)
+        found = ((path, path, "") for path in images)
+    return {Path(os.path.abspath(path)): (clean, ending) for path, clean, ending in found}

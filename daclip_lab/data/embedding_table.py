@@ -1,0 +1,260 @@
+"""Tables of embeddings: one row per image, to take away as Parquet, and to make piece by piece without losing work."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from daclip_lab.errors import InputError
+from daclip_lab.files.parquet import check_folder, read_parquet, write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPACES = ("content", "degradation", "plain", "clean")
+TEXTS = ("image", "photo", "partner", "degradation", "caption")
+SHIPPED = Path(__file__).parents[1] / "weights" / "lab" / "bsds500_test.parquet"
+AT_A_TIME = 16
+"""Images that are in memory at once while a table is made."""
+SAVE_EVERY = 30.0
+"""Seconds after which an unfinished table is written to its part file."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EmbeddingTable:
+    """Embeddings of n images, and what is known about each.
+
+    Raises InputError where rows and embeddings do not fit together, or an embedding is not finite.
+    """
+
+    rows: "pd.DataFrame"
+    """One row per image. Always there: `image` (its path or name), `photo` (rows of one photo are not independent; the
+    image itself unless told otherwise), `partner` (name of its clean version), `degradation` (what was done to it),
+    `severity` (0..1), `caption` (what its clean version shows); None or NaN where unknown. `Pipeline.embed` adds
+    `called` and `probability` (DA-CLIP's answer of all labels, and how sure it is) and `clip_called` (CLIP's)."""
+    content: np.ndarray
+    """(n, d), rows of length 1: the controlled image embedding."""
+    degradation: np.ndarray
+    """(n, d), rows of length 1: the controller's own output."""
+    plain: np.ndarray | None = None
+    """(n, d): CLIP's embedding of the same images, without its controller."""
+    clean: np.ndarray | None = None
+    """(n, d): CLIP's embedding of the clean partners; None unless every image has one."""
+    about: dict = field(default_factory=dict)
+    """Where the table comes from: fingerprint of the weights, labels, view, and what else the maker tells."""
+
+    def __post_init__(self):
+        import pandas as pd
+
+        if "image" not in self.rows or len(self.rows) == 0:
+            raise InputError("a table of embeddings wants rows, and a column `image` in them")
+        rows = self.rows.reset_index(drop=True)
+        unknown = {"photo": rows.image, "severity": np.nan}
+        for name in (*TEXTS, "severity"):
+            if name not in rows:
+                rows[name] = unknown.get(name)
+        # The same type whatever pandas' version and however much is known: texts, and None for missing ones.
+        for name in TEXTS:
+            texts = [None if pd.isna(text) else str(text) for text in rows[name]]
+            rows[name] = pd.Series(texts, dtype=object)
+        rows["photo"] = rows.photo.where(rows.photo.notna(), rows.image)
+        rows["severity"] = rows.severity.astype(np.float64)
+        order = [*TEXTS[:4], "severity", "caption"]
+        rows = rows[order + [name for name in rows if name not in order]]
+        object.__setattr__(self, "rows", rows)
+        width = np.shape(self.content)[-1]
+        for space in self.spaces:
+            array = np.asarray(getattr(self, space), dtype=np.float32)
+            if array.shape != (len(rows), width):
+                raise InputError(
+                    f"{space} embeddings of shape {array.shape} for {len(rows)} rows: "
+                    f"wanted ({len(rows)}, {width})"
+                )
+            if not (finite := np.isfinite(array).all(1)).all():
+                row = int(finite.argmin())
+                raise InputError(
+                    f"the {space} embedding of row {row} ({rows.image[row]}) is not finite: "
+                    "wanted numbers only"
+                )
+            object.__setattr__(self, space, array)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return (
+            f"<EmbeddingTable of {len(self)} images, {self.rows.photo.nunique()} photos, "
+            f"{self.content.shape[1]} dimensions: {', '.join(self.spaces)}>"
+        )
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Which of the four kinds of embeddings there are."""
+        return tuple(space for space in SPACES if getattr(self, space) is not None)
+
+    def embedding(self, space: str) -> np.ndarray:
+        """The embeddings (n, d) of one of `spaces`; an InputError says which there are."""
+        if space not in self.spaces:
+            raise InputError(
+                f"this table holds no {space!r} embeddings, only {', '.join(self.spaces)}"
+            )
+        return getattr(self, space)
+
+    def select(self, which) -> "EmbeddingTable":
+        """The table of some rows only: a mask (n,) of truth values, or row numbers."""
+        which = np.asarray(which)
+        if which.dtype == bool and which.shape != (len(self),):
+            raise InputError(f"a mask of shape {which.shape} for {len(self)} rows")
+        chosen = {space: getattr(self, space)[which] for space in self.spaces}
+        rows = self.rows[which] if which.dtype == bool else self.rows.iloc[which]
+        return EmbeddingTable(rows=rows, about=self.about, **chosen)
+
+    def of(self, *labels: str) -> "EmbeddingTable":
+        """The rows of some degradations only."""
+        if missing := set(labels) - set(self.rows.degradation):
+            known = sorted(set(filter(None, self.rows.degradation)))
+            raise InputError(f"no row is {sorted(missing)[0]!r}: the table knows {known}")
+        return self.select(self.rows.degradation.isin(labels).to_numpy())
+
+    @staticmethod
+    def join(tables: Sequence["EmbeddingTable"]) -> "EmbeddingTable":
+        """Several tables below each other; they hold the same kinds of embeddings, and `about` is the first one's."""
+        import pandas as pd
+
+        first = tables[0]
+        for table in tables[1:]:
+            if table.spaces != first.spaces or table.content.shape[1] != first.content.shape[1]:
+                raise InputError(f"{table} cannot be joined to {first}: they differ in kind")
+        return EmbeddingTable(
+            rows=pd.concat([table.rows.astype(object) for table in tables], ignore_index=True)
+            .infer_objects()
+            .astype({"severity": float}),
+            about=first.about,
+            **{s: np.concatenate([getattr(t, s) for t in tables]) for s in first.spaces},
+        )
+
+    def save(self, path: str | Path, *, half: bool = False) -> None:
+        """Write the table as Parquet: `half` stores the embeddings in float16, at half the size.
+
+        The columns are those of `rows`, and a fixed-size list `<space>_embedding` for each kind of embedding.
+        """
+        arrays = {
+            f"{space}_embedding": getattr(self, space).astype(np.float16 if half else np.float32)
+            for space in self.spaces
+        }
+        write_parquet(path, {c: self.rows[c] for c in self.rows} | arrays, self.about)
+
+    @staticmethod
+    def load(path: str | Path) -> "EmbeddingTable":
+        """Read a table that `save` wrote; an InputError names the file where it is none."""
+        import pandas as pd
+
+        columns, about = read_parquet(path)
+        arrays = {s: columns.pop(f"{s}_embedding", None) for s in SPACES}
+        for space in ("content", "degradation"):
+            if arrays[space] is None:
+                raise InputError(f"{path} is no table of embeddings: it lacks {space}_embedding")
+        try:
+            return EmbeddingTable(rows=pd.DataFrame(columns), about=about, **arrays)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+def shipped() -> EmbeddingTable:
+    """The table of the 200 test photos of BSDS500, degraded by the evaluation protocol, embedded by the lab weights.
+
+    It comes with the weights and holds no pixels. An InputError says how to make it where it is absent.
+    """
+    if not SHIPPED.is_file():
+        raise InputError(
+            "the embedding table of BSDS500 test does not come with this installation: make it with "
+            "`daclip-lab embed --protocol --data data/bsds500/test --half -o TABLE.parquet`"
+        )
+    return EmbeddingTable.load(SHIPPED)
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Twelve characters that tell weights apart: a hash of names, shapes, and the first 1,024 values of each tensor."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().flatten()[:1024].float().cpu().numpy()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + values.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def gather(
+    names: Sequence[str],
+    make: Callable[[range], EmbeddingTable],
+    *,
+    about: dict,
+    out: str | Path | None = None,
+    half: bool = False,
+    at_a_time: int = AT_A_TIME,
+    unit: str = "image",
+) -> EmbeddingTable:
+    """Make a table piece by piece, with a bar, and go on where an earlier run was interrupted.
+
+    Args:
+        names: of the units that the table is made of.
+        make: gives the table of a range of units.
+        about: what the result depends on, added to the table's own `about`.
+        out: Parquet file to write. Until it is complete, what is done lies beside it in `<out>.part`, written twice a
+            minute and when the run is interrupted; a later call with the same names and `about` goes on from there.
+        half: write the embeddings in float16.
+        at_a_time: units that are in memory at once.
+
+    Raises InputError where the part file belongs to another run.
+    """
+    part = None if out is None else Path(f"{out}.part")
+    tables, done = [], 0
+    if part is not None:
+        check_folder(part)
+        if part.is_file():
+            begun = EmbeddingTable.load(part)
+            state = begun.about.pop("part", {})
+            done = state.get("done", 0)
+            if state != _state(names, done, about):
+                raise InputError(
+                    f"{part} was begun with other images, weights or settings: delete it to start anew"
+                )
+            tables = [begun]
+
+    def save() -> None:
+        if part is not None and tables:
+            tables[:] = [EmbeddingTable.join(tables)]
+            marked = tables[0].about | {"part": _state(names, done, about)}
+            replace(tables[0], about=marked).save(part)
+
+    saved = time.monotonic()
+    with tqdm(total=len(names), initial=done, unit=unit, desc="embedding", leave=False,
+              disable=len(names) <= 4 * at_a_time) as bar:  # fmt: skip
+        try:
+            for first in range(done, len(names), at_a_time):
+                units = range(first, min(first + at_a_time, len(names)))
+                tables.append(make(units))
+                done = units.stop
+                bar.update(len(units))
+                if time.monotonic() - saved > SAVE_EVERY:
+                    save()
+                    saved = time.monotonic()
+        except BaseException:
+            save()
+            raise
+    table = EmbeddingTable.join(tables)
+    table = replace(table, about=table.about | about)
+    if out is not None:
+        table.save(out, half=half)
+        part.unlink(missing_ok=True)
+    return table
+
+
+def _state(names: Sequence[str], done: int, about: dict) -> dict:
+    listed = hashlib.sha256("\n".join(names[:done]).encode()).hexdigest()
+    return {"done": done, "names": listed, "about": json.loads(json.dumps(about))}

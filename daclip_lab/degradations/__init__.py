@@ -1,0 +1,1 @@
+"""The ten degradations as pure functions of (image, severity, generator)."""

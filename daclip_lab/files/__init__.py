@@ -1,0 +1,1 @@
+"""Files on disk: downloads, atomic writes, path checks."""

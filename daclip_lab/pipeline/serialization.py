@@ -1,0 +1,168 @@
+"""A pipeline on disk: a folder with `pipeline.json`, and the weights of as many of its parts as have been trained.
+
+The parts are `clip`, `controller` and `restorer`, each in a file of safetensors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from daclip_lab.data.training_pairs import LABELS
+from daclip_lab.diffusion.sde import MeanRevertingSDE
+from daclip_lab.errors import InputError
+from daclip_lab.models.clip import Clip, ClipConfig
+from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.training.checkpoints import (
+    load_weights,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from daclip_lab.training.presets import build_restorer
+
+FORMAT = 1
+PARTS = ("clip", "controller", "restorer")
+
+Weights = Mapping[str, Mapping[str, Tensor]]
+"""The named tensors of each part that there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a pipeline's weights want to be used; kept with them in `pipeline.json`."""
+
+    clip: ClipConfig
+    """The architecture of CLIP, and how images are normalised for it."""
+    network: dict
+    """What `presets.build_restorer` needs."""
+    sde: dict
+    """Arguments of MeanRevertingSDE."""
+    view: str
+    """Which views of an image are embedded, see `models.clip.views`."""
+    steps: int
+    """Steps of a restoration, unless the caller says otherwise."""
+    synonyms: bool
+    """Classify by the mean of all training phrasings of a degradation, instead of its one canonical word."""
+    labels: tuple[str, ...] = LABELS
+    """The answers that the classifier chooses from; the authors' weights know no "clean", and wild-IR's no words."""
+    stem: int = 0
+    """Channels of the convolutions that the controller has beside its patch embedding, see `models.daclip.Stem`."""
+    temperature: float = 1.0
+    """Divides the logits of the classifier; fitted on validation photos, so that probabilities are calibrated."""
+    source: dict = field(default_factory=dict)
+    """Where weights come from the authors: the names of their files, and the SHA-256 of each."""
+
+
+def build(settings: Settings, weights: Weights, where: str | Path) -> dict[str, nn.Module]:
+    """The parts of a pipeline with their weights: `clip`, `daclip` and `restorer`, as many as there are.
+
+    Raises InputError, naming `where` they come from, for weights that do not fit the settings.
+    """
+    parts: dict[str, nn.Module] = {}
+    if "clip" in weights:
+        parts["clip"] = Clip(settings.clip)
+        load_weights(parts["clip"].model, weights["clip"], f"{where}/clip")
+    if "controller" in weights:
+        if "clip" not in parts:
+            raise InputError(f"{where} holds a controller but no clip.safetensors")
+        parts["daclip"] = DaCLIP(parts["clip"], settings.stem)
+        load_weights(_Controller(parts["daclip"]), weights["controller"], f"{where}/controller")
+    if "restorer" in weights:
+        parts["restorer"] = build_restorer(settings.network, settings.clip.embed_dim)
+        load_weights(parts["restorer"], weights["restorer"], f"{where}/restorer")
+    return parts
+
+
+def tensors_of(
+    clip: Clip | None, daclip: DaCLIP | None, restorer: nn.Module | None, *, half: bool = False
+) -> Weights:
+    """The named tensors of the parts of a pipeline; `half` has them in float16."""
+    modules = {
+        "clip": clip and clip.model,
+        "controller": daclip and _Controller(daclip),
+        "restorer": restorer,
+    }
+
+    def stored(tensor: Tensor) -> Tensor:
+        return tensor.half() if half and tensor.is_floating_point() else tensor
+
+    return {
+        part: {name: stored(tensor) for name, tensor in module.state_dict().items()}
+        for part, module in modules.items()
+        if module is not None
+    }
+
+
+class _Controller(nn.Module):
+    """What is trained of a DA-CLIP, as one module: that is what `controller.safetensors` holds."""
+
+    def __init__(self, daclip: DaCLIP):
+        super().__init__()
+        self.controller = daclip.controller
+        self.logit_scale = daclip.logit_scale
+
+
+def write_folder(folder: str | Path, settings: Settings, weights: Weights) -> None:
+    """Write a pipeline into a folder; a part that is absent leaves no old file behind."""
+    for part in PARTS:
+        file = Path(folder) / f"{part}.safetensors"
+        if part in weights:
+            write_tensors(file, weights[part])
+        else:
+            file.unlink(missing_ok=True)
+    write_settings(folder, settings)
+
+
+def write_settings(folder: str | Path, settings: Settings) -> None:
+    """Write `pipeline.json` alone."""
+    write_json(Path(folder) / "pipeline.json", {"format": FORMAT, **asdict(settings)})
+
+
+def read_folder(folder: str | Path) -> tuple[Settings, Weights]:
+    """Read what `write_folder` wrote; an InputError names the file that is absent or broken."""
+    settings = read_settings(Path(folder) / "pipeline.json")
+    files = {part: Path(folder) / f"{part}.safetensors" for part in PARTS}
+    return settings, {part: read_tensors(file) for part, file in files.items() if file.exists()}
+
+
+def read_settings(path: Path) -> Settings:
+    """Read a `pipeline.json`; an InputError says what is wrong with it."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise InputError(f"{path} is of another format: wanted format {FORMAT}")
+    try:
+        clip = content.pop("clip")
+        for key in ("vocabulary", "mean", "std"):
+            clip[key] = tuple(clip[key])
+        content["labels"] = tuple(content.get("labels", LABELS))
+        settings = Settings(clip=ClipConfig(**clip), **content)
+        MeanRevertingSDE(**settings.sde)
+        with torch.device("meta"):
+            build_restorer(settings.network, settings.clip.embed_dim)
+        check_preprocessing(settings)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} lacks a field or has one too many: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return settings
+
+
+def check_preprocessing(settings: Settings) -> None:
+    """Refuse the authors' weights with other images than they were trained on: resized, with CLIP's mean and std.
+
+    Such weights load and answer, only wrongly. The size of the image follows from the weights' shapes.
+    """
+    if not settings.source:
+        return
+    wanted = {"mean": ClipConfig.mean, "std": ClipConfig.std}
+    given = {name: getattr(settings.clip, name) for name in wanted}
+    wanted["view"], given["view"] = "resize", settings.view
+    for name, value in given.items():
+        if value != wanted[name]:
+            raise InputError(
+                f"{name} is {value!r}; the authors' weights were trained with {wanted[name]!r}"
+            )

@@ -1,0 +1,1 @@
+"""The training loop, the objectives, presets, devices and checkpoints."""

@@ -1,0 +1,291 @@
+"""The three scales: every choice that the method leaves open, with its meaning and where its value comes from.
+
+`smoke` runs everything in seconds and learns next to nothing; `lab` learns on a laptop; `paper` is the paper
+(DA-CLIP, 2310.01018; its code where the paper is silent).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from daclip_lab.data.prompts import all_texts
+from daclip_lab.diffusion.sde import MeanRevertingSDE
+from daclip_lab.errors import InputError
+from daclip_lab.models.clip import Clip, ClipConfig, named_config, vocabulary_of
+from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.models.nafnet import ConditionalNAFNet
+from daclip_lab.models.unet import ConditionalUNet
+from daclip_lab.training.loop import steps_of
+from daclip_lab.training.objectives import ClipRecipe, DaclipRecipe, RestorerRecipe
+
+SDE = {"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005}
+"""Arguments of MeanRevertingSDE at every scale: the paper's, from its train.yml."""
+PAPER_PAIRS = 52_801
+"""Training pairs of the paper's ten sets (data/mixed/README.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Everything that a scale decides."""
+
+    name: str
+    """`smoke`, `lab` or `paper`."""
+    clip: ClipConfig
+    """The architecture of CLIP."""
+    pretrained: tuple[str, str] | None
+    """open_clip's names of the architecture and the weights that CLIP starts from; None where it is trained here."""
+    clip_training: ClipRecipe | None
+    """How CLIP is trained; None where it comes pretrained."""
+    words: ClipRecipe | None
+    """How its text tower then learns that phrasings mean the same; None where it comes pretrained."""
+    mentioned: float
+    """Share of CLIP's training images that are degraded, with captions that say so (web captions: rarely)."""
+    scenes: float
+    """Share of training images that are procedural scenes."""
+    clean: float
+    """Share of images that are left clean, in the controller's and restorer's training."""
+    mixed: float
+    """Share of the degraded images that carry a second degradation, in the controller's and restorer's training."""
+    severity: tuple[float, float]
+    """Range of severities in training, evenly distributed."""
+    stem: int
+    """Channels of the convolutions beside the controller's patch embedding, see `models.daclip.Stem`; 0 for none."""
+    daclip: DaclipRecipe
+    """How the controller is trained."""
+    epochs: int | None
+    """Passes over a folder of real pairs, which decide the controller's steps; None leaves them as in `daclip`."""
+    live: DaclipRecipe
+    """The degradation embedding alone, in half a minute: for a notebook to watch."""
+    network: dict
+    """Arguments of the restorer: ConditionalNAFNet (`smoke`, `lab`) or ConditionalUNet (`paper`)."""
+    restorer: RestorerRecipe
+    """How the restorer is trained."""
+    sde: dict
+    """Arguments of MeanRevertingSDE."""
+    view: str
+    """Which views of an image are embedded, see `models.clip.views`."""
+    steps: int
+    """Steps of a restoration, unless the caller says otherwise."""
+    examples: int
+    """Images of each degradation that a notebook looks at."""
+
+    def build_clip(self, seed: int = 0) -> Clip:
+        """A CLIP with random weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Clip(self.clip)
+
+    def build_daclip(self, clip: Clip, seed: int = 0) -> DaCLIP:
+        """A DA-CLIP on a CLIP: an untrained controller."""
+        return build_daclip(clip, self.stem, seed)
+
+    def build_sde(self) -> MeanRevertingSDE:
+        """The SDE."""
+        return MeanRevertingSDE(**self.sde)
+
+    def build_restorer(self, seed: int = 0) -> nn.Module:
+        """A restorer with random weights."""
+        return build_restorer(self.network, self.clip.embed_dim, seed)
+
+
+def build_daclip(clip: Clip, stem: int, seed: int = 0) -> DaCLIP:
+    """A DA-CLIP on a CLIP, with random weights in its stem alone: all else is copied or starts at zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DaCLIP(clip, stem)
+
+
+def build_restorer(network: dict, embed_dim: int, seed: int = 0) -> nn.Module:
+    """The restorer that `network` describes, with random weights.
+
+    `network` holds its `kind`, "nafnet" or "unet", and the arguments of that class.
+    """
+    arguments = {k: v for k, v in network.items() if k != "kind"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if network.get("kind") == "nafnet":
+            return ConditionalNAFNet(embed_dim=embed_dim, **arguments)
+        if network.get("kind") == "unet":
+            return ConditionalUNet(context=embed_dim, **arguments)
+    raise InputError(f"restorer kind {network.get('kind')!r} is unknown: use 'nafnet' or 'unet'")
+
+
+def lab() -> Scale:
+    """The default: a CLIP, a controller and a restorer that are trained on a laptop and come with the package."""
+    clip = ClipRecipe(
+        steps=1200, batch=128, size=64, learning_rate=1e-3, warmup=100, weight_decay=0.1
+    )
+    daclip = DaclipRecipe(
+        steps=1800,
+        batch=96,
+        size=64,
+        learning_rate=6e-4,
+        warmup=100,
+        weight_decay=0.05,
+        multi_positive=True,
+        alignment=10.0,
+        synonyms=True,
+    )
+    return Scale(
+        name="lab",
+        clip=ClipConfig(
+            embed_dim=128,
+            vision={"image_size": 64, "patch_size": 8, "width": 160, "layers": 4, "head_width": 32},
+            text={"context_length": 36, "width": 128, "heads": 4, "layers": 3},
+            vocabulary=vocabulary_of(list(all_texts())),
+        ),
+        pretrained=None,
+        clip_training=clip,
+        words=replace(
+            clip, steps=300, warmup=20, learning_rate=5e-4, paraphrases=1.0, images=False
+        ),
+        mentioned=0.15,
+        scenes=0.25,
+        clean=0.15,
+        mixed=0.2,
+        # A little below what an evaluation asks: what is much weaker can hardly be seen, and teaches to guess.
+        severity=(0.2, 1.0),
+        stem=32,
+        daclip=daclip,
+        epochs=None,
+        live=replace(daclip, steps=120, batch=48, warmup=10, learning_rate=1e-3, content=False),
+        network={
+            "kind": "nafnet",
+            "width": 32,
+            "encoder": (2, 2, 4),
+            "middle": 2,
+            "decoder": (2, 2, 2),
+            "steering": 128,
+            # Windows of the training's 64 pixels lose on whole photos, most in haze and darkness
+            # (`daclip-lab evaluate --whole --window 64 512`, in the card of the weights).
+            "window": None,
+        },
+        restorer=RestorerRecipe(
+            steps=8_000,
+            batch=16,
+            size=64,
+            learning_rate=1.5e-3,
+            final_learning_rate=1e-6,
+            warmup=200,
+            betas=(0.9, 0.99),
+            eps=1e-8,
+            objective="psnr",
+            from_start=0.5,
+            caution=6.0,
+            untold=0.1,
+        ),
+        sde=dict(SDE),
+        view="both",
+        # One call is already a restoration, and of the lab's weights the best by PSNR and SSIM.
+        steps=1,
+        examples=40,
+    )
+
+
+def smoke() -> Scale:
+    """For tests: the lab at 32 pixels, where everything runs in seconds and nothing is learned."""
+    whole = lab()
+    moment = {"steps": 4, "batch": 8, "size": 32, "learning_rate": 1e-3, "warmup": 0}
+    daclip = replace(whole.daclip, **moment, alignment=1.0)
+    return replace(
+        whole,
+        name="smoke",
+        clip=replace(
+            whole.clip,
+            embed_dim=32,
+            vision={"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+            text={"context_length": 32, "width": 32, "heads": 2, "layers": 1},
+        ),
+        clip_training=replace(whole.clip_training, **moment),
+        words=replace(whole.words, **moment),
+        scenes=0.5,
+        stem=8,
+        daclip=daclip,
+        live=replace(daclip, content=False),
+        network=whole.network
+        | {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
+        | {"steering": 16, "window": None},
+        restorer=replace(whole.restorer, **moment | {"batch": 4}, from_start=0.3),
+        steps=2,
+        examples=2,
+    )
+
+
+def paper() -> Scale:
+    """The paper: ViT-B/32 of LAION-2B, the 49 M U-Net, and the recipes of its text and code (for GPUs).
+
+    [P] is DA-CLIP (2310.01018), section 4; [C] the authors' code: da-clip/src/multi_train.sh and open_clip's defaults
+    for the controller, config/daclip-sde/options/train.yml and models/denoising_model.py for the restorer.
+    """
+    daclip = DaclipRecipe(
+        steps=steps_of(epochs=50, pairs=PAPER_PAIRS, batch=3136),
+        batch=3136,  # [P], [C] 784 on each of four GPUs
+        size=224,  # [P]
+        learning_rate=3e-5,  # [P], [C]
+        warmup=100,  # [P], [C]
+        weight_decay=0.05,  # [P], [C]
+        betas=(0.9, 0.98),  # [C]
+        eps=1e-6,  # [C]
+        average=0.0,  # [C] keeps no average
+        clip_norm=None,  # [C]
+        bf16=True,  # [C] mixed precision, of float16
+        multi_positive=False,  # [P] equation 3
+        content=True,  # [P] both losses, equally weighted
+    )
+    return Scale(
+        name="paper",
+        clip=named_config("ViT-B-32"),  # [P]
+        pretrained=("ViT-B-32", "laion2b_s34b_b79k"),  # [C]
+        clip_training=None,
+        words=None,
+        mentioned=0.0,
+        scenes=0.0,
+        clean=0.0,
+        mixed=0.0,
+        severity=(0.1, 1.0),
+        stem=0,
+        daclip=daclip,
+        epochs=50,  # [P], [C] README; [C] multi_train.sh says 100
+        live=replace(daclip, steps=4, batch=8),
+        network={"kind": "unet", "channels": 64, "multipliers": (1, 2, 4, 8)},  # [C]
+        restorer=RestorerRecipe(
+            steps=700_000,  # [P], [C]
+            batch=16,  # [P], [C]
+            size=256,  # [P], [C]
+            learning_rate=2e-4,  # [P], [C]
+            final_learning_rate=1e-6,  # [C]
+            warmup=0,  # [C]
+            weight_decay=0.0,  # [C]
+            betas=(0.9, 0.99),  # [P], [C]
+            eps=1e-8,  # [C] torch's own
+            average=0.995,  # [C]
+            average_every=10,  # [C]
+            clip_norm=None,  # [C]
+            bf16=False,  # [C] float32
+            objective="matching",  # [P] the L1 loss on the state at t - 1; IR-SDE, equation 15
+            from_start=0.0,  # [C] times are drawn evenly
+            untold=0.0,  # [C]
+        ),
+        sde=dict(SDE),
+        view="resize",  # [C]
+        steps=100,  # [P], [C]
+        examples=40,
+    )
+
+
+SCALES: dict[str, Callable[[], Scale]] = {"smoke": smoke, "lab": lab, "paper": paper}
+
+
+def current() -> Scale:
+    """The scale that the environment variable DACLIP_LAB_SCALE names: `lab` unless it is set."""
+    return named(os.environ.get("DACLIP_LAB_SCALE", "lab"))
+
+
+def named(name: str) -> Scale:
+    """The scale of that name; an InputError lists them where it is none of them."""
+    if name not in SCALES:
+        raise InputError(f"scale {name!r} is unknown: use one of {', '.join(SCALES)}")
+    return SCALES[name]()
