@@ -15,7 +15,7 @@ class Recomputed(nn.Module):
 
     def __init__(self, net: nn.Module):
         super().__init__()
-        self.net, self.predicts = net, net.predicts
+        self.net, self.prediction_type = net, net.prediction_type
 
     def prepare(self, *embeddings: Tensor | None) -> tuple:
         """Nothing is prepared: the embeddings themselves are handed to every call."""

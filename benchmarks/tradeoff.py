@@ -9,7 +9,13 @@ from tqdm.auto import tqdm
 from daclip_lab.data.photos import bundled
 from daclip_lab.data.seeding import choose, seeded
 from daclip_lab.degradations.rules import NAMES, camera, degrade
-from daclip_lab.diffusion.samplers import SAMPLERS, SPACINGS, denoiser, euler_maruyama, sample
+from daclip_lab.diffusion.samplers import (
+    SAMPLERS,
+    TIMESTEP_SPACINGS,
+    denoiser,
+    euler_maruyama,
+    sample,
+)
 from daclip_lab.errors import InputError
 from daclip_lab.metrics import image_quality
 from daclip_lab.pipeline.pipeline import load
@@ -57,22 +63,37 @@ def table(weights: str, *, toy: bool) -> pd.DataFrame:
     def judged(images: torch.Tensor, **facts) -> dict:
         return facts | {name: f(images, clean).mean().item() for name, f in measures.items()}
 
-    def path(sampler: str, spacing: str, steps: int):
+    def path(sampler: str, timestep_spacing: str, steps: int):
         common = {"steps": steps, "generator": seeded(0)}
         if sampler == "euler-maruyama":
             return euler_maruyama(predict, pipe.sde, degraded, **common)
-        return sample(predict, pipe.sde, degraded, spacing=spacing, **SAMPLERS[sampler], **common)
+        return sample(
+            predict,
+            pipe.sde,
+            degraded,
+            timestep_spacing=timestep_spacing,
+            **SAMPLERS[sampler],
+            **common,
+        )
 
-    kinds = [(sampler, spacing) for sampler in SAMPLERS for spacing in SPACINGS]
+    kinds = [
+        (sampler, timestep_spacing)
+        for sampler in SAMPLERS
+        for timestep_spacing in TIMESTEP_SPACINGS
+    ]
     jobs = [
         (*kind, steps)
         for kind in [*kinds, ("euler-maruyama", "time")]
         for steps in ((1, 2, 4) if toy else STEPS)
     ]
-    rows = [judged(degraded, sampler="input", spacing="", steps=0)]
+    rows = [judged(degraded, sampler="input", timestep_spacing="", steps=0)]
     with tqdm(total=sum(steps for *_, steps in jobs), unit="call", leave=False) as bar:
-        for sampler, spacing, steps in jobs:
-            restored = deque(path(sampler, spacing, steps), maxlen=1).pop().state.clamp(0, 1)
-            rows.append(judged(restored, sampler=sampler, spacing=spacing, steps=steps))
+        for sampler, timestep_spacing, steps in jobs:
+            restored = (
+                deque(path(sampler, timestep_spacing, steps), maxlen=1).pop().state.clamp(0, 1)
+            )
+            rows.append(
+                judged(restored, sampler=sampler, timestep_spacing=timestep_spacing, steps=steps)
+            )
             bar.update(steps)
     return pd.DataFrame(rows)

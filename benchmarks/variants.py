@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.ablation.conditioning import Exam, exam_of, only, told_gains
+from daclip_lab.ablation.conditioning import EvalSet, conditioning_gains, eval_set_of, only
 from daclip_lab.ablation.study import seed_interval
 from daclip_lab.commands.training_data import held_out, labels_of, source_of
 from daclip_lab.data.photos import Photos, folder
@@ -49,7 +49,7 @@ VARIANTS = {
         "no stem": Variant(scale={"stem": 0}),
         "one word each": Variant(recipe={"synonyms": False}),
         "nothing clean or mixed": Variant(scale={"clean": 0.0, "mixed": 0.0}),
-        "gradients as they are": Variant(recipe={"clip_norm": None}),
+        "gradients as they are": Variant(recipe={"max_grad_norm": None}),
     },
     "content": {
         LAB: Variant(),
@@ -58,9 +58,9 @@ VARIANTS = {
     "restorer": {
         LAB: Variant(),
         "L1 to the reverse step": Variant(recipe={"objective": "matching"}),
-        "times drawn evenly": Variant(recipe={"from_start": 0.0}),
-        "always told": Variant(recipe={"untold": 0.0}),
-        "no caution": Variant(recipe={"caution": 0.0}),
+        "times drawn evenly": Variant(recipe={"t_max_prob": 0.0}),
+        "always told": Variant(recipe={"conditioning_dropout": 0.0}),
+        "no caution": Variant(recipe={"harm_penalty": 0.0}),
     },
 }
 
@@ -78,14 +78,14 @@ def controller(
         given.settings, stem=scale.stem, synonyms=recipe.synonyms, labels=labels_of(source)
     )
     pipe = Pipeline(settings, daclip=model)
-    exam, scores = exam_of(photos, Protocol(crops=1 if toy else 2, seed=1)), {}
+    exam, scores = eval_set_of(photos, Protocol(crops=1 if toy else 2, seed=1)), {}
     for step in train_daclip(model, source, recipe):
         if step.index == steps:
             scores["named, latest weights"] = asked(pipe, exam)["named"]
     return scores | asked(pipe, exam, content=content)
 
 
-def asked(pipe: Pipeline, exam: Exam, content: bool = False) -> dict[str, np.ndarray]:
+def asked(pipe: Pipeline, exam: EvalSet, content: bool = False) -> dict[str, np.ndarray]:
     """Whether each crop (n,) is named right of the ten, also by unseen phrasings; and how near its content comes."""
     daclip = pipe.daclip.eval()
     ten = [pipe.settings.labels.index(name) for name in NAMES]
@@ -105,9 +105,9 @@ def asked(pipe: Pipeline, exam: Exam, content: bool = False) -> dict[str, np.nda
             for name, words in found.items()
         }
         if content:
-            clean = pipe.encode_plain(list(exam.clean))
+            clean = pipe.encode_clip(list(exam.clean))
             seen = torch.cat([daclip.encode_image(part).content for part in parts])
-            before = pipe.encode_plain(list(exam.degraded))
+            before = pipe.encode_clip(list(exam.degraded))
             scores["cosine won"] = ((seen - before) * clean).sum(1).numpy()
     daclip.train()
     return scores
@@ -123,15 +123,15 @@ def restorer(
     given, source = lab.load("lab"), source_of(data, scale)
     net = scale.build_restorer(seed)
     pipe = Pipeline(given.settings, daclip=given.daclip, restorer=net)
-    exam = exam_of(photos, Protocol(seed=1))
+    exam = eval_set_of(photos, Protocol(seed=1))
     both = pipe.encode(list(exam.degraded))
     scores = {}
     for step in train_restorer(net, given.daclip, pipe.sde, source, recipe):
         if step.index == steps:
-            gains, _ = told_gains(pipe, exam, {"gain, latest weights": both}, steps=1)
+            gains, _ = conditioning_gains(pipe, exam, {"gain, latest weights": both}, steps=1)
             scores |= {name: gains[name].to_numpy() for name in gains}
     ways = {"gain": both, "gain, told nothing": only(both, ())}
-    gains, _ = told_gains(pipe, exam, ways, steps=1)
+    gains, _ = conditioning_gains(pipe, exam, ways, steps=1)
     scores |= {name: gains[name].to_numpy() for name in gains}
     worst = gains["gain"].groupby(exam.facts.degradation).transform("mean")
     # The gain of the degradation with the smallest one, as a number for each of its crops.

@@ -10,13 +10,20 @@ import torch
 
 from daclip_lab.ablation import study
 from daclip_lab.ablation.conditioning import (
-    exam_of,
+    conditioning_gains,
+    conditioning_variants,
+    eval_set_of,
     only,
     paired_differences,
-    told_gains,
-    ways_to_tell,
 )
-from daclip_lab.ablation.study import Partly, Plan, Remembered, ablate, compared, seed_interval
+from daclip_lab.ablation.study import (
+    CachedSource,
+    MaskedDaCLIP,
+    Plan,
+    ablate,
+    compared,
+    seed_interval,
+)
 from daclip_lab.data.photos import Photos, folder
 from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.errors import InputError
@@ -28,7 +35,7 @@ from daclip_lab.training.presets import build_restorer
 
 @pytest.fixture(scope="module")
 def exam(photo_folder):
-    return exam_of(folder(photo_folder), Protocol(crop=32))
+    return eval_set_of(folder(photo_folder), Protocol(crop=32))
 
 
 @pytest.fixture
@@ -36,7 +43,9 @@ def plan(scale, exam):
     return Plan(
         network=scale.network,
         # A network hears what it is told from its third step on, for layers that start at zero, and faintly at first.
-        recipe=replace(scale.restorer, steps=4, batch=2, learning_rate=0.03, untold=0.0),
+        recipe=replace(
+            scale.restorer, steps=4, batch=2, learning_rate=0.03, conditioning_dropout=0.0
+        ),
         source=Synthetic(photos=None, scenes=1.0),
         exam=exam,
         moments=(1,),
@@ -62,7 +71,7 @@ def test_what_is_not_named_is_left_out(told):
 
 
 def test_ways_to_tell_change_what_they_say_and_nothing_else(pipe, exam):
-    ways = ways_to_tell(pipe, exam)
+    ways = conditioning_variants(pipe, exam)
     own = pipe.encode(list(exam.degraded))
     right = [pipe.settings.labels.index(name) for name in exam.facts.degradation]
     assert torch.equal(ways["both"].content, own.content)
@@ -80,12 +89,14 @@ def test_ways_to_tell_change_what_they_say_and_nothing_else(pipe, exam):
 
 def test_another_content_needs_another_photo(pipe, photo_folder):
     with pytest.raises(InputError, match="at least 2 photos"):
-        ways_to_tell(pipe, exam_of(Photos([photo_folder / "cup.png"]), Protocol(crop=32)))
+        conditioning_variants(
+            pipe, eval_set_of(Photos([photo_folder / "cup.png"]), Protocol(crop=32))
+        )
 
 
 def test_told_gains_are_those_of_the_restorations(pipe, exam):
-    ways = ways_to_tell(pipe, exam)
-    gains, restored = told_gains(
+    ways = conditioning_variants(pipe, exam)
+    gains, restored = conditioning_gains(
         pipe, exam, {name: ways[name] for name in ("nothing", "both")}, steps=1
     )
     assert np.array_equal(gains["both"], exam.gain(restored["both"]))
@@ -105,7 +116,7 @@ def test_paired_differences_leave_out_what_photos_share():
 
 def test_a_remembered_source_draws_what_the_source_draws():
     source = Synthetic(photos=None, scenes=1.0)
-    remembered = Remembered(source)
+    remembered = CachedSource(source)
     for k in (0, 1, 0):
         wanted, found = (Batches(s, size=32, batch=2, seed=3)[k] for s in (source, remembered))
         assert torch.equal(wanted.degraded, found.degraded) and wanted.labels == found.labels
@@ -116,9 +127,9 @@ def test_daclip_is_asked_once_for_a_batch(pipe):
     images, known = torch.rand(2, 3, 32, 32), {}
     with torch.no_grad():
         own = pipe.daclip.encode_image(images)
-        content = Partly(pipe.daclip, ("content",), known).encode_image(images)
+        content = MaskedDaCLIP(pipe.daclip, ("content",), known).encode_image(images)
         assert len(known) == 1
-        degradation = Partly(pipe.daclip, ("degradation",), known).encode_image(images)
+        degradation = MaskedDaCLIP(pipe.daclip, ("degradation",), known).encode_image(images)
     assert len(known) == 1
     assert torch.equal(content.content, own.content) and not content.degradation.any()
     assert torch.equal(degradation.degradation, own.degradation) and not degradation.content.any()
@@ -126,7 +137,7 @@ def test_daclip_is_asked_once_for_a_batch(pipe):
 
 def test_left_out_entirely_is_as_if_there_were_no_daclip(pipe, plan):
     trained = []
-    for daclip in (None, Partly(pipe.daclip, (), {})):
+    for daclip in (None, MaskedDaCLIP(pipe.daclip, (), {})):
         net = build_restorer(plan.network, pipe.settings.clip.embed_dim, seed=0)
         list(train_restorer(net, daclip, pipe.sde, plan.source, plan.recipe))
         trained.append(net.state_dict())

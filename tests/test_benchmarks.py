@@ -15,17 +15,17 @@ from daclip_lab.models.unet import ConditionalUNet
 @pytest.fixture
 def here(monkeypatch):
     """Sides run in this process: starting one takes seconds."""
-    called = []
+    predicted = []
 
     def apart(function, **arguments):
-        called.append(arguments["side"])
+        predicted.append(arguments["side"])
         module, name = function.split(".")
         side = getattr({"network": network, "photos": photos}[module], name)
         return side(**arguments) | {"peak": peak()}
 
     monkeypatch.setattr(network, "apart", apart)
     monkeypatch.setattr(photos, "apart", apart)
-    return called
+    return predicted
 
 
 def test_the_straightforward_network_says_the_same(randomize):
@@ -166,7 +166,7 @@ def test_a_variant_is_trained_once_and_kept(tmp_path, photo, monkeypatch, capsys
         save_image(photo.roll(number, -1), tmp_path / "photos" / f"{number}.png")
     few = {
         variants.LAB: variants.Variant(),
-        "no caution": variants.Variant(recipe={"caution": 0.0}),
+        "no caution": variants.Variant(recipe={"harm_penalty": 0.0}),
     }
     monkeypatch.setattr(variants, "VARIANTS", {"restorer": few})
     call = ["--toy", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "runs")]

@@ -129,9 +129,9 @@ def test_restore_writes_an_image_of_the_same_size(files, weights, out, name, siz
 def test_restore_hands_every_option_on(files, weights, out, pipe):
     run(
         "restore", files / "photo.png", "-o", out / "r.png", "--weights", weights,
-        "--steps", 3, "--sampler", "deterministic-2", "--seed", 4,
+        "--steps", 3, "--sampler", "dpmpp-2m", "--seed", 4,
     )  # fmt: skip
-    wanted = pipe.restore(files / "photo.png", steps=3, sampler="deterministic-2", seed=4)
+    wanted = pipe.restore(files / "photo.png", steps=3, sampler="dpmpp-2m", seed=4)
     assert np.array_equal(np.asarray(Image.open(out / "r.png")), np.asarray(wanted))
 
 

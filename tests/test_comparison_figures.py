@@ -14,7 +14,7 @@ from daclip_lab.figures import sampler_comparison as figures
 from daclip_lab.figures.severity import strip
 from daclip_lab.widgets.live import compared
 
-KINDS = [("posterior", "time"), ("deterministic-2", "snr")]
+KINDS = [("posterior", "time"), ("dpmpp-2m", "logsnr")]
 
 
 def image(seed, height=20, width=40):
@@ -45,7 +45,7 @@ def against():
         for kind in KINDS
         for count in (2, 5)
     ]
-    columns = ["measure", "sampler", "spacing", "steps", "mean", "low", "high"]
+    columns = ["measure", "sampler", "timestep_spacing", "steps", "mean", "low", "high"]
     return figures.against_one_step(pd.DataFrame(rows, columns=columns), "What to see.")
 
 
@@ -55,7 +55,7 @@ def foreseen():
 
 def plane():
     rows = [(*kind, count, 20 + count, 9 - count) for kind in KINDS for count in (1, 5)]
-    columns = ["sampler", "spacing", "steps", "distortion", "unlike"]
+    columns = ["sampler", "timestep_spacing", "steps", "distortion", "unlike"]
     return figures.perception_distortion(pd.DataFrame(rows, columns=columns))
 
 

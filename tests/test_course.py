@@ -18,7 +18,7 @@ SOURCES = sorted((Path(__file__).parents[1] / "notebooks" / "src").glob("*.py"))
 FOLDED = re.compile(r"<details>.*?```python\n(.*?)```.*?</details>", re.DOTALL)
 
 
-def called(code):
+def predicted(code):
     """The ids of the `check` calls in a piece of code."""
     return [
         node.args[0].value
@@ -49,7 +49,7 @@ class Lesson:
 
 LESSONS = {path.stem[:2]: Lesson(path) for path in SOURCES}
 SOLUTIONS = {
-    id: code for lesson in LESSONS.values() for code in lesson.solutions for id in called(code)
+    id: code for lesson in LESSONS.values() for code in lesson.solutions for id in predicted(code)
 }
 EXERCISES = [id for notebook in notebooks() for id in ids(notebook)]
 
@@ -60,8 +60,8 @@ EXERCISES = [id for notebook in notebooks() for id in ids(notebook)]
 @pytest.mark.parametrize("notebook", LESSONS)
 def test_every_exercise_has_a_cell_a_solution_and_a_checker(notebook):
     lesson = LESSONS[notebook]
-    asked = [id for code in lesson.code for id in called(code)]
-    solved = [id for code in lesson.solutions for id in called(code)]
+    asked = [id for code in lesson.code for id in predicted(code)]
+    solved = [id for code in lesson.solutions for id in predicted(code)]
     checked = ids(notebook) if notebook in notebooks() else []
     assert asked == solved == checked
     assert asked == [f"{notebook}.{k + 1}" for k in range(len(asked))]

@@ -79,7 +79,7 @@ class Knowing:
         degradation = torch.stack([self.basis[done].sum(0) for _, done in known])
         return [content, degradation, self.basis[[NAMES.index("hazy")] * len(images)]]
 
-    def encode_plain(self, images):
+    def encode_clip(self, images):
         assert all(image.numpy().tobytes() in self.clean for image in images)
         return self.encode_text([caption(image) for image in images])
 
@@ -159,7 +159,7 @@ def guessed(photos=300):
     )
     for column in ("named", "clip_named", "held_out_named"):
         rows[column] = rng.choice(names, len(rows))
-    for column in ("called", "clip_called"):
+    for column in ("predicted", "clip_predicted"):
         rows[column] = rng.choice(np.array(LABELS), len(rows))
     for column, share in (("retrieved", 0.5), ("clip_retrieved", 0.25), ("clean_retrieved", 0.8)):
         rows[column] = rng.random(len(rows)) < share
@@ -270,7 +270,7 @@ def test_rows_are_what_the_pipeline_answers(pipe, photos):
     clean, degraded, _ = degraded_crops(photos, 0, protocol)
     image = degraded[4]
     answers = pipe.classify(image)
-    assert rows.called[4] == answers.idxmax()
+    assert rows.predicted[4] == answers.idxmax()
     assert rows.probability[4] == pytest.approx(answers.max(), abs=1e-5)
     assert rows.named[4] == answers[list(NAMES)].idxmax()
     *_, last = pipe.trajectory(image[None], steps=2, seed=0)
@@ -281,7 +281,7 @@ def test_rows_are_what_the_pipeline_answers(pipe, photos):
         assert rows[f"{name}_input"][4] == pytest.approx(wanted, abs=1e-5), name
     content = pipe.encode([image]).content[0]
     assert rows.cosine[4] == pytest.approx(
-        float(content @ pipe.encode_plain([clean[0]])[0]), abs=1e-5
+        float(content @ pipe.encode_clip([clean[0]])[0]), abs=1e-5
     )
 
 

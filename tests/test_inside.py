@@ -49,7 +49,7 @@ def test_images_are_taken_evenly_from_all_degradations():
     rare = table.select((table.rows.degradation != "hazy") | (np.arange(len(table)) < 2))
     assert (evenly(rare, 20) < 2).sum() == 2  # all that there are of it
     assert list(evenly(table, 10**6)) == list(range(len(table)))
-    unknown = changed(table, degradation=None, called=["hazy"] + ["noisy"] * (len(table) - 1))
+    unknown = changed(table, degradation=None, predicted=["hazy"] + ["noisy"] * (len(table) - 1))
     assert 0 in evenly(unknown, 2)
 
 
@@ -91,7 +91,7 @@ def test_a_clean_image_needs_no_repair(source):
 
 def test_the_answer_that_was_given_is_explained(source):
     found = attributions(source, [3, 7])
-    assert [found[k].label for k in (3, 7)] == list(source.table.rows.called[[3, 7]])
+    assert [found[k].label for k in (3, 7)] == list(source.table.rows.predicted[[3, 7]])
 
 
 def test_other_weights_are_no_source(pipe):

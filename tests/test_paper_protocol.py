@@ -194,7 +194,7 @@ def test_an_interrupted_run_goes_on(pipe, data, once, monkeypatch, tmp_path):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"hazy", "rainy", "images.jsonl"}
     lines = (tmp_path / "out" / "images.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [result.about, *result.images]
+    assert [json.loads(line) for line in lines] == [result.provenance, *result.images]
 
 
 def test_results_of_other_settings_are_not_mixed(pipe, data, once):

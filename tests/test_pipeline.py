@@ -111,7 +111,7 @@ def test_embeddings_are_the_mean_over_the_views(pipe, photo):
 
 
 def test_without_a_controller_embeddings_are_clips(pipe, photo):
-    plain = pipe.encode_plain([photo])
+    plain = pipe.encode_clip([photo])
     untrained = Pipeline(pipe.settings, daclip=DaCLIP(pipe.clip))
     content, degradation = untrained.encode([photo])
     torch.testing.assert_close(content, plain)

@@ -94,7 +94,7 @@ def test_networks_are_trained_at_the_size_they_are_used_at(name):
     assert scale.daclip.size == scale.live.size == scale.clip.image_size
     assert scale.restorer.size == scale.clip.image_size
     assert 1 <= scale.steps <= scale.sde["steps"]
-    assert 0 <= scale.mentioned <= 1
+    assert 0 <= scale.caption_degradation_prob <= 1
     assert 0 <= scale.scenes <= 1
 
 
@@ -124,7 +124,12 @@ def test_paper_is_the_paper():
     assert scale.clip_training is None
     assert (daclip.batch, daclip.learning_rate, daclip.warmup) == (3136, 3e-5, 100)
     assert (daclip.betas, daclip.eps, daclip.weight_decay) == ((0.9, 0.98), 1e-6, 0.05)
-    assert (scale.epochs, daclip.steps, daclip.average, daclip.clip_norm) == (50, 800, 0.0, None)
+    assert (scale.epochs, daclip.steps, daclip.average, daclip.max_grad_norm) == (
+        50,
+        800,
+        0.0,
+        None,
+    )
     assert (daclip.multi_positive, daclip.alignment, daclip.synonyms) == (False, 0.0, False)
     assert (restorer.steps, restorer.batch, restorer.size) == (700_000, 16, 256)
     assert (restorer.learning_rate, restorer.final_learning_rate, restorer.warmup) == (
@@ -133,9 +138,13 @@ def test_paper_is_the_paper():
         0,
     )
     assert (restorer.betas, restorer.weight_decay) == ((0.9, 0.99), 0.0)
-    assert (restorer.average, restorer.average_every, restorer.clip_norm) == (0.995, 10, None)
+    assert (restorer.average, restorer.ema_every, restorer.max_grad_norm) == (0.995, 10, None)
     assert not restorer.bf16
-    assert (restorer.objective, restorer.from_start, restorer.untold) == ("matching", 0.0, 0.0)
+    assert (restorer.objective, restorer.t_max_prob, restorer.conditioning_dropout) == (
+        "matching",
+        0.0,
+        0.0,
+    )
     assert scale.sde == {"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005}
     assert (scale.view, scale.steps) == ("resize", 100)
 

@@ -38,7 +38,7 @@ def test_the_hash_changes_with_every_field_and_with_nothing_else(monkeypatch):
         "view": "crops",
         "window": 64,
         "steps": 7,
-        "sampler": "deterministic",
+        "sampler": "ddim",
         "seed": 1,
     }
     assert set(changes) == {field.name for field in dataclasses.fields(Protocol)}

@@ -33,11 +33,13 @@ def ideal():
     """The planted table, with answers: DA-CLIP errs once, CLIP alone in each third row."""
     table = ideal_table()
     truth = table.rows.degradation.to_numpy()
-    called, by_clip = truth.copy(), truth.copy()
-    called[5] = "hazy"
+    predicted, by_clip = truth.copy(), truth.copy()
+    predicted[5] = "hazy"
     by_clip[::3] = "clean"
-    table = changed(table, called=called, clip_called=by_clip, probability=0.9)
-    return replace(table, about={"labels": ["hazy", "noisy", "rainy", "clean"], "weights": "<b>"})
+    table = changed(table, predicted=predicted, clip_predicted=by_clip, probability=0.9)
+    return replace(
+        table, provenance={"labels": ["hazy", "noisy", "rainy", "clean"], "weights": "<b>"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ def test_tables_of_other_images_are_not_compared(ideal):
 
 
 def test_a_full_table_leaves_nothing_out(found):
-    assert found.left_out == {} and set(found.maps) == {"umap", "pca", "tsne"}
+    assert found.skipped == {} and set(found.maps) == {"umap", "pca", "tsne"}
     assert found.measures.loc["clean partner found, R@1", "content"].value == 1
     assert found.confusion.loc["rainy"].to_dict() == {"hazy": 1 / 40, "noisy": 0, "rainy": 39 / 40}
     assert found.accuracy.loc["overall", "DA-CLIP"].value == pytest.approx(119 / 120)
@@ -178,7 +180,7 @@ def test_one_class_is_counted_and_what_wants_two_is_left_out(ideal):
     found = findings(ideal.of("rainy"))
     assert list(found.accuracy.index) == ["rainy", "overall"]
     assert found.accuracy.loc["rainy", "DA-CLIP"].value == 39 / 40
-    told = next(what for why, what in found.left_out.items() if "every row is 'rainy'" in why)
+    told = next(what for why, what in found.skipped.items() if "every row is 'rainy'" in why)
     assert "silhouette" in told and "linear probe" in told
     # What needs no second class is still compared.
     assert list(found.controller.index) == list(paired_tests.OF_CONTENT)

@@ -9,7 +9,7 @@ import torch
 from daclip_lab.diffusion import samplers
 from daclip_lab.diffusion.samplers import (
     SAMPLERS,
-    SPACINGS,
+    TIMESTEP_SPACINGS,
     denoiser,
     euler_maruyama,
     sample,
@@ -37,11 +37,11 @@ def images(*shape, seed=0):
 class Perfect:
     """A network that knows the clean image, and says it, or the noise in the state at the time it is told."""
 
-    def __init__(self, predicts, sde, clean):
-        self.predicts, self.sde, self.clean = predicts, sde, clean
+    def __init__(self, prediction_type, sde, clean):
+        self.prediction_type, self.sde, self.clean = prediction_type, sde, clean
 
     def __call__(self, state, degraded, t, conditions):
-        if self.predicts == "clean":
+        if self.prediction_type == "clean":
             return self.clean
         return self.sde.noise_from_clean(state, degraded, self.clean, t)
 
@@ -93,12 +93,12 @@ def sde_2(sde, x, x0, x0_before, mu, t, s, before, z):
     return sde_1(sde, x, x0, mu, t, s, z) + more
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("timestep_spacing", TIMESTEP_SPACINGS)
 @pytest.mark.parametrize(("order", "stochastic"), CHOICES)
-def test_steps_are_those_of_the_literature(sde, order, stochastic, spacing):
+def test_steps_are_those_of_the_literature(sde, order, stochastic, timestep_spacing):
     """DPM-Solver++ for the mean-reverting SDE, data prediction (2502.07856), written out in full."""
     mu = images()
-    times = time_points(sde, 5, spacing)
+    times = time_points(sde, 5, timestep_spacing)
     z = noises(mu, 5)
     x, before, wanted = mu + sde.sigma_max * z[0], None, []
     for i, (t, s) in enumerate(pairwise(times[:-1])):
@@ -122,7 +122,7 @@ def test_steps_are_those_of_the_literature(sde, order, stochastic, spacing):
             steps=5,
             order=order,
             stochastic=stochastic,
-            spacing=spacing,
+            timestep_spacing=timestep_spacing,
             generator=generator(),
         )
     )
@@ -256,12 +256,12 @@ def test_every_state_holds_the_noise_of_its_time(sde, steps, order, stochastic):
 # ---- where a perfect network ends ----
 
 
-@pytest.mark.parametrize("predicts", ["clean", "noise"])
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("prediction_type", ["clean", "noise"])
+@pytest.mark.parametrize("timestep_spacing", TIMESTEP_SPACINGS)
 @pytest.mark.parametrize("steps", [1, 2, 5, 20, 100])
-def test_nothing_is_left_of_the_noise_at_the_end(sde, steps, spacing, predicts):
+def test_nothing_is_left_of_the_noise_at_the_end(sde, steps, timestep_spacing, prediction_type):
     clean, mu = images(), images(seed=1)
-    predict = denoiser(Perfect(predicts, sde, clean), sde, mu, None)
+    predict = denoiser(Perfect(prediction_type, sde, clean), sde, mu, None)
     for order, stochastic in CHOICES:
         *_, last = sample(
             predict,
@@ -270,7 +270,7 @@ def test_nothing_is_left_of_the_noise_at_the_end(sde, steps, spacing, predicts):
             steps=steps,
             order=order,
             stochastic=stochastic,
-            spacing=spacing,
+            timestep_spacing=timestep_spacing,
             generator=generator(),
         )
         assert last.t == 0
@@ -282,12 +282,12 @@ def test_networks_that_predict_noise_or_the_clean_image_agree(sde, order, stocha
     mu = images()
 
     class Network:
-        def __init__(self, predicts):
-            self.predicts = predicts
+        def __init__(self, prediction_type):
+            self.prediction_type = prediction_type
 
         def __call__(self, state, degraded, t, conditions):
             clean = 0.5 * state + 0.1 * conditions
-            if self.predicts == "clean":
+            if self.prediction_type == "clean":
                 return clean
             return sde.noise_from_clean(state, degraded, clean, t)
 
@@ -350,7 +350,7 @@ def test_the_network_is_called_once_per_step_with_the_time_of_its_state(sde):
     told = []
 
     class Network:
-        predicts = "clean"
+        prediction_type = "clean"
 
         def __call__(self, state, degraded, t, conditions):
             told.append(t.tolist())
@@ -374,13 +374,13 @@ def test_clean_of_a_step_is_what_its_state_was_made_from(sde):
 # ---- time points ----
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("timestep_spacing", TIMESTEP_SPACINGS)
 @pytest.mark.parametrize("total", [1, 2, 3, 37, 100])
-def test_times_are_distinct_from_the_end_to_the_start(total, spacing):
+def test_times_are_distinct_from_the_end_to_the_start(total, timestep_spacing):
     for schedule in ("cosine", "linear", "constant"):
         sde = MeanRevertingSDE(steps=total, schedule=schedule)
         for steps in range(1, total + 1):
-            times = time_points(sde, steps, spacing)
+            times = time_points(sde, steps, timestep_spacing)
             assert len(times) == steps + 1
             assert times[0] == total
             assert times[-1] == 0
@@ -389,7 +389,7 @@ def test_times_are_distinct_from_the_end_to_the_start(total, spacing):
 
 def test_spacing_is_even_in_what_it_names(sde):
     assert time_points(sde, 4) == [100, 75, 50, 25, 0]
-    times = time_points(sde, 8, "snr")
+    times = time_points(sde, 8, "logsnr")
     assert times[-2] == 1
     log_snr = [math.log(sde.alpha[t] / sde.sigma_bar[t]) for t in times[:-1]]
     gaps = [b - a for a, b in pairwise(log_snr)]
@@ -432,7 +432,7 @@ def test_a_stochastic_sampler_needs_its_own_noise_at_every_step(sde):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"steps": 101}, {"steps": -1}, {"order": 3}, {"spacing": "log"}],
+    [{"steps": 0}, {"steps": 101}, {"steps": -1}, {"order": 3}, {"timestep_spacing": "log"}],
     ids=str,
 )
 def test_impossible_arguments_are_refused(sde, wrong):
@@ -460,7 +460,7 @@ def test_bfloat16_is_for_the_network_alone(sde):
     told = []
 
     class Network:
-        predicts = "clean"
+        prediction_type = "clean"
 
         def __call__(self, state, degraded, t, conditions):
             told.append(layer(state).dtype)

@@ -50,11 +50,11 @@ def test_rows_say_everything_or_that_it_is_unknown():
 @pytest.mark.parametrize("half", [False, True])
 def test_a_table_comes_back_from_its_file(tmp_path, half):
     table = table_of(["a", "b", "c"], severity=[0.1, np.nan, 1], mine=["x", None, "z"])
-    table.about["weights"] = "abc"
+    table.provenance["weights"] = "abc"
     table.save(tmp_path / "t.parquet", half=half)
     again = EmbeddingTable.load(tmp_path / "t.parquet")
     pd.testing.assert_frame_equal(again.rows, table.rows, check_dtype=False)
-    assert again.about == {"weights": "abc"} and again.spaces == ("content", "degradation")
+    assert again.provenance == {"weights": "abc"} and again.spaces == ("content", "degradation")
     np.testing.assert_allclose(again.content, table.content, atol=5e-4 if half else 0)
     assert again.content.dtype == np.float32
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
@@ -116,16 +116,16 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path):
             raise KeyboardInterrupt
         return whole.select(list(which))
 
-    options = {"about": {"weights": "a"}, "out": out, "at_a_time": 2}
+    options = {"provenance": {"weights": "a"}, "out": out, "at_a_time": 2}
     with pytest.raises(KeyboardInterrupt):
         gather(names, lambda which: make(which, stop=4), **options)
     assert not out.exists() and EmbeddingTable.load(f"{out}.part").rows.image.iloc[-1] == "i3"
     with pytest.raises(InputError, match="other images, weights or settings"):
-        gather(names, make, about={"weights": "b"}, out=out)
+        gather(names, make, provenance={"weights": "b"}, out=out)
     asked.clear()
     table = gather(names, make, **options)
     assert asked == [[4, 5], [6]] and np.array_equal(table.content, whole.content)
-    assert EmbeddingTable.load(out).about == {"weights": "a"}
+    assert EmbeddingTable.load(out).provenance == {"weights": "a"}
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
@@ -143,9 +143,9 @@ def test_a_folder_without_labels_becomes_a_table(pipe, photo_folder):
     assert list(table.rows.image) == [str(photo_folder / name) for name in ("cup.png", "face.png")]
     assert table.spaces == ("content", "degradation", "plain")
     assert table.rows.degradation.isna().all()
-    assert list(table.rows.called) == list(pipe.classify(list(table.rows.image)).idxmax(axis=1))
+    assert list(table.rows.predicted) == list(pipe.classify(list(table.rows.image)).idxmax(axis=1))
     torch.testing.assert_close(
-        torch.tensor(table.plain), pipe.encode_plain(list(table.rows.image)), atol=1e-5, rtol=0
+        torch.tensor(table.plain), pipe.encode_clip(list(table.rows.image)), atol=1e-5, rtol=0
     )
 
 
@@ -205,14 +205,14 @@ def test_the_protocol_as_a_table_is_what_an_evaluation_sees(pipe, photo_folder):
     photos, protocol = folder(photo_folder), Protocol(crop=32, crops=2)
     table = embed_protocol(pipe, photos, protocol)
     assert len(table) == 2 * 2 * len(LABELS)
-    assert table.about["hash"] == protocol.settled(pipe.settings).hash
+    assert table.provenance["hash"] == protocol.settled(pipe.settings).hash
     assert table.rows.partner.nunique() == 4 and table.rows.image.is_unique
     clean, degraded, facts = degraded_crops(photos, 1, protocol)
     own = table.select(table.rows.photo.eq(photos.names[1]).to_numpy())
     assert list(own.rows.severity) == [fact["severity"] for fact in facts]
     expected = pipe.encode(list(degraded))
     np.testing.assert_allclose(own.degradation, expected.degradation, atol=1e-5)
-    np.testing.assert_allclose(own.clean, pipe.encode_plain(list(clean)), atol=1e-5)
+    np.testing.assert_allclose(own.clean, pipe.encode_clip(list(clean)), atol=1e-5)
 
 
 def test_the_command_writes_both_kinds_of_table(weights, photo_folder, tmp_path, capsys):
@@ -233,9 +233,9 @@ def test_the_shipped_table_is_that_of_the_shipped_weights():
             embedding_table.shipped()
         return
     table, pipe = embedding_table.shipped(), lab.load("lab")
-    assert table.about["weights"] == fingerprint(pipe.daclip.state_dict())
+    assert table.provenance["weights"] == fingerprint(pipe.daclip.state_dict())
     assert table.rows.photo.nunique() == 200 and table.spaces == embedding_table.SPACES
-    assert table.about["hash"] == Protocol().settled(pipe.settings).hash
+    assert table.provenance["hash"] == Protocol().settled(pipe.settings).hash
 
 
 def test_reading_does_not_keep_images_in_memory(pipe, photo_folder, monkeypatch):

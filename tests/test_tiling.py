@@ -24,9 +24,9 @@ class Local(nn.Module):
 
     multiple = 2
 
-    def __init__(self, predicts="clean"):
+    def __init__(self, prediction_type="clean"):
         super().__init__()
-        self.predicts, self.seen = predicts, []
+        self.prediction_type, self.seen = prediction_type, []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.down = nn.Conv2d(6, 8, 4, stride=2, padding=1)
@@ -70,14 +70,14 @@ def test_pixels_next_to_a_cut_are_dropped():
 # ---- blending ----
 
 
-@pytest.mark.parametrize("predicts", ["clean", "noise"])
+@pytest.mark.parametrize("prediction_type", ["clean", "noise"])
 @pytest.mark.parametrize(("h", "w"), [(150, 201), (40, 333), (131, 64)])
-@pytest.mark.parametrize("sampler", ["posterior", "deterministic-2"])
+@pytest.mark.parametrize("sampler", ["posterior", "dpmpp-2m"])
 @torch.inference_mode()
 def test_tiled_equals_whole_where_the_network_looks_no_further_than_the_margin(
-    h, w, sampler, predicts
+    h, w, sampler, prediction_type
 ):
-    net, sde, degraded = Local(predicts), MeanRevertingSDE(), noise(2, 3, h, w).sigmoid()
+    net, sde, degraded = Local(prediction_type), MeanRevertingSDE(), noise(2, 3, h, w).sigmoid()
 
     def restored(network):
         path = sample(
@@ -92,7 +92,9 @@ def test_tiled_equals_whole_where_the_network_looks_no_further_than_the_margin(
 
     # A third of the quarter of 96 pixels is dropped: 8.
     for tiled, whole in zip(restored(Tiled(net, h, w, 96)), restored(net), strict=True):
-        torch.testing.assert_close(tiled, whole, atol=1e-3 if predicts == "noise" else 1e-5, rtol=0)
+        torch.testing.assert_close(
+            tiled, whole, atol=1e-3 if prediction_type == "noise" else 1e-5, rtol=0
+        )
 
 
 @torch.inference_mode()
@@ -179,14 +181,14 @@ def test_the_command_line_hands_spacing_and_tiles_on(pipe, weights, photo_folder
     def run(*options):
         return main(["restore", source, "-o", target, "--weights", str(weights), *options])
 
-    settings = {"steps": 3, "sampler": "posterior-2", "spacing": "snr", "tile": 64}
+    settings = {"steps": 3, "sampler": "dpmpp-2m-sde", "timestep_spacing": "logsnr", "tile": 64}
     options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     assert run(*options, "--embed-tiles") == 0
     wanted = np.asarray(pipe.restore(source, embed_tiles=True, **settings))
     assert np.array_equal(np.asarray(Image.open(target)), wanted)
     capsys.readouterr()
     for options, said in (
-        (("--spacing", "log"), "spacing 'log' is unknown: use one of time, snr"),
+        (("--timestep-spacing", "log"), "spacing 'log' is unknown: use one of time, snr"),
         (("--tile", "20"), "tile=20: wanted at least 32 pixels, or 0 for none"),
         (("--tile", "-1"), "tile=-1"),
     ):

@@ -196,11 +196,11 @@ def test_another_recipe_is_refused_with_the_field_named(tmp_path):
 def test_a_recipe_from_before_a_field_existed_had_its_default(tmp_path):
     whole = run_line({"run": tmp_path})
     saved = read_json(tmp_path / "recipe.json")
-    assert saved.pop("average_every") == 1
+    assert saved.pop("ema_every") == 1
     write_json(tmp_path / "recipe.json", saved)
     assert equal(run_line({"run": tmp_path, "resume": True}), whole)
-    with pytest.raises(InputError, match="average_every=1 there and 2 here"):
-        run_line({"run": tmp_path, "resume": True}, average_every=2)
+    with pytest.raises(InputError, match="ema_every=1 there and 2 here"):
+        run_line({"run": tmp_path, "resume": True}, ema_every=2)
 
 
 def test_resuming_needs_a_run_that_exists(tmp_path):
@@ -250,7 +250,7 @@ def test_the_end_is_the_running_average_of_the_weights():
 
 def test_the_average_may_be_taken_of_every_few_steps_and_of_the_last():
     model, latest = Line(), []
-    for _ in fit(model, line_loss(model), Toy(), recipe(steps=5, average=0.5, average_every=2)):
+    for _ in fit(model, line_loss(model), Toy(), recipe(steps=5, average=0.5, ema_every=2)):
         latest.append(model.bias.detach().clone())
     average = torch.zeros(1)
     for updates, index in enumerate((2, 4, 5), start=1):
@@ -266,14 +266,14 @@ def test_without_an_average_the_end_is_the_latest_weights():
     assert torch.equal(model.weight, latest[-1])
 
 
-@pytest.mark.parametrize(("clip_norm", "largest"), [(0.5, 0.5), (None, 300.0)])
-def test_gradients_are_as_long_as_the_recipe_lets_them(clip_norm, largest):
+@pytest.mark.parametrize(("max_grad_norm", "largest"), [(0.5, 0.5), (None, 300.0)])
+def test_gradients_are_as_long_as_the_recipe_lets_them(max_grad_norm, largest):
     model = Line()
 
     def steep(batch, generator):
         return 300 * model.bias.sum(), {}
 
-    for _ in fit(model, steep, Toy(), recipe(steps=1, clip_norm=clip_norm)):
+    for _ in fit(model, steep, Toy(), recipe(steps=1, max_grad_norm=max_grad_norm)):
         assert model.bias.grad.norm().item() == pytest.approx(largest, rel=1e-4)
 
 
@@ -368,7 +368,7 @@ def test_the_restorer_learns(scale):
 
 def test_metrics_are_numbers(scale, randomize):
     """A batch in which no example starts at t = T has no error there: then it is left out, not NaN."""
-    plan = replace(scale.restorer, from_start=0.0, steps=3)
+    plan = replace(scale.restorer, t_max_prob=0.0, steps=3)
     steps = train_restorer(scale.build_restorer(), None, scale.build_sde(), Toy(), plan)
     assert all(math.isfinite(v) for step in steps for v in step.metrics.values())
 
@@ -386,10 +386,10 @@ def test_retrieval_counts_an_equal_caption_as_right(scale):
 def test_examples_left_untold_teach_the_tellers_nothing(scale, randomize):
     daclip = randomize(DaCLIP(scale.build_clip(seed=1)))
 
-    def changed(untold):
+    def changed(conditioning_dropout):
         net = randomize(scale.build_restorer(seed=1), std=0.05)
         before = {name: p.detach().clone() for name, p in net.named_parameters()}
-        plan = replace(scale.restorer, steps=1, untold=untold)
+        plan = replace(scale.restorer, steps=1, conditioning_dropout=conditioning_dropout)
         for _ in train_restorer(net, daclip, scale.build_sde(), Toy(), plan):
             pass
         return {
@@ -398,8 +398,8 @@ def test_examples_left_untold_teach_the_tellers_nothing(scale, randomize):
             if not torch.equal(p, before[name])
         }
 
-    assert {"content", "degradation", "time", "intro"} <= changed(untold=0.0)
-    assert changed(untold=1.0) & {"content", "degradation", "time"} == {"time"}
+    assert {"content", "degradation", "time", "intro"} <= changed(conditioning_dropout=0.0)
+    assert changed(conditioning_dropout=1.0) & {"content", "degradation", "time"} == {"time"}
 
 
 def test_daclip_stays_frozen_under_a_restorer(scale, randomize):
@@ -437,16 +437,18 @@ def example(scale):
     return sde, batch, state, t, {"clean": clean, "noise": noise}
 
 
-@pytest.mark.parametrize("predicts", ["clean", "noise"])
-def test_a_perfect_prediction_has_no_error(example, predicts):
+@pytest.mark.parametrize("prediction_type", ["clean", "noise"])
+def test_a_perfect_prediction_has_no_error(example, prediction_type):
     sde, batch, state, t, perfect = example
-    error = restoration_error(predicts, PSNR, sde, perfect[predicts], batch, state, t)
+    error = restoration_error(prediction_type, PSNR, sde, perfect[prediction_type], batch, state, t)
     # The log of the squared error ends at 40 dB, so that no image asks for more.
     lowest = torch.full((6,), math.log(1e-4), dtype=torch.float64)
     torch.testing.assert_close(error, lowest, atol=1e-6, rtol=0)
     # The matching objective compares an Euler step with the exact one: they differ by less than the square of
     # theta, which is largest (0.104) at the end, times the distance to the degraded image and the noise (below 1).
-    error = restoration_error(predicts, MATCHING, sde, perfect[predicts], batch, state, t)
+    error = restoration_error(
+        prediction_type, MATCHING, sde, perfect[prediction_type], batch, state, t
+    )
     assert (error < 0.01).all()
     assert (error[:4] < 1e-3).all()
 
@@ -475,7 +477,7 @@ def test_the_psnr_objective_counts_decibels(example):
 
 def test_caution_counts_what_is_lost_to_the_input(example):
     sde, batch, state, t, _ = example
-    careful = replace(PSNR, caution=2.0)
+    careful = replace(PSNR, harm_penalty=2.0)
 
     def errors(clean):
         return [
@@ -502,7 +504,7 @@ def test_an_unknown_objective_is_refused(example):
 def test_recipes_say_what_the_paper_does():
     paper = MATCHING
     assert paper.objective == "matching"
-    assert (paper.from_start, paper.caution, paper.untold) == (0.0, 0.0, 0.0)
+    assert (paper.t_max_prob, paper.harm_penalty, paper.conditioning_dropout) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("oracle", [False, True])
@@ -511,9 +513,9 @@ def test_the_papers_restorer_hears_features_at_their_own_lengths(scale, randomiz
     daclip, net = randomize(DaCLIP(scale.build_clip(seed=1))), scale.build_restorer(seed=1)
     told = []
 
-    def listening(wants_lengths):
-        net.wants_lengths = wants_lengths
-        recipe = replace(scale.restorer, steps=1, untold=0.0, oracle=oracle)
+    def listening(uses_unnormalized_embeddings):
+        net.uses_unnormalized_embeddings = uses_unnormalized_embeddings
+        recipe = replace(scale.restorer, steps=1, conditioning_dropout=0.0, oracle=oracle)
         prepare = net.prepare
         net.prepare = lambda *e: told.append([part.clone() for part in e]) or prepare(*e)
         list(train_restorer(net, daclip, scale.build_sde(), Toy(), recipe))

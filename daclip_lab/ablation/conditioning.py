@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Exam(NamedTuple):
+class EvalSet(NamedTuple):
     """What every restorer is asked: n crops in each of the ten ways."""
 
     clean: Tensor
@@ -44,7 +44,7 @@ class Exam(NamedTuple):
         return nearer.double().numpy()
 
 
-def exam_of(photos: Photos, protocol: Protocol) -> Exam:
+def eval_set_of(photos: Photos, protocol: Protocol) -> EvalSet:
     """The degraded crops of some photos under a protocol; those that were left clean are not asked."""
     import pandas as pd
 
@@ -52,7 +52,7 @@ def exam_of(photos: Photos, protocol: Protocol) -> Exam:
     facts = pd.DataFrame([fact for _, _, some in parts for fact in some])
     facts = facts[facts.degradation != CLEAN]
     clean, degraded = (torch.cat([part[k] for part in parts])[facts.index.tolist()] for k in (0, 1))
-    return Exam(clean, degraded, facts.reset_index(drop=True))
+    return EvalSet(clean, degraded, facts.reset_index(drop=True))
 
 
 def only(embeddings: Embeddings, parts: Collection[str]) -> Embeddings:
@@ -62,7 +62,7 @@ def only(embeddings: Embeddings, parts: Collection[str]) -> Embeddings:
     )
 
 
-def ways_to_tell(pipe: Pipeline, exam: Exam, seed: int = 0) -> dict[str, Embeddings]:
+def conditioning_variants(pipe: Pipeline, exam: EvalSet, seed: int = 0) -> dict[str, Embeddings]:
     """What one may tell a restorer of the degraded images, under a name each.
 
     "nothing", "degradation", "content" and "both" are DA-CLIP's embeddings of the image, or a part of them. "oracle" is
@@ -88,14 +88,14 @@ def ways_to_tell(pipe: Pipeline, exam: Exam, seed: int = 0) -> dict[str, Embeddi
         "degradation": only(own, ("degradation",)),
         "content": only(own, ("content",)),
         "both": own,
-        "oracle": Embeddings(pipe.encode_plain(list(exam.clean)), words[right]),
+        "oracle": Embeddings(pipe.encode_clip(list(exam.clean)), words[right]),
         "wrong word": Embeddings(own.content, words[wrong]),
         "another content": Embeddings(own.content[others], own.degradation),
     }
 
 
-def told_gains(
-    pipe: Pipeline, exam: Exam, ways: Mapping[str, Embeddings], **options
+def conditioning_gains(
+    pipe: Pipeline, exam: EvalSet, ways: Mapping[str, Embeddings], **options
 ) -> tuple["pd.DataFrame", dict[str, Tensor]]:
     """The gain in PSNR (dB) of every image (row) under every way (column), and the restorations (n, 3, h, w).
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from daclip_lab.ablation.conditioning import Exam, only
+from daclip_lab.ablation.conditioning import EvalSet, only
 from daclip_lab.data.embedding_table import fingerprint
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, Example, Source
@@ -54,13 +54,13 @@ class Plan:
     """How each is trained; the run decides its `seed` and whether its embeddings are an `oracle`'s."""
     source: Source
     """Where the training examples come from."""
-    exam: Exam
+    exam: EvalSet
     """What each is asked at the end: one-step restorations."""
     moments: tuple[int, ...] = ()
     """Steps before the last one after which it is asked already."""
 
 
-class Partly(nn.Module):
+class MaskedDaCLIP(nn.Module):
     """A DA-CLIP of which only some embeddings arrive, see `only`.
 
     What DA-CLIP says of a batch is kept in `known`: variants that see the same batches need to ask it but once.
@@ -78,7 +78,7 @@ class Partly(nn.Module):
         return only(self.known[key], self.parts)
 
 
-class Remembered:
+class CachedSource:
     """A source that makes every example once, however many trainings draw it."""
 
     def __init__(self, source: Source):
@@ -126,7 +126,7 @@ def ablate(
     with tqdm(total=total, desc="ablation", unit="step") as bar:
         for seed in seeds:
             # For one seed at a time: the examples of all would fill the memory.
-            shared, known = replace(plan, source=Remembered(plan.source)), {}
+            shared, known = replace(plan, source=CachedSource(plan.source)), {}
             header = _header(pipe, shared, seed)
             for variant in variants:
                 bar.set_postfix_str(f"{variant}, seed {seed}")
@@ -178,7 +178,7 @@ def _run(pipe: Pipeline, plan: Plan, variant: str, seed: int, known: dict, bar: 
     """The `gains` (dB) of one run on the exam, and its `curve`: pairs of a step and the mean gain."""
     net = build_restorer(plan.network, pipe.settings.clip.embed_dim, seed)
     recipe = replace(plan.recipe, seed=seed, oracle=variant == "oracle")
-    daclip = pipe.daclip if recipe.oracle else Partly(pipe.daclip, VARIANTS[variant], known)
+    daclip = pipe.daclip if recipe.oracle else MaskedDaCLIP(pipe.daclip, VARIANTS[variant], known)
     own = Pipeline(pipe.settings, daclip=pipe.daclip, restorer=net)
     told = own.steering(list(plan.exam.degraded), _told(pipe, plan.exam, variant))
     curve = [(0, _examined(net, pipe, plan.exam, told).mean())]
@@ -192,16 +192,16 @@ def _run(pipe: Pipeline, plan: Plan, variant: str, seed: int, known: dict, bar: 
     return {"gains": gains.tolist(), "curve": [(step, float(gain)) for step, gain in curve]}
 
 
-def _told(pipe: Pipeline, exam: Exam, variant: str) -> Embeddings:
+def _told(pipe: Pipeline, exam: EvalSet, variant: str) -> Embeddings:
     """What a variant is told of the images of the exam, as in its training."""
     if variant == "oracle":
         words = pipe.encode_text(exam.facts.degradation.tolist())
-        return Embeddings(pipe.encode_plain(list(exam.clean)), words)
+        return Embeddings(pipe.encode_clip(list(exam.clean)), words)
     return only(pipe.encode(list(exam.degraded)), VARIANTS[variant])
 
 
 @torch.inference_mode()
-def _examined(net: nn.Module, pipe: Pipeline, exam: Exam, told: Embeddings) -> np.ndarray:
+def _examined(net: nn.Module, pipe: Pipeline, exam: EvalSet, told: Embeddings) -> np.ndarray:
     """The gain in PSNR (dB) of each image of the exam (n,) by a restoration in one step."""
     predict = denoiser(net, pipe.sde, exam.degraded, net.prepare(*told))
     *_, last = sample(predict, pipe.sde, exam.degraded, steps=1, generator=seeded(0))

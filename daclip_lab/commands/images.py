@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
     device(one)
     sampling(one)
     one.add_argument(
-        "--spacing",
+        "--timestep-spacing",
         default="time",
         help="spread the steps evenly in 'time' or in 'snr' (default: time)",
     )
@@ -85,7 +85,7 @@ def restore(options: argparse.Namespace) -> None:
         options.image,
         steps=options.steps,
         sampler=options.sampler,
-        spacing=options.spacing,
+        timestep_spacing=options.timestep_spacing,
         seed=options.seed,
         tile=options.tile,
         embed_tiles=options.embed_tiles,

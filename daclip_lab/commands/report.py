@@ -40,5 +40,5 @@ def report(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     print(f"{options.output}: {found.table}")
-    for why, what in found.left_out.items():
+    for why, what in found.skipped.items():
         print(f"  left out: {what}: {why}")

@@ -130,5 +130,5 @@ def _recipe(options: argparse.Namespace, default: Recipe, **fixed) -> Recipe:
 def _mostly_clean(source: Source, scale: Scale) -> Source:
     """Photos degraded as rarely as captions of the web speak of it."""
     if isinstance(source, Synthetic):
-        return replace(source, clean=1 - scale.mentioned, mixed=0.0)
+        return replace(source, clean=1 - scale.caption_degradation_prob, mixed=0.0)
     return source

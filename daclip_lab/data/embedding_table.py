@@ -38,7 +38,7 @@ class EmbeddingTable:
     """One row per image. Always there: `image` (its path or name), `photo` (rows of one photo are not independent; the
     image itself unless told otherwise), `partner` (name of its clean version), `degradation` (what was done to it),
     `severity` (0..1), `caption` (what its clean version shows); None or NaN where unknown. `Pipeline.embed` adds
-    `called` and `probability` (DA-CLIP's answer of all labels, and how sure it is) and `clip_called` (CLIP's)."""
+    `predicted` and `probability` (DA-CLIP's answer of all labels, and how sure it is) and `clip_predicted` (CLIP's)."""
     content: np.ndarray
     """(n, d), rows of length 1: the controlled image embedding."""
     degradation: np.ndarray
@@ -47,7 +47,7 @@ class EmbeddingTable:
     """(n, d): CLIP's embedding of the same images, without its controller."""
     clean: np.ndarray | None = None
     """(n, d): CLIP's embedding of the clean partners; None unless every image has one."""
-    about: dict = field(default_factory=dict)
+    provenance: dict = field(default_factory=dict)
     """Where the table comes from: fingerprint of the weights, labels, view, and what else the maker tells."""
 
     def __post_init__(self):
@@ -114,7 +114,7 @@ class EmbeddingTable:
             raise InputError(f"a mask of shape {which.shape} for {len(self)} rows")
         chosen = {space: getattr(self, space)[which] for space in self.spaces}
         rows = self.rows[which] if which.dtype == bool else self.rows.iloc[which]
-        return EmbeddingTable(rows=rows, about=self.about, **chosen)
+        return EmbeddingTable(rows=rows, provenance=self.provenance, **chosen)
 
     def of(self, *labels: str) -> "EmbeddingTable":
         """The rows of some degradations only."""
@@ -125,7 +125,7 @@ class EmbeddingTable:
 
     @staticmethod
     def join(tables: Sequence["EmbeddingTable"]) -> "EmbeddingTable":
-        """Several tables below each other; they hold the same kinds of embeddings, and `about` is the first one's."""
+        """Several tables below each other; they hold the same kinds of embeddings, and `provenance` is the first one's."""
         import pandas as pd
 
         first = tables[0]
@@ -136,7 +136,7 @@ class EmbeddingTable:
             rows=pd.concat([table.rows.astype(object) for table in tables], ignore_index=True)
             .infer_objects()
             .astype({"severity": float}),
-            about=first.about,
+            provenance=first.provenance,
             **{s: np.concatenate([getattr(t, s) for t in tables]) for s in first.spaces},
         )
 
@@ -149,20 +149,20 @@ class EmbeddingTable:
             f"{space}_embedding": getattr(self, space).astype(np.float16 if half else np.float32)
             for space in self.spaces
         }
-        write_parquet(path, {c: self.rows[c] for c in self.rows} | arrays, self.about)
+        write_parquet(path, {c: self.rows[c] for c in self.rows} | arrays, self.provenance)
 
     @staticmethod
     def load(path: str | Path) -> "EmbeddingTable":
         """Read a table that `save` wrote; an InputError names the file where it is none."""
         import pandas as pd
 
-        columns, about = read_parquet(path)
+        columns, provenance = read_parquet(path)
         arrays = {s: columns.pop(f"{s}_embedding", None) for s in SPACES}
         for space in ("content", "degradation"):
             if arrays[space] is None:
                 raise InputError(f"{path} is no table of embeddings: it lacks {space}_embedding")
         try:
-            return EmbeddingTable(rows=pd.DataFrame(columns), about=about, **arrays)
+            return EmbeddingTable(rows=pd.DataFrame(columns), provenance=provenance, **arrays)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -193,7 +193,7 @@ def gather(
     names: Sequence[str],
     make: Callable[[range], EmbeddingTable],
     *,
-    about: dict,
+    provenance: dict,
     out: str | Path | None = None,
     half: bool = False,
     at_a_time: int = AT_A_TIME,
@@ -204,9 +204,9 @@ def gather(
     Args:
         names: of the units that the table is made of.
         make: gives the table of a range of units.
-        about: what the result depends on, added to the table's own `about`.
+        about: what the result depends on, added to the table's own `provenance`.
         out: Parquet file to write. Until it is complete, what is done lies beside it in `<out>.part`, written twice a
-            minute and when the run is interrupted; a later call with the same names and `about` goes on from there.
+            minute and when the run is interrupted; a later call with the same names and `provenance` goes on from there.
         half: write the embeddings in float16.
         at_a_time: units that are in memory at once.
 
@@ -218,9 +218,9 @@ def gather(
         check_folder(part)
         if part.is_file():
             begun = EmbeddingTable.load(part)
-            state = begun.about.pop("part", {})
+            state = begun.provenance.pop("part", {})
             done = state.get("done", 0)
-            if state != _state(names, done, about):
+            if state != _state(names, done, provenance):
                 raise InputError(
                     f"{part} was begun with other images, weights or settings: delete it to start anew"
                 )
@@ -229,8 +229,8 @@ def gather(
     def save() -> None:
         if part is not None and tables:
             tables[:] = [EmbeddingTable.join(tables)]
-            marked = tables[0].about | {"part": _state(names, done, about)}
-            replace(tables[0], about=marked).save(part)
+            marked = tables[0].provenance | {"part": _state(names, done, provenance)}
+            replace(tables[0], provenance=marked).save(part)
 
     saved = time.monotonic()
     with tqdm(total=len(names), initial=done, unit=unit, desc="embedding", leave=False,
@@ -248,13 +248,13 @@ def gather(
             save()
             raise
     table = EmbeddingTable.join(tables)
-    table = replace(table, about=table.about | about)
+    table = replace(table, provenance=table.provenance | provenance)
     if out is not None:
         table.save(out, half=half)
         part.unlink(missing_ok=True)
     return table
 
 
-def _state(names: Sequence[str], done: int, about: dict) -> dict:
+def _state(names: Sequence[str], done: int, provenance: dict) -> dict:
     listed = hashlib.sha256("\n".join(names[:done]).encode()).hexdigest()
-    return {"done": done, "names": listed, "about": json.loads(json.dumps(about))}
+    return {"done": done, "names": listed, "provenance": json.loads(json.dumps(provenance))}

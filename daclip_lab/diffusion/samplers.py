@@ -21,12 +21,12 @@ from torch import Tensor
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
 
-SPACINGS = ("time", "snr")
+TIMESTEP_SPACINGS = ("time", "logsnr")
 SAMPLERS = {
     "posterior": {"order": 1, "stochastic": True},
-    "posterior-2": {"order": 2, "stochastic": True},
-    "deterministic": {"order": 1, "stochastic": False},
-    "deterministic-2": {"order": 2, "stochastic": False},
+    "dpmpp-2m-sde": {"order": 2, "stochastic": True},
+    "ddim": {"order": 1, "stochastic": False},
+    "dpmpp-2m": {"order": 2, "stochastic": False},
 }
 """Names for the settings of `sample` that are worth a name."""
 
@@ -49,7 +49,7 @@ def denoiser(
     """The network as a function of state and time that answers with the clean image.
 
     Args:
-        net: `net.predicts` says what it was trained to say: "noise" (the paper) is converted, "clean" is returned.
+        net: `net.prediction_type` says what it was trained to say: "noise" (the paper) is converted, "clean" is returned.
         degraded: (b, 3, h, w) in [0, 1].
         conditions: what `net.prepare` made of the images' embeddings: computed once, the same at every step.
         bf16: run the network in bfloat16 (autocast); the state and the steps stay as they are.
@@ -59,23 +59,25 @@ def denoiser(
         times = torch.full((len(state),), t, device=state.device)
         with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16):
             prediction = net(state, degraded, times, conditions).to(state.dtype)
-        if net.predicts == "noise":
+        if net.prediction_type == "noise":
             return sde.clean_from_noise(state, degraded, prediction, t)
         return prediction
 
     return predict
 
 
-def time_points(sde: MeanRevertingSDE, steps: int, spacing: str = "time") -> list[int]:
+def time_points(sde: MeanRevertingSDE, steps: int, timestep_spacing: str = "time") -> list[int]:
     """The times a sampler visits: `steps + 1` distinct ones from T down to 0.
 
     Args:
-        spacing: `"time"` divides T evenly; `"snr"` divides the log signal-to-noise ratio between T and 1 evenly.
+        spacing: `"time"` divides T evenly; `"logsnr"` divides the log signal-to-noise ratio between T and 1 evenly.
     """
     _check_steps(sde, steps)
-    if spacing not in SPACINGS:
-        raise InputError(f"spacing {spacing!r} is unknown: use one of {', '.join(SPACINGS)}")
-    if spacing == "time":
+    if timestep_spacing not in TIMESTEP_SPACINGS:
+        raise InputError(
+            f"spacing {timestep_spacing!r} is unknown: use one of {', '.join(TIMESTEP_SPACINGS)}"
+        )
+    if timestep_spacing == "time":
         return torch.linspace(sde.steps, 0, steps + 1).round().long().tolist()
     log_snr = (sde.alpha.log() - sde.sigma_bar.log())[1:]
     wanted = torch.linspace(log_snr[-1].item(), log_snr[0].item(), steps, dtype=log_snr.dtype)
@@ -96,7 +98,7 @@ def sample(
     steps: int,
     order: int = 1,
     stochastic: bool = False,
-    spacing: str = "time",
+    timestep_spacing: str = "time",
     generator: torch.Generator | None = None,
 ) -> Iterator[SampleStep]:
     """Restore a batch, yielding each step; the last one holds the restored images.
@@ -114,7 +116,7 @@ def sample(
     """
     if order not in (1, 2):
         raise InputError(f"order={order}: wanted 1 or 2")
-    times = time_points(sde, steps, spacing)
+    times = time_points(sde, steps, timestep_spacing)
     k = float(stochastic)
     state = sde.prior(degraded, _noise_like(degraded, generator))
     previous = None

@@ -44,7 +44,7 @@ class Tiled:
             raise InputError(
                 f"tile={tile}: wanted at least {4 * net.multiple} pixels, or 0 for none"
             )
-        self.net, self.predicts = net, net.predicts
+        self.net, self.prediction_type = net, net.prediction_type
         down, along = (windows(extent, tile, net.multiple) for extent in (height, width))
         self._tiles = [(*line, *column) for line in down for column in along]
 

@@ -47,7 +47,7 @@ class Source:
     """Their n clean partners."""
 
     def __post_init__(self):
-        made = self.table.about.get("weights")
+        made = self.table.provenance.get("weights")
         own = fingerprint(self.pipe.daclip.state_dict())
         if made != own:
             raise InputError(
@@ -149,9 +149,9 @@ def trace_images(
 
 def attributions(source: Source, which: Iterable[int]) -> dict[int, Attribution]:
     """For some rows of a table, by number: what speaks for the answer that was given there."""
-    called = source.table.rows.called
+    predicted = source.table.rows.predicted
     return {
-        int(k): attribute(source.pipe, source.images[k], called[k], steps=STEPS)
+        int(k): attribute(source.pipe, source.images[k], predicted[k], steps=STEPS)
         for k in tqdm(list(which), "patch by patch", leave=False, delay=2)
     }
 
@@ -167,4 +167,8 @@ def _kinds(table: EmbeddingTable) -> np.ndarray:
     rows = table.rows
     if rows.degradation.notna().any():
         return rows.degradation.fillna("unknown").to_numpy().astype(str)
-    return rows.called.to_numpy().astype(str) if "called" in rows else np.full(len(rows), "images")
+    return (
+        rows.predicted.to_numpy().astype(str)
+        if "predicted" in rows
+        else np.full(len(rows), "images")
+    )

@@ -29,11 +29,13 @@ def named_right(table: EmbeddingTable, space: str) -> np.ndarray:
 
     CLIP's answer for the space "plain", DA-CLIP's for any other.
     """
-    column = "clip_called" if space == "plain" else "called"
+    column = "clip_predicted" if space == "plain" else "predicted"
     labels = labels_of(table)
     if column not in table.rows:
         raise InputError(f"the table has no column {column!r}: embed with weights that name labels")
-    known = np.isin(labels.astype(str), table.about.get("labels", sorted(set(labels) - {None})))
+    known = np.isin(
+        labels.astype(str), table.provenance.get("labels", sorted(set(labels) - {None}))
+    )
     return np.where(known, (table.rows[column].to_numpy() == labels).astype(float), np.nan)
 
 
@@ -115,7 +117,7 @@ def _table(first: Callable, second: Callable, tried: Callable) -> "pd.DataFrame 
 
     tables = [side("content")[0] for side in (first, second)]
     measures = {name: (measure, "degradation") for name, measure in OF_DEGRADATION.items()}
-    if not all("called" in table.rows for table in tables):
+    if not all("predicted" in table.rows for table in tables):
         del measures["named right, zero-shot"]
     if all(table.clean is not None for table in tables):
         measures |= {name: (measure, "content") for name, measure in OF_CONTENT.items()}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_MISTAKES = 24
-ANSWERS = {"CLIP alone": "clip_called", "DA-CLIP": "called"}
+ANSWERS = {"CLIP alone": "clip_predicted", "DA-CLIP": "predicted"}
 """The columns of a table that keep the answers of CLIP alone and of DA-CLIP."""
 
 
@@ -27,7 +27,7 @@ def accuracy(table: EmbeddingTable) -> "pd.DataFrame":
     import pandas as pd
 
     _labelled(table)
-    labels, photos, known = table.about.get("labels"), photos_of(table), nameable(table)
+    labels, photos, known = table.provenance.get("labels"), photos_of(table), nameable(table)
     chance = 1 / len(labels) if labels else float("nan")
     right = {
         tower: (table.rows[column] == table.rows.degradation).to_numpy(float)
@@ -47,8 +47,8 @@ def confusion(table: EmbeddingTable) -> "pd.DataFrame":
     import pandas as pd
 
     rows = _labelled(table)
-    counts = pd.crosstab(rows.degradation, rows.called)
-    order = table.about.get("labels", [])
+    counts = pd.crosstab(rows.degradation, rows.predicted)
+    order = table.provenance.get("labels", [])
     done = sorted(counts.index, key=lambda x: (order.index(x) if x in order else len(order), x))
     answers = [label for label in order if label in counts.columns or label in done]
     counts = counts.reindex(index=done, columns=answers or list(counts.columns), fill_value=0)
@@ -61,7 +61,7 @@ def calibration(table: EmbeddingTable) -> "pd.DataFrame":
     rows = table.rows[nameable(table)]
     if len(rows) < FEWEST:
         raise InputError(f"{len(rows)} answers are too few: wanted at least {FEWEST}")
-    right = (rows.called == rows.degradation).to_numpy(float)
+    right = (rows.predicted == rows.degradation).to_numpy(float)
     return reliability(rows.probability.to_numpy(), right)
 
 
@@ -69,7 +69,7 @@ def mistakes(table: EmbeddingTable) -> "pd.DataFrame":
     """Up to 24 rows that are called wrongly, the surest first; without labels, those of which DA-CLIP is least sure."""
     rows = _answered(table)
     if rows.degradation.notna().any():
-        wrong = rows[nameable(table) & (rows.called != rows.degradation)]
+        wrong = rows[nameable(table) & (rows.predicted != rows.degradation)]
         return wrong.sort_values("probability", ascending=False).head(MOST_MISTAKES)
     return rows.sort_values("probability").head(MOST_MISTAKES)
 
@@ -77,13 +77,13 @@ def mistakes(table: EmbeddingTable) -> "pd.DataFrame":
 def surest(table: EmbeddingTable) -> "pd.DataFrame":
     """Of each degradation the row that is called right most surely; the surest first."""
     rows = _labelled(table)
-    right = rows[rows.called == rows.degradation].sort_values("probability", ascending=False)
+    right = rows[rows.predicted == rows.degradation].sort_values("probability", ascending=False)
     return right.drop_duplicates("degradation")
 
 
 def nameable(table: EmbeddingTable) -> np.ndarray:
     """Whether the weights know the label of a row (n,): of any other no answer could be right."""
-    labels, done = table.about.get("labels"), table.rows.degradation
+    labels, done = table.provenance.get("labels"), table.rows.degradation
     return (done.isin(labels) if labels else done.notna()).to_numpy()
 
 
@@ -99,7 +99,7 @@ def well_known(table: EmbeddingTable) -> dict[str, np.ndarray]:
 
 
 def _answered(table: EmbeddingTable) -> "pd.DataFrame":
-    if "called" not in table.rows:
+    if "predicted" not in table.rows:
         raise InputError("these weights name no degradation")
     return table.rows
 

@@ -72,14 +72,14 @@ class EmbeddingMap:
     @staticmethod
     def load(path: str | Path) -> "EmbeddingMap":
         """Read a map that `save` wrote; an InputError names the file where it is none."""
-        columns, about = read_parquet(path)
-        if "map" not in about:
+        columns, provenance = read_parquet(path)
+        if "map" not in provenance:
             raise InputError(f"{path} holds no map")
         return EmbeddingMap(
             coordinates=np.stack([columns["x"], columns["y"]], 1),
             vectors=columns["vector"],
             images=tuple(columns["image"]),
-            **about["map"],
+            **provenance["map"],
         )
 
 

@@ -37,7 +37,7 @@ EXPLAINED = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What was found in a table; None where it cannot tell, and `left_out` says why."""
+    """What was found in a table; None where it cannot tell, and `skipped` says why."""
 
     table: EmbeddingTable
     maps: dict[str, EmbeddingMap] | None
@@ -75,7 +75,7 @@ class Findings:
     """Which patches speak for the answer, for the first rows of `mistakes` and `right`, by number of the row."""
     images: Sequence = ()
     """The images (n) of the table's rows, for `read_image`; the names in the table unless they were given."""
-    left_out: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     """What could not be measured: under each reason, a list in words."""
 
 
@@ -96,7 +96,7 @@ def findings(
 
     Raises InputError where the two tables are not of the same images.
     """
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     if against is not None:
         same_images(against, table)
 
@@ -104,9 +104,9 @@ def findings(
         try:
             return measure(*arguments, **options)
         except InputError as error:
-            also = left_out.get(reason := str(error), "")
+            also = skipped.get(reason := str(error), "")
             if what not in also.split(", "):
-                left_out[reason] = f"{also}, {what}" if also else what
+                skipped[reason] = f"{also}, {what}" if also else what
             return None
 
     def map_of(method: str) -> EmbeddingMap:
@@ -122,7 +122,7 @@ def findings(
     return Findings(
         table=table,
         maps=maps,
-        answers=table.rows.called.value_counts() if "called" in table.rows else None,
+        answers=table.rows.predicted.value_counts() if "predicted" in table.rows else None,
         confusion=tried("confusion", confusion, table),
         accuracy=tried("accuracy of each degradation", accuracy, table),
         calibration=tried("calibration", calibration, table),
@@ -138,7 +138,7 @@ def findings(
         right=right,
         attributions=explained or {},
         images=list(table.rows.image) if source is None else source.images,
-        left_out=left_out,
+        skipped=skipped,
     )
 
 

@@ -43,8 +43,13 @@ def embed_protocol(
         said = [caption(crop) for crop in crops]
         rows["caption"] = [said[k] for k in of]
         part = image_listing.embed_some(pipe, list(degraded), rows)
-        behind = pipe.encode_plain(list(crops)).numpy()[of]
+        behind = pipe.encode_clip(list(crops)).numpy()[of]
         return replace(part, clean=behind)
 
-    about = image_listing.about(pipe) | {"protocol": asdict(protocol), "hash": protocol.hash}
-    return gather(photos.names, make, about=about, out=out, half=half, at_a_time=1, unit="photo")
+    provenance = image_listing.provenance(pipe) | {
+        "protocol": asdict(protocol),
+        "hash": protocol.hash,
+    }
+    return gather(
+        photos.names, make, provenance=provenance, out=out, half=half, at_a_time=1, unit="photo"
+    )

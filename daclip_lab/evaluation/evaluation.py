@@ -73,12 +73,12 @@ class Evaluation:
         """The rows with every measure of `table` as a number; NaN where it says nothing."""
         rows, clean = self.rows, self.rows.degradation == CLEAN
         found = rows.assign(
-            accuracy=np.where(clean, rows.called == CLEAN, rows.named == rows.degradation),
+            accuracy=np.where(clean, rows.predicted == CLEAN, rows.named == rows.degradation),
             clip_accuracy=np.where(
-                clean, rows.clip_called == CLEAN, rows.clip_named == rows.degradation
+                clean, rows.clip_predicted == CLEAN, rows.clip_named == rows.degradation
             ),
             held_out_accuracy=rows.held_out_named == rows.degradation,
-            false_clean=rows.called == CLEAN,
+            false_clean=rows.predicted == CLEAN,
             retrieval=rows.retrieved,
             clip_retrieval=rows.clip_retrieved,
         )
@@ -105,7 +105,7 @@ class Evaluation:
 
     def calibration_error(self, *, calibrated: bool = True) -> float:
         """The expected calibration error of the answers with the fitted temperature, or with none."""
-        right = (self.rows.called == self.rows.degradation).to_numpy()
+        right = (self.rows.predicted == self.rows.degradation).to_numpy()
         column = "probability" if calibrated else "probability_uncalibrated"
         return expected_calibration_error(self.rows[column].to_numpy(), right)
 

@@ -82,7 +82,7 @@ class Examiner:
         With `fid` also `features`: those of the clean crops, and of the restorations of each degradation, packed.
         """
         crops = clean_crops(self.photos, index, self.protocol)
-        plain_clean = self.pipe.encode_plain(crops)
+        plain_clean = self.pipe.encode_clip(crops)
         _, degraded, rows = degraded_crops(self.photos, index, self.protocol)
         content, degradation, plain = self.pipe.encode_all(list(degraded))
         for name, values in self._named(degradation, plain).items():
@@ -132,8 +132,8 @@ class Examiner:
             "named": names(logits[:, self.ten], NAMES),
             "clip_named": names(by_clip[:, self.ten], NAMES),
             "held_out_named": names(degradation @ self.held_out.T, NAMES),
-            "called": names(logits, self.labels),
-            "clip_called": names(by_clip, self.labels),
+            "predicted": names(logits, self.labels),
+            "clip_predicted": names(by_clip, self.labels),
             "probability": calibrated.amax(1).tolist(),
             "probability_uncalibrated": logits.softmax(1).amax(1).tolist(),
         }

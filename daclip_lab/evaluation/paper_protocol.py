@@ -78,7 +78,7 @@ def measure(
         first = protocol.sampler == FIRST_SAMPLER
         protocol = replace(protocol, steps=pipe.sde.steps if first else pipe.settings.steps)
     pairs = _named(_test_pairs(Path(root)))
-    about = {
+    provenance = {
         "protocol": asdict(protocol),
         "weights": fingerprint(
             {
@@ -92,12 +92,12 @@ def measure(
     }
     networks, notes = _networks() if pipe.restorer is not None else ([], [])
     with _folder(out) as folder:
-        rows = _rows(folder, about, pairs, pipe, protocol)
+        rows = _rows(folder, provenance, pairs, pipe, protocol)
         distances = _look(folder, rows, pairs, networks)
-        lines = "".join(f"{json.dumps(line)}\n" for line in (about, *rows.values()))
+        lines = "".join(f"{json.dumps(line)}\n" for line in (provenance, *rows.values()))
         write_text(folder / DONE, lines)
         (folder / PART).unlink(missing_ok=True)
-    return PaperTable(about, list(rows.values()), distances, notes)
+    return PaperTable(provenance, list(rows.values()), distances, notes)
 
 
 def _test_pairs(root: Path) -> list[Pair]:
@@ -156,19 +156,21 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
 
 def _rows(
     folder: Path,
-    about: dict,
+    provenance: dict,
     pairs: dict[str, Pair],
     pipe: Pipeline,
     protocol: PaperProtocol,
 ) -> dict[str, dict]:
     """What is known of each image, by its name; what an earlier run has found out is not done again."""
-    known = _read(folder, about)
+    known = _read(folder, provenance)
     rows = {
         name: known[name]
         for name in pairs
         if name in known and (pipe.restorer is None or _restored(folder, name).is_file())
     }
-    write_text(folder / PART, "".join(f"{json.dumps(line)}\n" for line in (about, *rows.values())))
+    write_text(
+        folder / PART, "".join(f"{json.dumps(line)}\n" for line in (provenance, *rows.values()))
+    )
     # Weights without labels were trained without words for degradations (wild-IR): they are only restored with.
     asked = pipe.daclip is not None and pipe.settings.labels
     words = pipe.encode_text(NAMES) if asked else None
@@ -187,12 +189,12 @@ def _rows(
     return {name: rows[name] for name in pairs}
 
 
-def _read(folder: Path, about: dict) -> dict[str, dict]:
+def _read(folder: Path, provenance: dict) -> dict[str, dict]:
     """The lines that an earlier run wrote; one that it could not finish does not count."""
     for path in (folder / PART, folder / DONE):
         if path.is_file():
             first, *lines = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
-            if first != about:
+            if first != provenance:
                 raise InputError(
                     f"{path} holds results of other weights, data or settings: name another folder"
                 )

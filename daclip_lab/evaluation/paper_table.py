@@ -34,7 +34,7 @@ AVERAGE = "average"
 class PaperTable:
     """What `paper_protocol.measure` found."""
 
-    about: dict
+    provenance: dict
     """The protocol, the fingerprint of the weights, and the folder of the data."""
     images: list[dict]
     """One for each image: `image` and `degradation`; `named` and `clip_named` of the ten; `psnr_input`; `psnr`, `ssim`
@@ -83,17 +83,17 @@ class PaperTable:
             name: {m: None if np.isnan(value) else value for m, value in line.items()}
             for name, line in table.items()
         }
-        return {**self.about, "degradations": degradations, "notes": self.notes}
+        return {**self.provenance, "degradations": degradations, "notes": self.notes}
 
     def __str__(self) -> str:
         table = self.table()
-        protocol = self.about["protocol"]
+        protocol = self.provenance["protocol"]
         parts = [_shown(table, names) for names in (REPORTED, DETAILS) if {*names} & {*table}]
         legend = (
             "in brackets 95 % intervals over images; average: the mean of the degradations",
             "* as the paper prints it: rain on the luma (Y), the others in RGB; a border of 4 pixels does not count",
             f"steps {protocol['steps']}, sampler {protocol['sampler']}, seed {protocol['seed']}, "
-            f"weights {self.about['weights']}",
+            f"weights {self.provenance['weights']}",
         )
         return "\n".join([*(part.to_string() for part in parts), *legend, *self.notes])
 

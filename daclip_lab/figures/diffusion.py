@@ -128,8 +128,10 @@ def over_steps(table: "pd.DataFrame", measure: str, caption: str = "") -> "Figur
     """
     with canvas(720, 430, caption) as figure:
         axes = area(figure, 84, 20, 420, 330)
-        for (sampler, spacing), line in table.groupby(["sampler", "spacing"], sort=False):
-            _line(axes, sampler, spacing, line.steps, line[measure])
+        for (sampler, timestep_spacing), line in table.groupby(
+            ["sampler", "timestep_spacing"], sort=False
+        ):
+            _line(axes, sampler, timestep_spacing, line.steps, line[measure])
         steps = sorted(table.steps.unique())
         axes.set(xscale="log", yscale="log", xlabel="steps", ylabel=measure)
         axes.set_xticks(steps, [str(count) for count in steps])
@@ -139,8 +141,12 @@ def over_steps(table: "pd.DataFrame", measure: str, caption: str = "") -> "Figur
     return figure
 
 
-def _line(axes: "Axes", sampler: str, spacing: str, x, y) -> None:
+def _line(axes: "Axes", sampler: str, timestep_spacing: str, x, y) -> None:
     color, mark = LOOKS[sampler]
-    name = sampler if spacing == "time" else f"{sampler}, {SPACED[spacing].split()[-1]}"
-    axes.plot(x, y, color=color, marker=mark, markersize=6, linestyle=LINES[spacing],
+    name = (
+        sampler
+        if timestep_spacing == "time"
+        else f"{sampler}, {SPACED[timestep_spacing].split()[-1]}"
+    )
+    axes.plot(x, y, color=color, marker=mark, markersize=6, linestyle=LINES[timestep_spacing],
               markeredgecolor=MUTED, markeredgewidth=0.5, label=name)  # fmt: skip

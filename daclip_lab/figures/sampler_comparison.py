@@ -121,24 +121,24 @@ def against_one_step(table: "pd.DataFrame", caption: str = "") -> "Figure":
     `table` has the columns measure, sampler, spacing, steps, mean, low and high: differences, higher is better.
     """
     measures = list(dict.fromkeys(table.measure))
-    kinds = list(dict.fromkeys(zip(table.sampler, table.spacing, strict=True)))
+    kinds = list(dict.fromkeys(zip(table.sampler, table.timestep_spacing, strict=True)))
     steps = sorted(table.steps.unique())
     rows = -(-len(measures) // 2)
     with canvas(WIDTH, rows * 250 + 96, caption) as figure:
         for index, measure in enumerate(measures):
             row, column = divmod(index, 2)
             axes = area(figure, 78 + column * 440, 34 + row * 250, 345, 170)
-            for number, (sampler, spacing) in enumerate(kinds):
+            for number, (sampler, timestep_spacing) in enumerate(kinds):
                 part = table[(table.measure == measure) & (table.sampler == sampler)]
-                part = part[part.spacing == spacing]
+                part = part[part.timestep_spacing == timestep_spacing]
                 at = np.array([steps.index(count) for count in part.steps], float)
                 # Side by side, so that intervals do not hide each other.
                 at += 0.6 * ((number + 0.5) / len(kinds) - 0.5)
                 color, mark = LOOKS[sampler]
                 axes.vlines(at, part.low, part.high, color=color, linewidth=1.4)
                 axes.plot(at, part["mean"], color=color, marker=mark, markersize=6, linewidth=1,
-                          linestyle=LINES[spacing], markeredgecolor=INK, markeredgewidth=0.6,
-                          label=f"{sampler}, {SPACED[spacing]}")  # fmt: skip
+                          linestyle=LINES[timestep_spacing], markeredgecolor=INK, markeredgewidth=0.6,
+                          label=f"{sampler}, {SPACED[timestep_spacing]}")  # fmt: skip
             _zero(axes)
             axes.set_xticks(range(len(steps)), [str(count) for count in steps])
             axes.set(xlim=(-0.5, len(steps) - 0.5), xlabel="steps (calls of the network)")
@@ -173,11 +173,13 @@ def perception_distortion(table: "pd.DataFrame", caption: str = "") -> "Figure":
     """
     with canvas(WIDTH, 430, caption) as figure:
         axes = area(figure, 84, 16, WIDTH - 336, 320)
-        for (sampler, spacing), line in table.groupby(["sampler", "spacing"], sort=False):
+        for (sampler, timestep_spacing), line in table.groupby(
+            ["sampler", "timestep_spacing"], sort=False
+        ):
             color, mark = LOOKS[sampler]
             axes.plot(line.distortion, line.unlike, color=color, marker=mark, markersize=7,
-                      linestyle=LINES[spacing], linewidth=1.2, markeredgecolor=INK,
-                      markeredgewidth=0.6, label=f"{sampler},\n{SPACED[spacing]}")  # fmt: skip
+                      linestyle=LINES[timestep_spacing], linewidth=1.2, markeredgecolor=INK,
+                      markeredgewidth=0.6, label=f"{sampler},\n{SPACED[timestep_spacing]}")  # fmt: skip
             for _, point in line.iterrows():
                 axes.annotate(f"{point.steps:g}", (point.distortion, point.unlike), (5, 5),
                               textcoords="offset points", fontsize=8, color=color)  # fmt: skip

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 LOOKS = {
     "posterior": ("#1f4e8c", "o"),
-    "posterior-2": ("#4e9dff", "D"),
-    "deterministic": ("#761400", "s"),
-    "deterministic-2": ("#eb8976", "^"),
+    "dpmpp-2m-sde": ("#4e9dff", "D"),
+    "ddim": ("#761400", "s"),
+    "dpmpp-2m": ("#eb8976", "^"),
     "euler-maruyama": (MUTED, "X"),
 }
-LINES = {"time": "-", "snr": (0, (1.5, 1.5))}
-SPACED = {"time": "steps even in time", "snr": "steps even in log-SNR"}
+LINES = {"time": "-", "logsnr": (0, (1.5, 1.5))}
+SPACED = {"time": "steps even in time", "logsnr": "steps even in log-SNR"}
 
 
 def tradeoff(table: "pd.DataFrame") -> "Figure":
@@ -25,7 +25,9 @@ def tradeoff(table: "pd.DataFrame") -> "Figure":
     `table` has columns sampler, spacing, steps, and one for each measure; a row whose sampler is "input" holds the
     images before restoration. Higher is better, except for LPIPS.
     """
-    measures = [name for name in table.columns if name not in ("sampler", "spacing", "steps")]
+    measures = [
+        name for name in table.columns if name not in ("sampler", "timestep_spacing", "steps")
+    ]
     caption = (
         "Each line is a sampler. Dotted grey: the images before restoration. Below 100 steps, Euler-Maruyama as the "
         "authors wrote it takes steps too small for the times it skips and leaves the noise in: it may lie outside "
@@ -39,10 +41,12 @@ def tradeoff(table: "pd.DataFrame") -> "Figure":
             before = table.loc[table.sampler == "input", measure]
             axes.axhline(before.iloc[0], color=MUTED, linestyle=":", linewidth=1.3)
             restored = table[table.sampler != "input"]
-            for (sampler, spacing), line in restored.groupby(["sampler", "spacing"], sort=False):
+            for (sampler, timestep_spacing), line in restored.groupby(
+                ["sampler", "timestep_spacing"], sort=False
+            ):
                 color, mark = LOOKS[sampler]
                 axes.plot(line.steps, line[measure], color=color, marker=mark, markersize=5,
-                          linestyle=LINES[spacing], linewidth=1.5, alpha=0.9)  # fmt: skip
+                          linestyle=LINES[timestep_spacing], linewidth=1.5, alpha=0.9)  # fmt: skip
             # The frame fits the samplers that work: the baseline may leave it.
             framed = table.loc[table.sampler != "euler-maruyama", measure]
             margin = 0.15 * max(framed.max() - framed.min(), 1e-3)
@@ -61,8 +65,8 @@ def tradeoff(table: "pd.DataFrame") -> "Figure":
             if sampler in set(table.sampler)
         ]
         handles += [
-            axes.plot([], [], color=INK, linestyle=line, label=SPACED[spacing])[0]
-            for spacing, line in LINES.items()
+            axes.plot([], [], color=INK, linestyle=line, label=SPACED[timestep_spacing])[0]
+            for timestep_spacing, line in LINES.items()
         ]
         _, height = figure.get_size_inches() * 100
         figure.legend(handles=handles, ncols=4, loc="upper center",

@@ -21,8 +21,8 @@ def check_folder(path: str | Path) -> None:
         raise InputError(f"{path}: this is a folder; name a file in it")
 
 
-def write_parquet(path: str | Path, columns: Mapping[str, object], about: dict) -> None:
-    """Write columns of equal length as Parquet: arrays (n, d) as fixed-size lists, `about` as JSON metadata."""
+def write_parquet(path: str | Path, columns: Mapping[str, object], provenance: dict) -> None:
+    """Write columns of equal length as Parquet: arrays (n, d) as fixed-size lists, `provenance` as JSON metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -39,7 +39,7 @@ def write_parquet(path: str | Path, columns: Mapping[str, object], about: dict) 
             # Objects are texts here; a column of None alone would otherwise lose its type.
             text = pa.string() if values.dtype == object else None
             arrays[name] = pa.array(values, type=text, from_pandas=True)
-    told = json.dumps({"format": FORMAT, "about": about})
+    told = json.dumps({"format": FORMAT, "provenance": provenance})
     table = pa.table(arrays).replace_schema_metadata({"daclip_lab": told})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -52,7 +52,7 @@ def write_parquet(path: str | Path, columns: Mapping[str, object], about: dict) 
 
 
 def read_parquet(path: str | Path) -> tuple[dict, dict]:
-    """What `write_parquet` wrote: the columns, lists as float arrays (n, d), and `about`.
+    """What `write_parquet` wrote: the columns, lists as float arrays (n, d), and `provenance`.
 
     Raises InputError, naming the file, where it is absent, broken, or not written by daclip_lab.
     """
@@ -77,4 +77,4 @@ def read_parquet(path: str | Path) -> tuple[dict, dict]:
             columns[name] = flat.reshape(-1, column.type.list_size)
         else:
             columns[name] = column.to_pandas()
-    return columns, told["about"]
+    return columns, told["provenance"]

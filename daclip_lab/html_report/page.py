@@ -76,7 +76,7 @@ def report(
         source, reason = None, str(error)
     found = findings(table, source=source, against=other, seed=seed)
     if reason is not None:
-        found.left_out[reason] = "layer by layer, patch by patch"
+        found.skipped[reason] = "layer by layer, patch by patch"
     # Plain ASCII, so that the page reads the same whatever a browser takes its encoding for.
     write_text(Path(out), page(found, names).encode("ascii", "xmlcharrefreplace").decode())
     return found
@@ -85,10 +85,10 @@ def report(
 def page(found: Findings, names: tuple[str, str] = NAMES) -> str:
     """The page as text."""
     sections = [*_naming(found), *_spaces(found), *_content(found, names), *_images(found)]
-    if found.left_out:
+    if found.skipped:
         lines = [
             f'<li>{html.escape(why)}<br><span class="note">{html.escape(what)}</span>'
-            for why, what in found.left_out.items()
+            for why, what in found.skipped.items()
         ]
         sections.append(("Left out, and why", MORE, f"<ul>{''.join(lines)}</ul>"))
     links = (f'<a href="#s{k}">{html.escape(title)}</a>' for k, (title, *_) in enumerate(sections))
@@ -100,14 +100,14 @@ def page(found: Findings, names: tuple[str, str] = NAMES) -> str:
         for k, (title, note, content) in enumerate(sections)
     )
     table = found.table
-    made = f"{names[0]} ({table.about.get('weights', 'unknown')})"
-    about = (
+    made = f"{names[0]} ({table.provenance.get('weights', 'unknown')})"
+    provenance = (
         f"{len(table)} images of {table.rows.photo.nunique()} photos, embedded in {table.content.shape[1]} dimensions "
         f"by {made}. In brackets: 95\u00a0% intervals over photos, since images of one photo are alike."
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>\n'
-        f"<style>{STYLE}</style></head><body><h1>{TITLE}</h1>\n<p>{html.escape(about)}</p>\n"
+        f"<style>{STYLE}</style></head><body><h1>{TITLE}</h1>\n<p>{html.escape(provenance)}</p>\n"
         f"<ul>{short}</ul>\n<nav>{' '.join(links)}</nav>\n{body}\n</body></html>\n"
     )
 
@@ -141,7 +141,7 @@ def _naming(found: Findings) -> list[Section]:
 def _spaces(found: Findings) -> list[Section]:
     sections, rows = [], found.table.rows
     if found.maps is not None:
-        labels = rows.degradation if _labelled(found) else rows.get("called", rows.degradation)
+        labels = rows.degradation if _labelled(found) else rows.get("predicted", rows.degradation)
         told = "the label that came with it" if _labelled(found) else "DA-CLIP's answer"
         shown = picture_html(embedding_maps.map_panels(found.maps, list(labels)), "maps")
         note = f"A colour stands for {told}. A map illustrates; only tables measure."
@@ -235,7 +235,7 @@ def _wall(found: Findings, rows: "pd.DataFrame") -> str:
     cards = []
     for row in rows.itertuples():
         done = f"{row.degradation}, " if row.degradation is not None else ""
-        told = f"{done}called {row.called} ({row.probability:.0%})"
+        told = f"{done}called {row.predicted} ({row.probability:.0%})"
         explained = found.attributions.get(row.Index)
         cards.append(card(found.images[row.Index], Path(row.image).name, told, explained))
     return f'<div class="wall">{"".join(cards)}</div>'

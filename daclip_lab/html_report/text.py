@@ -27,10 +27,12 @@ def in_short(found: Findings, names: tuple[str, str]) -> list[str]:
         told.append(line + ("." if np.isnan(chance) else f"; guessing would {chance:.0%}."))
     if found.confusion is not None:
         off = found.confusion.stack()
-        off = off[[done != called for done, called in off.index]]
+        off = off[[done != predicted for done, predicted in off.index]]
         if len(off) and off.max() > 0:
-            done, called = off.idxmax()
-            told.append(f"The commonest mistake: {off.max():.0%} of '{done}' is called '{called}'.")
+            done, predicted = off.idxmax()
+            told.append(
+                f"The commonest mistake: {off.max():.0%} of '{done}' is called '{predicted}'."
+            )
     if found.drift_of_each is not None:
         line = found.drift_of_each.loc["overall"]
         told.append(

@@ -22,7 +22,7 @@ class Embeddings(NamedTuple):
     content: Tensor
     degradation: Tensor
 
-    def at_lengths_of(self, features: "Embeddings") -> "Embeddings":
+    def rescaled_like(self, features: "Embeddings") -> "Embeddings":
         """These directions, each row as long as that of some features (b, d)."""
         pairs = zip(self, features, strict=True)
         return Embeddings(*(own * other.norm(dim=1, keepdim=True) for own, other in pairs))

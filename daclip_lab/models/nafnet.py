@@ -142,8 +142,8 @@ class ConditionalNAFNet(nn.Module):
             is trained on; None takes them over the whole image.
     """
 
-    predicts = "clean"
-    wants_lengths = False
+    prediction_type = "clean"
+    uses_unnormalized_embeddings = False
 
     def __init__(
         self,

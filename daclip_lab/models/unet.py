@@ -50,8 +50,8 @@ class ConditionalUNet(nn.Module):
     The defaults are the paper's network, of 49 million parameters. Raises InputError.
     """
 
-    predicts = "noise"
-    wants_lengths = True
+    prediction_type = "noise"
+    uses_unnormalized_embeddings = True
     """It listens to features as CLIP's projection leaves them, not to directions alone (the authors' test.py)."""
 
     def __init__(

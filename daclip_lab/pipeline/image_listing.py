@@ -81,7 +81,7 @@ def embed(
         partners = None if listed.clean is None else listed.clean[some]
         return embed_some(pipe, listed.images[some], listed.rows[some], partners)
 
-    return gather(list(listed.rows.image), make, about=about(pipe), out=out, half=half)
+    return gather(list(listed.rows.image), make, provenance=provenance(pipe), out=out, half=half)
 
 
 def embed_some(
@@ -92,16 +92,16 @@ def embed_some(
     if labels := pipe.settings.labels:  # some weights name no degradation
         probabilities = pipe.probabilities(degradation)
         rows = rows.assign(
-            called=[labels[k] for k in probabilities.argmax(1)],
+            predicted=[labels[k] for k in probabilities.argmax(1)],
             probability=probabilities.amax(1).double().numpy(),
-            clip_called=[labels[k] for k in (plain @ pipe.word_embeddings.T).argmax(1)],
+            clip_predicted=[labels[k] for k in (plain @ pipe.word_embeddings.T).argmax(1)],
         )
     return EmbeddingTable(
         rows=rows,
         content=content.numpy(),
         degradation=degradation.numpy(),
         plain=plain.numpy(),
-        clean=None if clean is None else pipe.encode_plain(clean).numpy(),
+        clean=None if clean is None else pipe.encode_clip(clean).numpy(),
     )
 
 
@@ -125,7 +125,7 @@ def means_of(seen: Iterable[Tensor], encode: Callable, batch: int = 64) -> list[
     ]
 
 
-def about(pipe: "Pipeline") -> dict:
+def provenance(pipe: "Pipeline") -> dict:
     """What embeddings depend on besides the images."""
     return {
         "weights": fingerprint(pipe.daclip.state_dict()),

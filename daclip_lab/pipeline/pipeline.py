@@ -132,14 +132,14 @@ class Pipeline:
         The paper's U-Net wants them at the lengths that the controlled CLIP gave them; others get the lengths of the
         images' own. The lab's restorer wants directions alone.
         """
-        if not self.restorer.wants_lengths:
+        if not self.restorer.uses_unnormalized_embeddings:
             return self.encode(images) if embeddings is None else embeddings
         encode = partial(self._daclip().encode_image, normalize=False)
         features = Embeddings(*self._pooled(images, encode, normalize=False))
-        return features if embeddings is None else embeddings.at_lengths_of(features)
+        return features if embeddings is None else embeddings.rescaled_like(features)
 
     @torch.inference_mode()
-    def encode_plain(self, images: Sequence) -> Tensor:
+    def encode_clip(self, images: Sequence) -> Tensor:
         """What CLIP makes of n images without its controller: (n, d)."""
         clip = self._daclip().clip
         return self._pooled(images, lambda seen: (clip.encode_image(seen),))[0]
@@ -224,7 +224,7 @@ class Pipeline:
         *,
         steps: int | None = None,
         sampler: str = "posterior",
-        spacing: str = "time",
+        timestep_spacing: str = "time",
         seed: int = 0,
         tile: int | None = None,
         embed_tiles: bool = False,
@@ -260,7 +260,7 @@ class Pipeline:
             self.sde,
             degraded,
             steps=self.settings.steps if steps is None else steps,
-            spacing=spacing,
+            timestep_spacing=timestep_spacing,
             generator=seeded(seed),
             **SAMPLERS[sampler],
         )

@@ -65,9 +65,9 @@ class Recipe:
     """AdamW's decay of weight matrices; biases, norms and temperatures are spared."""
     average: float = 0.999
     """Decay of the running average of the weights, which is what is kept at the end; 0 keeps the latest."""
-    average_every: int = 1
+    ema_every: int = 1
     """Steps from one update of that average to the next; the last step always updates it."""
-    clip_norm: float | None = 1.0
+    max_grad_norm: float | None = 1.0
     """Largest norm of a gradient; None leaves it as it is."""
     bf16: bool = True
     """Run the networks in bfloat16 (autocast) where the processor has it; the weights stay in float32."""
@@ -78,7 +78,7 @@ class Recipe:
     """Decides the batches and every random choice in the loss."""
 
     def __post_init__(self):
-        least = {"steps": 1, "batch": 1, "size": 1, "average_every": 1, "workers": 0, "seed": 0}
+        least = {"steps": 1, "batch": 1, "size": 1, "ema_every": 1, "workers": 0, "seed": 0}
         for field, lowest in least.items():
             if getattr(self, field) < lowest:
                 raise InputError(f"{field}={getattr(self, field)}: wanted {lowest} or more")
@@ -198,13 +198,13 @@ def fit(
                 )
             optimizer.zero_grad()
             value.backward()
-            if recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(weights.values(), recipe.clip_norm)
+            if recipe.max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(weights.values(), recipe.max_grad_norm)
             whole = False
             optimizer.step()
-            if index % recipe.average_every == 0 or index == recipe.steps:
+            if index % recipe.ema_every == 0 or index == recipe.steps:
                 # A short average at first: a long one would still remember the initial weights.
-                updates = math.ceil(index / recipe.average_every)
+                updates = math.ceil(index / recipe.ema_every)
                 decay = min(recipe.average, (1 + updates) / (10 + updates))
                 with torch.no_grad():
                     torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class ClipRecipe(Recipe):
     """The training of the lab's own CLIP."""
 
-    paraphrases: float = 0.0
+    paraphrase_weight: float = 0.0
     """Weight of a contrastive loss between phrasings of the same degradation ("foggy", "in thick fog"): the knowledge
     of language that a CLIP of the web has from its billions of captions, and ours cannot have."""
     images: bool = True
@@ -61,14 +61,14 @@ class RestorerRecipe(Recipe):
     objective: str = "matching"
     """`"matching"`: L1 to the optimum reverse step (IR-SDE, equation 15). `"psnr"`: the log of the squared error of the
     clean image, so that each degradation counts by the decibels to be gained and not by how far it is off."""
-    from_start: float = 0.0
+    t_max_prob: float = 0.0
     """Share of examples at t = T, where every restoration starts; the others are even over 1..T."""
     oracle: bool = False
     """Steer by what DA-CLIP should say, instead of what it says: the word, and CLIP's embedding of the clean image."""
-    caution: float = 0.0
+    harm_penalty: float = 0.0
     """With `"psnr"`, how many times more a decibel counts that is lost to the input: a logarithm alone gladly ruins one
     image to gain a little in many."""
-    untold: float = 0.0
+    conditioning_dropout: float = 0.0
     """Share of examples for which the embeddings are left out, so that the network can also do without."""
 
 
@@ -92,9 +92,9 @@ def train_clip(clip: Clip, source: Source, recipe: ClipRecipe, **options) -> Ite
         value = multi_positive_info_nce(image, text, scale, same)
         right = same[(image @ text.T).argmax(1)] == same
         metrics = {"retrieval": right.float().mean().item()}
-        if recipe.paraphrases:
+        if recipe.paraphrase_weight:
             alike = paraphrase_loss(clip, scale, generator)
-            value = value + recipe.paraphrases * alike
+            value = value + recipe.paraphrase_weight * alike
             metrics["paraphrase_loss"] = alike.item()
         return value, metrics
 
@@ -178,28 +178,28 @@ def train_restorer(
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         b = len(batch.clean)
         t = torch.randint(1, sde.steps + 1, (b,), generator=generator)
-        t[torch.rand(b, generator=generator) < recipe.from_start] = sde.steps
+        t[torch.rand(b, generator=generator) < recipe.t_max_prob] = sde.steps
         # Drawn on the CPU, so that they are the same on any device; the SDE's tables lie there, too.
         noise = torch.randn(batch.clean.shape, generator=generator).to(device)
-        told = (torch.rand(b, generator=generator) >= recipe.untold).to(device)
+        told = (torch.rand(b, generator=generator) >= recipe.conditioning_dropout).to(device)
         content = degradation = None
         if daclip is not None:
             with torch.no_grad():
-                embeddings = _told(daclip, batch, recipe.oracle, net.wants_lengths)
+                embeddings = _told(daclip, batch, recipe.oracle, net.uses_unnormalized_embeddings)
             content, degradation = (e * told[:, None] for e in embeddings)
         state = sde.diffuse(batch.clean, batch.degraded, t, noise)
         conditions = net.prepare(content, degradation)
         prediction = net(state, batch.degraded, t.to(device), conditions).float()
-        error = restoration_error(net.predicts, recipe, sde, prediction, batch, state, t)
-        from_start = error[t == sde.steps]
-        metrics = {"from_start": from_start.mean().item()} if len(from_start) else {}
+        error = restoration_error(net.prediction_type, recipe, sde, prediction, batch, state, t)
+        t_max_prob = error[t == sde.steps]
+        metrics = {"t_max_prob": t_max_prob.mean().item()} if len(t_max_prob) else {}
         return error.mean(), metrics
 
     return fit(net, loss, source, recipe, accelerator=accelerator, **options)
 
 
 def restoration_error(
-    predicts: str,
+    prediction_type: str,
     recipe: RestorerRecipe,
     sde: MeanRevertingSDE,
     prediction: Tensor,
@@ -210,18 +210,18 @@ def restoration_error(
     """The error of each image (b,), for either kind of prediction and either objective of `RestorerRecipe`."""
     clean = prediction
     if recipe.objective == "psnr":
-        if predicts == "noise":
+        if prediction_type == "noise":
             clean = sde.clean_from_noise(state, batch.degraded, prediction, t)
         error, before = (
             # Beyond 40 dB there is nothing left to gain.
             ((image - batch.clean).square().mean((1, 2, 3)) + 1e-4).log()
             for image in (clean, batch.degraded)
         )
-        return error + recipe.caution * (error - before).relu()
+        return error + recipe.harm_penalty * (error - before).relu()
     if recipe.objective != "matching":
         raise InputError(f"objective {recipe.objective!r} is unknown: use 'matching' or 'psnr'")
     noise = prediction
-    if predicts == "clean":
+    if prediction_type == "clean":
         noise = sde.noise_from_clean(state, batch.degraded, prediction, t)
     reached = state - sde.reverse_drift(state, batch.degraded, noise, t)
     wanted, _ = sde.posterior(state, batch.clean, batch.degraded, t, t - 1)
@@ -237,7 +237,7 @@ def _told(daclip: DaCLIP, batch: Batch, oracle: bool, lengths: bool) -> Embeddin
         return heard
     content = daclip.clip.encode_image(_view(daclip, batch.clean))
     right = Embeddings(content, _encode_each_once(daclip, batch.labels))
-    return right.at_lengths_of(heard) if lengths else right
+    return right.rescaled_like(heard) if lengths else right
 
 
 def _view(daclip: DaCLIP, images: Tensor) -> Tensor:

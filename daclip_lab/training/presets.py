@@ -41,7 +41,7 @@ class Scale:
     """How CLIP is trained; None where it comes pretrained."""
     words: ClipRecipe | None
     """How its text tower then learns that phrasings mean the same; None where it comes pretrained."""
-    mentioned: float
+    caption_degradation_prob: float
     """Share of CLIP's training images that are degraded, with captions that say so (web captions: rarely)."""
     scenes: float
     """Share of training images that are procedural scenes."""
@@ -140,9 +140,9 @@ def lab() -> Scale:
         pretrained=None,
         clip_training=clip,
         words=replace(
-            clip, steps=300, warmup=20, learning_rate=5e-4, paraphrases=1.0, images=False
+            clip, steps=300, warmup=20, learning_rate=5e-4, paraphrase_weight=1.0, images=False
         ),
-        mentioned=0.15,
+        caption_degradation_prob=0.15,
         scenes=0.25,
         clean=0.15,
         mixed=0.2,
@@ -173,9 +173,9 @@ def lab() -> Scale:
             betas=(0.9, 0.99),
             eps=1e-8,
             objective="psnr",
-            from_start=0.5,
-            caution=6.0,
-            untold=0.1,
+            t_max_prob=0.5,
+            harm_penalty=6.0,
+            conditioning_dropout=0.1,
         ),
         sde=dict(SDE),
         view="both",
@@ -208,7 +208,7 @@ def smoke() -> Scale:
         network=whole.network
         | {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
         | {"steering": 16, "window": None},
-        restorer=replace(whole.restorer, **moment | {"batch": 4}, from_start=0.3),
+        restorer=replace(whole.restorer, **moment | {"batch": 4}, t_max_prob=0.3),
         steps=2,
         examples=2,
     )
@@ -230,7 +230,7 @@ def paper() -> Scale:
         betas=(0.9, 0.98),  # [C]
         eps=1e-6,  # [C]
         average=0.0,  # [C] keeps no average
-        clip_norm=None,  # [C]
+        max_grad_norm=None,  # [C]
         bf16=True,  # [C] mixed precision, of float16
         multi_positive=False,  # [P] equation 3
         content=True,  # [P] both losses, equally weighted
@@ -241,7 +241,7 @@ def paper() -> Scale:
         pretrained=("ViT-B-32", "laion2b_s34b_b79k"),  # [C]
         clip_training=None,
         words=None,
-        mentioned=0.0,
+        caption_degradation_prob=0.0,
         scenes=0.0,
         clean=0.0,
         mixed=0.0,
@@ -262,12 +262,12 @@ def paper() -> Scale:
             betas=(0.9, 0.99),  # [P], [C]
             eps=1e-8,  # [C] torch's own
             average=0.995,  # [C]
-            average_every=10,  # [C]
-            clip_norm=None,  # [C]
+            ema_every=10,  # [C]
+            max_grad_norm=None,  # [C]
             bf16=False,  # [C] float32
             objective="matching",  # [P] the L1 loss on the state at t - 1; IR-SDE, equation 15
-            from_start=0.0,  # [C] times are drawn evenly
-            untold=0.0,  # [C]
+            t_max_prob=0.0,  # [C] times are drawn evenly
+            conditioning_dropout=0.0,  # [C]
         ),
         sde=dict(SDE),
         view="resize",  # [C]

@@ -186,7 +186,7 @@ classification.embedding_scatter(maps, facts.degradation, facts.severity)
 
 # %%
 spaces = {
-    "CLIP alone": pipe.encode_plain(crops),
+    "CLIP alone": pipe.encode_clip(crops),
     "DA-CLIP, content": content,
     "DA-CLIP, degradation": degradation,
 }

@@ -147,10 +147,10 @@ print(f"{len(clean)} crops of {len(photos)} photos, {len(degraded)} degraded ima
 
 # %%
 with torch.inference_mode():
-    at_clean = pipe.encode_plain(clean)
+    at_clean = pipe.encode_clip(clean)
     plain, content, degradation = [], [], []
     for some in tqdm(range(0, len(degraded), 100), desc="embedding", leave=False):
-        plain.append(pipe.encode_plain(degraded[some : some + 100]))
+        plain.append(pipe.encode_clip(degraded[some : some + 100]))
         both = pipe.encode(degraded[some : some + 100])  # DA-CLIP: for the last part
         content.append(both.content)
         degradation.append(both.degradation)
@@ -373,7 +373,7 @@ def look(photo, name, severity, seed=0):
     """One degraded crop, and what CLIP makes of it, as a title."""
     before = crop(photos.names.index(photo), 0)
     image = degrade(before, name, severity, seeded(9, seed))
-    now, then = pipe.encode_plain([image, before])
+    now, then = pipe.encode_clip([image, before])
     return (
         image,
         f"severity {severity:g}\nsays {lab.NAMES[int((phrased @ now).argmax())]}\ncosine {now @ then:.2f}",

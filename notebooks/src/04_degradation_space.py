@@ -100,7 +100,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # | `degradation` | the controller's own output: it should say what is *wrong* |
 # | `clean` | CLIP's embedding of the crop before it was degraded: where `content` should be |
 #
-# Beside them stands what each image was called: `called` by DA-CLIP (with its `probability`), `clip_called` by CLIP
+# Beside them stands what each image was called: `predicted` by DA-CLIP (with its `probability`), `clip_predicted` by CLIP
 # alone. Your own folder gives the same kind of table: `pipe.embed("my/folder", out="mine.parquet")`.
 
 # %%
@@ -109,8 +109,10 @@ chosen = whole.rows.photo.unique()[: 5 * scale.examples]
 table = whole.select(whole.rows.photo.isin(chosen).to_numpy())
 labels, photo_of = table.rows.degradation.to_numpy(), table.rows.photo.to_numpy()
 print(table)
-print(f"protocol {table.about['hash']}, weights {table.about['weights']}")
-table.rows[["image", "degradation", "severity", "called", "probability", "clip_called"]].head(11)
+print(f"protocol {table.provenance['hash']}, weights {table.provenance['weights']}")
+table.rows[["image", "degradation", "severity", "predicted", "probability", "clip_predicted"]].head(
+    11
+)
 
 # %% [markdown]
 # ## 2 · Three maps of one space
@@ -377,7 +379,7 @@ severity_read(
 # %%
 neighbours = ask_neighbours(weak_to_strong)
 unseen = facts.assign(
-    answer=(weak_to_strong.rows.called == facts.degradation),
+    answer=(weak_to_strong.rows.predicted == facts.degradation),
     neighbours=(neighbours.idxmax(axis=1) == facts.degradation),
     clean=neighbours["clean"],
 )
@@ -486,7 +488,7 @@ print(f"a row of the table to the nearest of another photo: {similar.max(1).mean
 
 real = pipe.embed(list(photos), known={"photo": photos.names})
 around = ask_neighbours(real)
-answers = real.rows[["photo", "called", "probability"]].assign(
+answers = real.rows[["photo", "predicted", "probability"]].assign(
     neighbours=[f"{row.idxmax()} {row.max():.0%}" for _, row in around.iterrows()],
     nearest=(real.degradation @ table.degradation.T).max(1),
 )
@@ -501,7 +503,7 @@ middles = [
 strip(
     middles,
     [
-        f"{row.photo[:12]}\n{row.called}\n{row.probability:.0%}".replace("jpeg-", "jpeg-\n")
+        f"{row.photo[:12]}\n{row.predicted}\n{row.probability:.0%}".replace("jpeg-", "jpeg-\n")
         for row in answers.itertuples()
     ],
     caption="The middle of each bundled photo, and what is said of the whole. All are clean, as far as their authors "
@@ -529,7 +531,7 @@ pd.DataFrame(
     {
         "image": [Path(image).name for image in own.rows.image],
         "known": own.rows.degradation,
-        "called": own.rows.called,
+        "predicted": own.rows.predicted,
         "probability": own.rows.probability.round(2),
         "neighbours": [f"{row.idxmax()} {row.max():.0%}" for _, row in around.iterrows()],
     }
@@ -561,8 +563,8 @@ SIDES = {"degradation embedding": "degradation", "content embedding": "content"}
 colours = {
     "degradation": kinds,
     "severity": some.rows.severity.to_numpy(),
-    "called": some.rows.called.to_numpy(),
-    "right or wrong": np.where(some.rows.called == kinds, "right", "wrong"),
+    "predicted": some.rows.predicted.to_numpy(),
+    "right or wrong": np.where(some.rows.predicted == kinds, "right", "wrong"),
     "how sure": some.rows.probability.to_numpy(),
 }
 
@@ -586,7 +588,7 @@ def explore(method="pca", colour="degradation", image=0):
         picked=image,
         near=nearest,
         name=colour,
-        caption=f"The star: {row.degradation}, severity {row.severity:.2f}, called {row.called} "
+        caption=f"The star: {row.degradation}, severity {row.severity:.2f}, called {row.predicted} "
         f"({row.probability:.0%}). Of its ten neighbours in the space itself, {alike[0]} have its degradation on the "
         f"left, {alike[1]} on the right.",
     )
@@ -905,7 +907,7 @@ pd.Series(
         "the same, content embedding": line(cosine, "content"),
         "both of two degradations in the first two answers": f"{(right == 2).mean():.0%}",
         "whole bundled photos called clean": (
-            f"{(real.rows.called == 'clean').sum()} of {len(photos)}"
+            f"{(real.rows.predicted == 'clean').sum()} of {len(photos)}"
         ),
         "right word best of ten": f"{best:.0%} of the degradations",
         "seconds for this notebook": f"{time.perf_counter() - start:.0f}",

@@ -234,7 +234,7 @@ confusion = answers.confusion()
 classification.confusion_heatmap(confusion, counts)
 
 # %%
-apart = confusion.stack().rename_axis(["really", "called"]).rename("share")
+apart = confusion.stack().rename_axis(["really", "predicted"]).rename("share")
 apart = apart[apart.index.get_level_values(0) != apart.index.get_level_values(1)]
 apart.nlargest(5).map("{:.0%}".format).reset_index()
 

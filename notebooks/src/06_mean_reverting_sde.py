@@ -249,20 +249,22 @@ exact_density = np.concatenate([clean_density[:, None], exact_density], 1)
 images = torch.full((500 * scale.examples, 1, 1, 1), grey, dtype=torch.float64)
 
 
-def path(name, steps, spacing="time", predict=best, seed=6):
+def path(name, steps, timestep_spacing="time", predict=best, seed=6):
     """Times and states, from T to 0."""
     settings = {"steps": steps, "generator": seeded(seed)}
     if name == "euler-maruyama":
         found = euler_maruyama(predict, sde, images, **settings)
     else:
-        found = sample(predict, sde, images, spacing=spacing, **SAMPLERS[name], **settings)
+        found = sample(
+            predict, sde, images, timestep_spacing=timestep_spacing, **SAMPLERS[name], **settings
+        )
     first = sde.prior(images, torch.randn(images.shape, generator=seeded(seed), dtype=images.dtype))
     taken = [(T, first), *((step.t, step.state) for step in found)]
     return [t for t, _ in taken], torch.stack([state.flatten() for _, state in taken]).numpy()
 
 
 shown = {}
-for name in ("posterior", "deterministic"):
+for name in ("posterior", "ddim"):
     times, states = path(name, T)
     shown[f"back, {name}"] = (times, states[:, :24])
 diffusion.there_and_back(
@@ -284,12 +286,12 @@ diffusion.ends(
     line,
     clean_density,
     {
-        f"{name}\n{count} step{'s' * (count > 1)}": path(name, count, spacing)[1][-1]
-        for name, count, spacing in (
+        f"{name}\n{count} step{'s' * (count > 1)}": path(name, count, timestep_spacing)[1][-1]
+        for name, count, timestep_spacing in (
             ("posterior", 1, "time"),
             ("posterior", 5, "time"),
             ("posterior", 20, "time"),
-            ("deterministic-2", 20, "time"),
+            ("dpmpp-2m", 20, "time"),
             ("euler-maruyama", 20, "time"),
         )
     },
@@ -322,18 +324,18 @@ right = quantiles(len(images))
 counts = (2, 5, 10, 20, 50, 100)
 toy = pd.DataFrame(
     [
-        (name, spacing, count, 255 * np.abs(np.sort(path(name, count, spacing)[1][-1]) - right).mean())
-        for name, spacing in (
+        (name, timestep_spacing, count, 255 * np.abs(np.sort(path(name, count, timestep_spacing)[1][-1]) - right).mean())
+        for name, timestep_spacing in (
             ("posterior", "time"),
-            ("posterior-2", "time"),
-            ("deterministic", "time"),
-            ("deterministic-2", "time"),
-            ("deterministic-2", "snr"),
+            ("dpmpp-2m-sde", "time"),
+            ("ddim", "time"),
+            ("dpmpp-2m", "time"),
+            ("dpmpp-2m", "logsnr"),
             ("euler-maruyama", "time"),
         )
         for count in counts
     ],
-    columns=["sampler", "spacing", "steps", "distance (of 255)"],
+    columns=["sampler", "timestep_spacing", "steps", "distance (of 255)"],
 )  # fmt: skip
 diffusion.over_steps(
     toy,
@@ -344,7 +346,7 @@ diffusion.over_steps(
 
 # %%
 toy.pivot_table(
-    index=["sampler", "spacing"], columns="steps", values="distance (of 255)", sort=False
+    index=["sampler", "timestep_spacing"], columns="steps", values="distance (of 255)", sort=False
 ).round(1)
 
 # %% [markdown]
@@ -541,33 +543,45 @@ def judged(images, **facts):
     return facts | {name: f(images, clean_crops).mean().item() for name, f in measures.items()}
 
 
-rows = [judged(degraded_all, sampler="input", spacing="", steps=0)]
+rows = [judged(degraded_all, sampler="input", timestep_spacing="", steps=0)]
 kinds = (
     ("posterior", "time"),
-    ("posterior", "snr"),
-    ("deterministic-2", "snr"),
+    ("posterior", "logsnr"),
+    ("dpmpp-2m", "logsnr"),
     ("euler-maruyama", "time"),
 )
 with torch.inference_mode():
     told = pipe.restorer.prepare(*pipe.encode(list(degraded_all)))
     predict = denoiser(pipe.restorer, sde, degraded_all, told)
-    for name, spacing in tqdm(kinds, desc="restoring", leave=False):
+    for name, timestep_spacing in tqdm(kinds, desc="restoring", leave=False):
         for count in steps_shown:
             settings = {"steps": count, "generator": seeded(0)}
             if name == "euler-maruyama":
                 found = euler_maruyama(predict, sde, degraded_all, **settings)
             else:
                 found = sample(
-                    predict, sde, degraded_all, spacing=spacing, **SAMPLERS[name], **settings
+                    predict,
+                    sde,
+                    degraded_all,
+                    timestep_spacing=timestep_spacing,
+                    **SAMPLERS[name],
+                    **settings,
                 )
             *_, last = found
-            rows.append(judged(last.state.clamp(0, 1), sampler=name, spacing=spacing, steps=count))
+            rows.append(
+                judged(
+                    last.state.clamp(0, 1),
+                    sampler=name,
+                    timestep_spacing=timestep_spacing,
+                    steps=count,
+                )
+            )
 quality = pd.DataFrame(rows)
 print(f"{len(clean_crops)} crops of {len(photos)} photos")
 tradeoff(quality)
 
 # %%
-quality.set_index(["sampler", "spacing", "steps"]).round(3)
+quality.set_index(["sampler", "timestep_spacing", "steps"]).round(3)
 
 # %% [markdown]
 # Read the curves with part 4 in mind. One step is the best guess, and PSNR rewards it (two may come as close). More
@@ -702,14 +716,14 @@ check("06.4", best_guess)
 # %%
 restored = quality[quality.sampler != "input"]
 finest = restored.loc[restored["PSNR (dB)"].idxmax()]
-coarse = toy[toy.steps == 20].set_index(["sampler", "spacing"])["distance (of 255)"]
+coarse = toy[toy.steps == 20].set_index(["sampler", "timestep_spacing"])["distance (of 255)"]
 pd.Series(
     {
         "largest difference to the library": f"{max(differences.values()):.0e}",
         "20 steps, distance to the right distribution: posterior (of 255)": (
             f"{coarse['posterior', 'time']:.1f}"
         ),
-        "the same: deterministic, order 2": f"{coarse['deterministic-2', 'time']:.1f}",
+        "the same: deterministic, order 2": f"{coarse['dpmpp-2m', 'time']:.1f}",
         "the same: Euler-Maruyama": f"{coarse['euler-maruyama', 'time']:.1f}",
         "noise left by one-step updates, 5 / 10 / 20 / 50 steps (of 255)": " / ".join(
             f"{left.loc['posterior, one-step', count]:.1f}" for count in (5, 10, 20, 50)
@@ -729,7 +743,7 @@ pd.Series(
 #
 # - `07_train_restorer`: the network that gives the estimate, and how two embeddings steer it.
 # - `08_compare_restorations`: samplers, steps, seeds and backbones side by side.
-# - `daclip-lab restore --sampler deterministic-2 --spacing snr --steps 10`: the same on a photo of your own.
+# - `daclip-lab restore --sampler dpmpp-2m --spacing logsnr --steps 10`: the same on a photo of your own.
 #
 # ## References
 #

@@ -252,7 +252,7 @@ figure
 # squared error the network would learn about little else than the dark ones. A logarithm counts decibels to be gained,
 # and each damaged image has some. Its vice: it trades them one for one, and gladly ruins one image by ten decibels to
 # gain one in each of eleven others. Hence the second part, which is zero unless the result is worse than the input:
-# every decibel below the input counts $1 + c$ times. ($c$ is `caution` in the recipe: 1 here, and 6 in the
+# every decibel below the input counts $1 + c$ times. ($c$ is `harm_penalty` in the recipe: 1 here, and 6 in the
 # last training of the shipped weights. The larger it is, the safer and the slower the network learns.)
 #
 # Beside the network we keep a **running average** of its weights, in two lines. (The library keeps one too; when the
@@ -263,7 +263,9 @@ figure
 
 # %%
 steps = max(4, scale.restorer.steps // 8)
-recipe = replace(scale.restorer, steps=steps, warmup=steps // 16, caution=1.0)  # a short training
+recipe = replace(
+    scale.restorer, steps=steps, warmup=steps // 16, harm_penalty=1.0
+)  # a short training
 net = lab.presets.build_restorer(scale.network, d, seed=0)
 source = Synthetic(
     photos=lab.bundled("train"),

@@ -46,7 +46,13 @@ from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.rules import degrade
-from daclip_lab.diffusion.samplers import SAMPLERS, SPACINGS, denoiser, euler_maruyama, time_points
+from daclip_lab.diffusion.samplers import (
+    SAMPLERS,
+    TIMESTEP_SPACINGS,
+    denoiser,
+    euler_maruyama,
+    time_points,
+)
 from daclip_lab.evaluation.evaluator import pooled
 from daclip_lab.evaluation.examples import extremes
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
@@ -74,7 +80,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # Every restoration starts from the degraded photo plus noise. Two samplers can only be compared fairly when both start
 # from the *same* noise: then whatever differs at the end is due to the sampler. In the library a seed is all it takes.
 #
-# The rows below are the samplers of `06`: `posterior` adds fresh noise at each step, `deterministic` adds none, and
+# The rows below are the samplers of `06`: `posterior` adds fresh noise at each step, `ddim` adds none, and
 # `-2` marks second order, which also uses the estimate of the step before. The columns are numbers of steps; each step
 # is one call of the network.
 #
@@ -277,15 +283,22 @@ try:
 except lab.InputError:
     print("LPIPS is left out: its backbone is not here (`daclip-lab fetch lpips` gets it)")
 
-kinds = [(sampler, spacing) for sampler in SAMPLERS for spacing in SPACINGS]
+kinds = [
+    (sampler, timestep_spacing) for sampler in SAMPLERS for timestep_spacing in TIMESTEP_SPACINGS
+]
 results = {}
 for count in tqdm(counts, desc="restoring", leave=False):
-    for sampler, spacing in kinds:
+    for sampler, timestep_spacing in kinds:
         if count == 1 and results:  # one step is the same in all of them
-            results[sampler, spacing, 1] = next(iter(results.values()))
+            results[sampler, timestep_spacing, 1] = next(iter(results.values()))
             continue
-        options = {"steps": count, "sampler": sampler, "spacing": spacing, "embeddings": own}
-        results[sampler, spacing, count] = restored(degraded, **options)
+        options = {
+            "steps": count,
+            "sampler": sampler,
+            "timestep_spacing": timestep_spacing,
+            "embeddings": own,
+        }
+        results[sampler, timestep_spacing, count] = restored(degraded, **options)
 with torch.inference_mode():
     predict = denoiser(pipe.restorer, sde, degraded, pipe.restorer.prepare(*own))
     for count in counts:
@@ -298,20 +311,20 @@ scores = {
 }
 before = {name: f(degraded, clean).mean().item() for name, f in measures.items()}
 means = pd.DataFrame(
-    [{"sampler": "input", "spacing": "", "steps": 0} | before]
+    [{"sampler": "input", "timestep_spacing": "", "steps": 0} | before]
     + [
-        {"sampler": sampler, "spacing": spacing, "steps": count}
+        {"sampler": sampler, "timestep_spacing": timestep_spacing, "steps": count}
         | {name: values.mean() for name, values in found.items()}
-        for (sampler, spacing, count), found in scores.items()
+        for (sampler, timestep_spacing, count), found in scores.items()
     ]
-).sort_values(["sampler", "spacing", "steps"], kind="stable")
+).sort_values(["sampler", "timestep_spacing", "steps"], kind="stable")
 print(f"{len(clean)} crops of {len(photos)} photos, protocol {protocol.hash}")
 tradeoff(means)
 
 # %%
-means.set_index(["sampler", "spacing", "steps"]).loc[["input", *SAMPLERS, "euler-maruyama"]].round(
-    3
-)
+means.set_index(["sampler", "timestep_spacing", "steps"]).loc[
+    ["input", *SAMPLERS, "euler-maruyama"]
+].round(3)
 
 # %% [markdown]
 # For your predictions: in which panels does a line rise above its first mark? But the lines are means over few photos.
@@ -323,12 +336,12 @@ means.set_index(["sampler", "spacing", "steps"]).loc[["input", *SAMPLERS, "euler
 first = scores["posterior", "time", 1]
 differences = pd.DataFrame(
     [
-        (name, sampler, spacing, count, *interval(values - first[name], photo_of))
-        for (sampler, spacing, count), found in scores.items()
-        if spacing == "time" and sampler in SAMPLERS and count > 1
+        (name, sampler, timestep_spacing, count, *interval(values - first[name], photo_of))
+        for (sampler, timestep_spacing, count), found in scores.items()
+        if timestep_spacing == "time" and sampler in SAMPLERS and count > 1
         for name, values in found.items()
     ],
-    columns=["measure", "sampler", "spacing", "steps", "mean", "low", "high"],
+    columns=["measure", "sampler", "timestep_spacing", "steps", "mean", "low", "high"],
 )
 sampler_comparison.against_one_step(
     differences[differences.measure != "LPIPS"],
@@ -371,7 +384,7 @@ trust = pd.DataFrame(
     index=times[:-1],
 )
 recipe = lab.presets.lab().restorer
-print(f"examples at t = {sde.steps} in the training of the lab's restorer: {recipe.from_start:.0%}")
+print(f"examples at t = {sde.steps} in the training of the lab's restorer: {recipe.t_max_prob:.0%}")
 sampler_comparison.foreseen(
     trust,
     caption="A true state betrays the clean image more and more as t falls. The network's own states hold only what it found out itself. "
@@ -410,16 +423,16 @@ perception = pd.DataFrame(
     [
         {
             "sampler": sampler,
-            "spacing": spacing,
+            "timestep_spacing": timestep_spacing,
             "steps": count,
             "distortion": 255 * (images - clean).square().mean((1, 2, 3)).sqrt().mean().item(),
             "unlike": (edges(images) - clean_edges).abs().mean().item(),
             "sharpness": (edges(images).mean() / clean_edges.mean()).item(),
         }
-        for (sampler, spacing, count), images in results.items()
-        if (sampler, spacing) in (("posterior", "time"), ("posterior-2", "snr"), ("deterministic-2", "time"))
+        for (sampler, timestep_spacing, count), images in results.items()
+        if (sampler, timestep_spacing) in (("posterior", "time"), ("dpmpp-2m-sde", "logsnr"), ("dpmpp-2m", "time"))
     ]
-).sort_values(["sampler", "spacing", "steps"])  # fmt: skip
+).sort_values(["sampler", "timestep_spacing", "steps"])  # fmt: skip
 sampler_comparison.perception_distortion(
     perception,
     caption="Numbers at the marks: steps. To the left: nearer to the clean photo. Down: edges as strong as in photos. Best would be "
@@ -427,7 +440,7 @@ sampler_comparison.perception_distortion(
 )
 
 # %%
-perception.set_index(["sampler", "spacing", "steps"]).round(2)
+perception.set_index(["sampler", "timestep_spacing", "steps"]).round(2)
 
 # %% [markdown]
 # `sharpness` is the mean edge of the restored crops over that of the clean ones: below 1 is blurred, above 1 is busier
@@ -737,7 +750,7 @@ price = pd.DataFrame(
     },
     index=pd.Index(moments, name="t"),
 )
-print("; ".join(f"{name} says: {net.predicts}" for name, net in backbones.items()))
+print("; ".join(f"{name} says: {net.prediction_type}" for name, net in backbones.items()))
 print("error of the clean image (of 255) when the network's answer is off by 0.01")
 price.round(2).T
 
@@ -818,7 +831,7 @@ compared(
 settings = [
     ("low-light", "posterior", 1, TELLING[0]),
     ("low-light", "posterior", several, TELLING[0]),
-    ("low-light", "deterministic-2", several, TELLING[0]),
+    ("low-light", "dpmpp-2m", several, TELLING[0]),
     ("low-light", "posterior", 1, "nothing"),
 ]
 still = [attempt(name, 0.6, sampler, n, 0, told) for name, sampler, n, told in settings]
@@ -859,7 +872,7 @@ restoration_wall(wall, photos=len(photos))
 #
 # ## 10 · Your turn
 #
-# **Exercise 08.1: predict.** A second-order *multistep* sampler (`deterministic-2`) restores in 12 steps. How often
+# **Exercise 08.1: predict.** A second-order *multistep* sampler (`dpmpp-2m`) restores in 12 steps. How often
 # does it call the network?
 
 # %%

@@ -39,7 +39,12 @@ import torch
 from scipy import stats
 
 import daclip_lab as lab
-from daclip_lab.ablation.conditioning import exam_of, paired_differences, told_gains, ways_to_tell
+from daclip_lab.ablation.conditioning import (
+    conditioning_gains,
+    conditioning_variants,
+    eval_set_of,
+    paired_differences,
+)
 from daclip_lab.ablation.study import VARIANTS, Plan, ablate, compared, seed_interval
 from daclip_lab.course import check
 from daclip_lab.data.photos import Photos
@@ -99,11 +104,11 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # %%
 photos = Photos([*lab.bundled("test").paths, *lab.bundled("train").paths])
 crops = max(1, scale.examples // 20)
-asked = exam_of(photos, Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9))
+asked = eval_set_of(photos, Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9))
 print(f"{len(asked.degraded)} degraded crops of {len(photos)} photos")
 
-ways = ways_to_tell(pipe, asked)
-gains, restored = told_gains(pipe, asked, ways, steps=1)
+ways = conditioning_variants(pipe, asked)
+gains, restored = conditioning_gains(pipe, asked, ways, steps=1)
 to_nothing = paired_differences(gains, "nothing", asked.facts)
 ablation.differences(
     to_nothing,
@@ -238,7 +243,7 @@ print(
 # - train for the same number of steps under the same learning rate. (A fairer race would tune the rate for each.)
 #
 # The training loop needs no option for this. It asks a DA-CLIP for two embeddings; it gets a stand-in that puts zeros in
-# the place of what is left out (`analysis.ablation.Partly`, which you will write in exercise 09.2). The oracle is an option of
+# the place of what is left out (`analysis.ablation.MaskedDaCLIP`, which you will write in exercise 09.2). The oracle is an option of
 # the loop: the word for what was done, and CLIP's embedding of the clean crop. No example is left untold, so that every
 # network gets in the exam just what it got in training.
 #
@@ -255,12 +260,12 @@ plan = Plan(
         batch=min(8, scale.restorer.batch),
         learning_rate=3e-3,
         warmup=steps // 16,
-        from_start=1.0,
-        untold=0.0,
-        caution=0.0,  # it makes a long training safer, and a short one slower
+        t_max_prob=1.0,
+        conditioning_dropout=0.0,
+        harm_penalty=0.0,  # it makes a long training safer, and a short one slower
     ),
     source=Synthetic(photos=lab.bundled("train"), scenes=scale.scenes, clean=0.0, severity=scale.severity),
-    exam=exam_of(lab.bundled("test"), Protocol(crop=scale.restorer.size, crops=crops, seed=1)),
+    exam=eval_set_of(lab.bundled("test"), Protocol(crop=scale.restorer.size, crops=crops, seed=1)),
     moments=tuple(round(steps * share) for share in (0.125, 0.25, 0.5, 0.75)),
 )  # fmt: skip
 network = lab.presets.build_restorer(plan.network, pipe.settings.clip.embed_dim)
