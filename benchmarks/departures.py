@@ -89,7 +89,7 @@ def against_pil(photo: torch.Tensor, size: int) -> torch.Tensor:
 
 def main() -> None:
     """Print every number."""
-    photos = [photo for part in ("train", "test") for photo in lab.bundled(part)]
+    photos = [photo for part in ("train", "test") for photo in lab.sample_photos(part)]
     clip = lab.load("lab").clip
     paper = presets.paper()
 

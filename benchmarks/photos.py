@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from benchmarks.apart import apart, resident
 from benchmarks.straightforward import Recomputed
-from daclip_lab.data.photos import bundled
+from daclip_lab.data.photos import sample_photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.rules import NAMES, camera, degrade
 from daclip_lab.diffusion.samplers import denoiser, sample
@@ -21,7 +21,7 @@ SIDES = ("straightforward", "ours")
 
 def table(weights: str, *, toy: bool) -> pd.DataFrame:
     """Means over whole bundled test photos, each degraded in another of five ways; the sides take turns."""
-    count = len(bundled("test"))
+    count = len(sample_photos("test"))
     jobs = [(index % count, name) for index, name in enumerate(NAMES[::2])][: 1 if toy else None]
     found = []
     for photo, name in tqdm(jobs, "photos", leave=False):
@@ -39,7 +39,7 @@ def table(weights: str, *, toy: bool) -> pd.DataFrame:
 @torch.inference_mode()
 def restore(photo: int, name: str, side: str, weights: str, toy: bool) -> dict:
     """Restore one photo in this process: seconds from the image to the image, calls of the network, PSNR."""
-    clean = bundled("test")[photo]
+    clean = sample_photos("test")[photo]
     if toy:
         clean = clean[:, :48, :64].contiguous()
     generator = seeded(6, photo, NAMES.index(name))

@@ -3,7 +3,7 @@
 import pandas as pd
 import torch
 
-from daclip_lab.data.photos import bundled
+from daclip_lab.data.photos import sample_photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.rules import degrade
 from daclip_lab.models.nafnet import common_means
@@ -18,7 +18,7 @@ def table(weights: str, *, toy: bool) -> pd.DataFrame:
     """Largest and mean difference in [0, 1] between the middle of a photo and the same cut out, by distance."""
     pipe = load(weights)
     margin, side = (32, 64) if toy else (96, 320)
-    photo = bundled("test")[0][:, : 2 * margin + side, : 2 * margin + side]
+    photo = sample_photos("test")[0][:, : 2 * margin + side, : 2 * margin + side]
     inside = (..., slice(margin, margin + side), slice(margin, margin + side))
     near = torch.arange(side)
     line = torch.minimum(near, side - 1 - near)

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from daclip_lab.data.photos import bundled
+from daclip_lab.data.photos import sample_photos
 from daclip_lab.data.seeding import choose, seeded
 from daclip_lab.degradations.rules import NAMES, camera, degrade
 from daclip_lab.diffusion.samplers import (
@@ -34,7 +34,7 @@ MEASURES = {
 def crops(size: int, per_photo: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Clean and degraded crops (n, 3, size, size) of the bundled test photos, in all ten ways in turn."""
     clean, degraded = [], []
-    for index, photo in enumerate(bundled("test")):
+    for index, photo in enumerate(sample_photos("test")):
         for number in range(per_photo):
             generator = seeded(7, index, number)
             top, left = (choose(generator, extent - size + 1) for extent in photo.shape[1:])

@@ -4,7 +4,7 @@ import time
 
 import pandas as pd
 
-from daclip_lab.data.photos import bundled
+from daclip_lab.data.photos import sample_photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, Example, Synthetic
 from daclip_lab.models.daclip import DaCLIP
@@ -28,7 +28,7 @@ def table(*, toy: bool) -> pd.Series:
     scale = presets.smoke() if toy else presets.lab()
     recipe, count = scale.restorer, 1 if toy else 10
     source = Synthetic(
-        photos=bundled("train"), scenes=scale.scenes, clean=scale.clean, mixed=scale.mixed
+        photos=sample_photos("train"), scenes=scale.scenes, clean=scale.clean, mixed=scale.mixed
     )
     batches = Batches(source, size=recipe.size, batch=recipe.batch)
     batches[0]  # photos are decoded when they are first needed

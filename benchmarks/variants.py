@@ -18,7 +18,7 @@ import daclip_lab as lab
 from daclip_lab.ablation.conditioning import EvalSet, conditioning_gains, eval_set_of, only
 from daclip_lab.ablation.study import seed_interval
 from daclip_lab.commands.training_data import held_out, labels_of, source_of
-from daclip_lab.data.photos import Photos, folder
+from daclip_lab.data.photos import Photos, image_folder
 from daclip_lab.data.prompts import held_out_texts
 from daclip_lab.degradations.rules import NAMES
 from daclip_lab.evaluation.protocol import Protocol
@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(VARIANTS):
         parser.error(f"no part {unknown.pop()!r}: use {', '.join(VARIANTS)}")
-    photos = held_out(folder(*options.data))
+    photos = held_out(image_folder(*options.data))
     for part in options.parts or VARIANTS:
         runs = {}
         for seed in SEEDS[:1] if options.toy else SEEDS:

@@ -50,6 +50,15 @@ def weights(tmp_path_factory, scale):
     return folder
 
 
+@pytest.fixture(params=["float32", "bfloat16"])
+def precision(request, monkeypatch):
+    """The number format of trainings, whatever the processor has: a test that takes this runs once in each."""
+    monkeypatch.setattr(
+        "daclip_lab.training.loop.has_bf16", lambda device: request.param == "bfloat16"
+    )
+    return request.param
+
+
 @pytest.fixture
 def pipe(weights):
     """The tiny pipeline, loaded."""

@@ -24,7 +24,7 @@ from daclip_lab.ablation.study import (
     compared,
     seed_interval,
 )
-from daclip_lab.data.photos import Photos, folder
+from daclip_lab.data.photos import Photos, image_folder
 from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import Protocol
@@ -35,7 +35,7 @@ from daclip_lab.training.presets import build_restorer
 
 @pytest.fixture(scope="module")
 def exam(photo_folder):
-    return eval_set_of(folder(photo_folder), Protocol(crop=32))
+    return eval_set_of(image_folder(photo_folder), Protocol(crop=32))
 
 
 @pytest.fixture
@@ -135,14 +135,16 @@ def test_daclip_is_asked_once_for_a_batch(pipe):
     assert torch.equal(degradation.degradation, own.degradation) and not degradation.content.any()
 
 
-def test_left_out_entirely_is_as_if_there_were_no_daclip(pipe, plan):
+def test_left_out_entirely_is_as_if_there_were_no_daclip(pipe, plan, precision):
     trained = []
     for daclip in (None, MaskedDaCLIP(pipe.daclip, (), {})):
         net = build_restorer(plan.network, pipe.settings.clip.embed_dim, seed=0)
         list(train_restorer(net, daclip, pipe.sde, plan.source, plan.recipe))
         trained.append(net.state_dict())
     # To rounding: the norm that gradients are clipped to is summed over zeros, too.
-    torch.testing.assert_close(*trained, atol=1e-6, rtol=1e-5)
+    bounds = {"float32": (1e-6, 1e-5), "bfloat16": (1e-4, 1e-3)}
+    atol, rtol = bounds[precision]
+    torch.testing.assert_close(*trained, atol=atol, rtol=rtol)
 
 
 def test_runs_are_the_same_whatever_stands_beside_them_and_go_on(pipe, plan, tmp_path, monkeypatch):

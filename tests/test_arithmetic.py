@@ -15,7 +15,7 @@ from daclip_lab.ablation.embedding_arithmetic import (
     without,
 )
 from daclip_lab.data.image_io import read_image
-from daclip_lab.data.photos import folder
+from daclip_lab.data.photos import image_folder
 from daclip_lab.data.training_pairs import LABELS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import Protocol
@@ -112,7 +112,7 @@ def test_gains_are_decibels_over_the_input(pipe, batch):
 
 
 def test_the_tables_have_a_line_for_all_that_was_done_and_told(pipe, photo_folder):
-    photos = folder(photo_folder)
+    photos = image_folder(photo_folder)
     table = steering_table(pipe, photos, Protocol(crop=32))
     assert list(table.index) == list(LABELS) and list(table) == [
         *LABELS,

@@ -48,7 +48,7 @@ def test_a_label_that_is_none_and_no_steps_are_refused(pipe, photo):
 @pytest.fixture(scope="module")
 def halves():
     """Crops of the bundled test photos, degraded in their left or right half only: image, name, that half."""
-    photos, made = lab.bundled("test"), []
+    photos, made = lab.sample_photos("test"), []
     for k in range(len(photos)):
         for index, name in enumerate(lab.NAMES):
             generator = seeded(5, k, index)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from daclip_lab.data.photos import folder
+from daclip_lab.data.photos import image_folder
 from daclip_lab.metrics.calibration import calibrate, expected_calibration_error, fit_temperature
 
 
@@ -39,7 +39,7 @@ def test_the_error_of_known_cases():
 
 
 def test_a_pipeline_is_calibrated_the_same_at_every_run(pipe, photo_folder):
-    photos = folder(photo_folder)
+    photos = image_folder(photo_folder)
     first = calibrate(pipe, photos, crops=1)
     assert first == calibrate(pipe, photos, crops=1)
     assert first > 0

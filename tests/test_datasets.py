@@ -7,7 +7,7 @@ import torch
 
 from daclip_lab.data.image_io import save_image
 from daclip_lab.data.pairs import PairFolder
-from daclip_lab.data.photos import folder
+from daclip_lab.data.photos import image_folder
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import LABELS, Batches, Synthetic
 
@@ -23,7 +23,7 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def photos(photo_folder):
-    return folder(photo_folder)
+    return image_folder(photo_folder)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torch import nn
 
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import save_image
-from daclip_lab.data.photos import folder
+from daclip_lab.data.photos import image_folder
 from daclip_lab.data.prompts import held_out_texts
 from daclip_lab.data.training_pairs import LABELS
 from daclip_lab.degradations.rules import NAMES
@@ -40,7 +40,7 @@ def no_networks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(photo_folder):
-    return folder(photo_folder)
+    return image_folder(photo_folder)
 
 
 class Knowing:
@@ -304,7 +304,7 @@ def test_photos_of_the_same_name_in_two_folders_are_two_photos(pipe, tmp_path, p
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         save_image(photo if name == "a" else 1 - photo, tmp_path / name / "1.png")
-    table = evaluate(pipe, folder(tmp_path), PROTOCOL, restore=False).table()
+    table = evaluate(pipe, image_folder(tmp_path), PROTOCOL, restore=False).table()
     assert table.loc["overall", "photos"] == 2
     assert table.loc["overall", "psnr_input_low"] < table.loc["overall", "psnr_input_high"]
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from daclip_lab.data.image_io import read_image
-from daclip_lab.data.photos import BUNDLED, Photos, bundled, folder
+from daclip_lab.data.photos import BUNDLED, Photos, image_folder, sample_photos
 from daclip_lab.data.seeding import choose, seeded, uniform
 from daclip_lab.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def photos(photo_folder):
-    return folder(photo_folder)
+    return image_folder(photo_folder)
 
 
 # ---- randomness ----
@@ -71,20 +71,20 @@ def test_splits_share_no_photo(tmp_path, photo_folder):
 
 
 def test_bundled_photos_exist_and_their_splits_share_none():
-    train, test = bundled("train"), bundled("test")
+    train, test = sample_photos("train"), sample_photos("test")
     assert (len(train), len(test)) == (len(BUNDLED["train"]), len(BUNDLED["test"]))
     assert len(test) >= 3
     assert not set(train.names) & set(test.names)
     assert min(min(p.shape[-2:]) for p in test) >= 64
     with pytest.raises(InputError, match="'validation' is unknown"):
-        bundled("validation")
+        sample_photos("validation")
 
 
 def test_an_empty_list_of_photos_is_refused(tmp_path):
     with pytest.raises(InputError, match="no photos"):
         Photos([])
     with pytest.raises(InputError, match="holds no image"):
-        folder(tmp_path)
+        image_folder(tmp_path)
 
 
 @pytest.mark.parametrize("size", [16, 64, 120])

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from daclip_lab.data.photos import folder
+from daclip_lab.data.photos import image_folder
 from daclip_lab.data.training_pairs import LABELS
 from daclip_lab.degradations.rules import NAMES
 from daclip_lab.errors import InputError
@@ -26,7 +26,7 @@ def changed(**fields):
 
 @pytest.fixture(scope="module")
 def photos(photo_folder):
-    return folder(photo_folder)
+    return image_folder(photo_folder)
 
 
 def test_the_hash_changes_with_every_field_and_with_nothing_else(monkeypatch):
@@ -105,7 +105,7 @@ def test_whole_photos_keep_their_orientation(tmp_path, photo):
 
     save_image(photo, tmp_path / "a.png")
     save_image(photo.transpose(1, 2).contiguous(), tmp_path / "b.png")
-    both = folder(tmp_path)
+    both = image_folder(tmp_path)
     sizes = [degraded_crops(both, k, changed(crop=None))[1].shape[-2:] for k in (0, 1)]
     assert sizes == [(72, 80), (80, 72)]
     assert torch.equal(clean_crops(both, 0, changed(crop=None))[0], both[0])

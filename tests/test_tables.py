@@ -10,7 +10,7 @@ from daclip_lab.cli import main
 from daclip_lab.data import embedding_table
 from daclip_lab.data.embedding_table import EmbeddingTable, fingerprint, gather
 from daclip_lab.data.image_io import read_image, save_image
-from daclip_lab.data.photos import folder
+from daclip_lab.data.photos import image_folder
 from daclip_lab.data.training_pairs import LABELS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.embed_protocol import embed_protocol
@@ -202,7 +202,7 @@ def test_embedding_a_folder_stops_at_a_broken_file_and_goes_on_without_it(pipe, 
 
 
 def test_the_protocol_as_a_table_is_what_an_evaluation_sees(pipe, photo_folder):
-    photos, protocol = folder(photo_folder), Protocol(crop=32, crops=2)
+    photos, protocol = image_folder(photo_folder), Protocol(crop=32, crops=2)
     table = embed_protocol(pipe, photos, protocol)
     assert len(table) == 2 * 2 * len(LABELS)
     assert table.provenance["hash"] == protocol.settled(pipe.settings).hash

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from daclip_lab.cli import main
-from daclip_lab.data.photos import folder
+from daclip_lab.data.photos import image_folder
 from daclip_lab.degradations.rules import NAMES
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.evaluation import evaluate
@@ -18,7 +18,7 @@ PROTOCOL = Protocol(crop=32, crops=3, steps=1, mixtures=0)
 
 @pytest.fixture
 def photos(photo_folder):
-    return folder(photo_folder)
+    return image_folder(photo_folder)
 
 
 def test_extremes_are_those_of_the_evaluation_and_their_images_come_back(pipe, photos):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from daclip_lab.data.photos import bundled
+from daclip_lab.data.photos import sample_photos
 from daclip_lab.evaluation.evaluation import evaluate
 from daclip_lab.evaluation.protocol import Protocol
 from daclip_lab.pipeline.pipeline import SHIPPED, load
@@ -10,7 +10,7 @@ from daclip_lab.pipeline.pipeline import SHIPPED, load
 
 @pytest.fixture(scope="module")
 def table():
-    return evaluate(load("lab"), bundled("test"), Protocol(crops=4)).table()
+    return evaluate(load("lab"), sample_photos("test"), Protocol(crops=4)).table()
 
 
 def test_all_shipped_weights_take_less_than_25_mb():

@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
 
 def embed(options: argparse.Namespace) -> None:
     """Write the embeddings of a folder of images as a Parquet table; run again after an interruption, it goes on."""
-    from daclip_lab.data.photos import bundled, folder
+    from daclip_lab.data.photos import image_folder, sample_photos
     from daclip_lab.evaluation.embed_protocol import embed_protocol
     from daclip_lab.evaluation.protocol import Protocol
     from daclip_lab.files.parquet import check_folder
@@ -40,7 +40,7 @@ def embed(options: argparse.Namespace) -> None:
         raise InputError("embed what? Name a folder of images, or --protocol and its --data")
     pipe = loaded(options)
     if options.protocol:
-        photos = bundled("test") if options.data == "bundled" else folder(options.data)
+        photos = sample_photos("test") if options.data == "bundled" else image_folder(options.data)
         protocol = Protocol(crops=options.crops, seed=options.seed)
         table = embed_protocol(pipe, photos, protocol, out=options.output, half=options.half)
     else:

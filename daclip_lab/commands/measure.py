@@ -149,12 +149,12 @@ def calibrate(options: argparse.Namespace) -> None:
     """Fit the classifier's temperature on the photos that training held out, and keep it with the weights."""
     from dataclasses import replace
 
-    from daclip_lab.data.photos import folder
+    from daclip_lab.data.photos import image_folder
     from daclip_lab.metrics.calibration import calibrate
     from daclip_lab.pipeline.pipeline import load
 
     pipe = load(options.weights)
-    photos = held_out(folder(*options.data))
+    photos = held_out(image_folder(*options.data))
     temperature = round(calibrate(pipe, photos), 4)
     pipe.settings = replace(pipe.settings, temperature=temperature)
     pipe.save_settings(options.weights)
@@ -163,9 +163,9 @@ def calibrate(options: argparse.Namespace) -> None:
 
 def _chosen(options: argparse.Namespace):
     """The photos that --data and --limit name."""
-    from daclip_lab.data.photos import Photos, bundled, folder
+    from daclip_lab.data.photos import Photos, image_folder, sample_photos
 
-    photos = bundled("test") if options.data == "bundled" else folder(options.data)
+    photos = sample_photos("test") if options.data == "bundled" else image_folder(options.data)
     if options.limit is None:
         return photos
     if options.limit < 1:

@@ -22,7 +22,7 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
     """
     from daclip_lab.data.pair_files import is_pairs, refuse_halves
     from daclip_lab.data.pairs import PairFolder
-    from daclip_lab.data.photos import bundled, folder
+    from daclip_lab.data.photos import image_folder, sample_photos
     from daclip_lab.data.training_pairs import Synthetic
 
     kinds = {path: is_pairs(path) for path in data if path != "bundled"}
@@ -35,9 +35,9 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
     if only is not None:
         raise InputError("--only picks degradations of real pairs: --data names none")
     if data == ["bundled"]:
-        photos = bundled("train")
+        photos = sample_photos("train")
     else:
-        photos = folder(*data)
+        photos = image_folder(*data)
         refuse_halves(photos.paths)
         if len(photos) >= HOLD_OUT:
             photos, _ = photos.split(held_out=len(photos) // HOLD_OUT)

@@ -92,7 +92,7 @@ BUNDLED = {
 """Photos inside the scikit-image and scikit-learn wheels, split by photo once and for all."""
 
 
-def bundled(split: str) -> Photos:
+def sample_photos(split: str) -> Photos:
     """The photos that come with the installed packages: no download. `split` is "train" or "test"."""
     if split not in BUNDLED:
         raise InputError(f"split {split!r} is unknown: use 'train' or 'test'")
@@ -110,6 +110,6 @@ def bundled(split: str) -> Photos:
     return Photos([files[name] for name in BUNDLED[split]])
 
 
-def folder(*folders: str | Path) -> Photos:
+def image_folder(*folders: str | Path) -> Photos:
     """All images under one or more folders, in a fixed order."""
     return Photos([path for each in folders for path in find_images(each)])

@@ -2,9 +2,10 @@
 
 import functools
 import inspect
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+from daclip_lab.figures.primitives import figure_png
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -33,10 +34,7 @@ def controlled(draw: "Callable[..., Figure]", **choices: Sequence) -> "ipywidget
 
     @functools.lru_cache(maxsize=256)
     def drawn(*values) -> bytes:
-        figure = draw(**dict(zip(controls, values, strict=True)))
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=figure.dpi)
-        return buffer.getvalue()
+        return figure_png(draw(**dict(zip(controls, values, strict=True))))
 
     picture = ipywidgets.Image(format="png")
 

@@ -1,11 +1,11 @@
 """Fields to type into beside one picture, which is drawn again with what was typed."""
 
-import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from daclip_lab.errors import InputError
+from daclip_lab.figures.primitives import figure_png
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -40,9 +40,7 @@ def typed(
                 said.value = str(error)
                 return
         said.value = "; ".join(str(warning.message) for warning in strange)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=figure.dpi)
-        picture.value = buffer.getvalue()
+        picture.value = figure_png(figure)
 
     for control in controls.values():
         control.observe(show, names="value")

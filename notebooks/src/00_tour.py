@@ -64,7 +64,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # **Predict**: which two would *you* confuse at a glance? Keep your answer for the confusion matrix in part 3.
 
 # %%
-photos = lab.bundled("test")
+photos = lab.sample_photos("test")
 
 
 def middle(name, side):
@@ -315,7 +315,7 @@ def named_right(daclip):
 
 
 recipe = replace(scale.live, size=size)
-source = Synthetic(photos=lab.bundled("train"), scenes=scale.scenes)
+source = Synthetic(photos=lab.sample_photos("train"), scenes=scale.scenes)
 first = Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])
 levels = {

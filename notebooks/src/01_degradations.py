@@ -64,7 +64,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # **Predict**: which two will be hardest to tell apart at severity 0.15? Which would a person not notice at all?
 
 # %%
-photos = Photos([*lab.bundled("test").paths, *lab.bundled("train").paths])
+photos = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").paths])
 
 
 def middle(name, side):

@@ -71,7 +71,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # **Predict**: below, one crop is degraded in five ways. How many will CLIP name?
 
 # %%
-photos = Photos([*lab.bundled("test").paths, *lab.bundled("train").paths])
+photos = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").paths])
 size = clip.config.image_size  # what CLIP sees: a square of so many pixels
 
 

@@ -100,7 +100,7 @@ def embedding_of(visual, tokens):
 # Does our walk end where CLIP does?
 
 # %%
-photos = lab.bundled("test")
+photos = lab.sample_photos("test")
 exam = Protocol(crop=size, crops=max(1, scale.examples // 10), seed=1)
 parts = [degraded_crops(photos, index, exam) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
@@ -326,7 +326,7 @@ pd.concat({"paired by name": identity, "paired by position": compared(shifted)})
 # $e_d$, and which from the loss of $e_c$?
 
 # %%
-seen = Batches(Synthetic(photos=lab.bundled("train")), size=size, batch=16, seed=0)[0]
+seen = Batches(Synthetic(photos=lab.sample_photos("train")), size=size, batch=16, seed=0)[0]
 with torch.no_grad():
     words = clip.encode_text(seen.labels)
     texts = clip.encode_text(seen.captions)
@@ -378,7 +378,7 @@ pd.DataFrame(rows).T.rename_axis("norm of the gradient from the")
 
 # %%
 recipe = replace(scale.live, size=size, steps=5 * scale.live.steps // 2)
-source = Synthetic(photos=lab.bundled("train"), scenes=scale.scenes)
+source = Synthetic(photos=lab.sample_photos("train"), scenes=scale.scenes)
 first = Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])
 ideal = F.one_hot(classes, len(lab.LABELS)).float()  # every image exactly at its word

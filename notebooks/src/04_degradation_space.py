@@ -330,7 +330,7 @@ def ask_neighbours(newcomers, k=15):
     return pd.DataFrame({label: (labels[nearest] == label).mean(1) for label in lab.LABELS})
 
 
-bundled = [*lab.bundled("test").paths, *lab.bundled("train").paths]
+bundled = [*lab.sample_photos("test").paths, *lab.sample_photos("train").paths]
 photos = Photos(bundled[: max(2, scale.examples // 5)])
 size = pipe.settings.clip.image_size
 per_photo = max(1, scale.examples // 20)
@@ -649,7 +649,7 @@ interpretability.injection_heatmap(injected)
 # **Predict**: a hazy photo, and the restorer is told "noisy". Will it remove haze all the same, do nothing, or do harm?
 
 # %%
-test = lab.bundled("test")
+test = lab.sample_photos("test")
 sharp = test[test.names.index("astronaut")][:, 44:140, 180:276]
 foggy = degrade(sharp, "hazy", 0.7, seeded(8))
 

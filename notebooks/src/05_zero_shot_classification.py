@@ -118,7 +118,7 @@ print(f"named right: {(named == truth).mean():.1%} of {len(truth)} images, of el
 # `ask` does the same for a table, `Pipeline.classify` for an image.
 
 # %%
-photo = lab.bundled("test")[0]
+photo = lab.sample_photos("test")[0]
 picture = degrade(photo[:, 20:148, 160:288], "noisy", 0.6, seeded(1))
 with torch.inference_mode():
     by_hand = pipe.encode([picture]).degradation @ words.T
@@ -389,7 +389,7 @@ def picture_of(phrase="fog, mist", kind="hazy", photo="coffee"):
     )
 
 
-bundled = Photos([*lab.bundled("test").paths, *lab.bundled("train").paths])
+bundled = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").paths])
 typed(
     picture_of,
     {"phrase": "fog, mist"},
@@ -734,7 +734,7 @@ if FOLDER is None:
         save_image(mix(cut, steps, seeded(9, k)), FOLDER / f"photo_{k + 1}.png")
         known[f"photo_{k + 1}"] = " + ".join(what)
 
-mine = lab.folder(FOLDER)
+mine = lab.image_folder(FOLDER)
 found = pipe.classify(mine.paths)
 found.index = mine.names
 shown = found[:12]

@@ -122,7 +122,7 @@ diffusion.schedule(alpha.numpy(), sigma.numpy())
 
 # %%
 sde = lab.presets.lab().build_sde()
-photos = lab.bundled("test")
+photos = lab.sample_photos("test")
 photo = photos[photos.names.index("astronaut")][:, 44:156, 164:276]
 ruined = lab.degrade(photo, "low-light", severity=0.6, seed=1)
 clean, degraded = photo[None].double(), torch.from_numpy(np.array(ruined)).permute(2, 0, 1)[None]

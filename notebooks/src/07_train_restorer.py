@@ -127,7 +127,7 @@ class CrossAttention(nn.Module):
 # hand on embeddings at the lengths that CLIP gave them; for this question directions do.)
 
 # %%
-photos = lab.bundled("test")
+photos = lab.sample_photos("test")
 protocol = Protocol(crop=size)
 clean, degraded, facts = degraded_crops(photos, 0, protocol)
 content, degradation = (part.clone() for part in pipe.encode(list(degraded)))
@@ -268,7 +268,7 @@ recipe = replace(
 )  # a short training
 net = lab.presets.build_restorer(scale.network, d, seed=0)
 source = Synthetic(
-    photos=lab.bundled("train"),
+    photos=lab.sample_photos("train"),
     scenes=scale.scenes,
     clean=scale.clean,
     mixed=scale.mixed,

@@ -87,8 +87,8 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # **Predict**: how much will the four samplers differ in the column of one step?
 
 # %%
-test = lab.bundled("test")
-photos = Photos([*test.paths, *lab.bundled("train").paths][: max(2, scale.examples // 5)])
+test = lab.sample_photos("test")
+photos = Photos([*test.paths, *lab.sample_photos("train").paths][: max(2, scale.examples // 5)])
 counts = [count for count in (1, 2, 5, 10, 20) if count <= scale.examples]
 few, several = counts[len(counts) // 2], counts[-2]  # 5 and 10 at the scale of the lab
 

@@ -102,7 +102,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # **Predict**: which costs more, a wrong word or no word at all? And does it matter *whose* content it is told?
 
 # %%
-photos = Photos([*lab.bundled("test").paths, *lab.bundled("train").paths])
+photos = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").paths])
 crops = max(1, scale.examples // 20)
 asked = eval_set_of(photos, Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9))
 print(f"{len(asked.degraded)} degraded crops of {len(photos)} photos")
@@ -264,8 +264,8 @@ plan = Plan(
         conditioning_dropout=0.0,
         harm_penalty=0.0,  # it makes a long training safer, and a short one slower
     ),
-    source=Synthetic(photos=lab.bundled("train"), scenes=scale.scenes, clean=0.0, severity=scale.severity),
-    exam=eval_set_of(lab.bundled("test"), Protocol(crop=scale.restorer.size, crops=crops, seed=1)),
+    source=Synthetic(photos=lab.sample_photos("train"), scenes=scale.scenes, clean=0.0, severity=scale.severity),
+    exam=eval_set_of(lab.sample_photos("test"), Protocol(crop=scale.restorer.size, crops=crops, seed=1)),
     moments=tuple(round(steps * share) for share in (0.125, 0.25, 0.5, 0.75)),
 )  # fmt: skip
 network = lab.presets.build_restorer(plan.network, pipe.settings.clip.embed_dim)

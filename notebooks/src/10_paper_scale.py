@@ -261,7 +261,7 @@ figure
 # **Predict**: noise is a matter of single pixels. How much of it is left in the picture that CLIP gets to see?
 
 # %%
-photos = lab.bundled("test")
+photos = lab.sample_photos("test")
 photo = to_pil(photos[photos.names.index("astronaut")])
 photo = ImageOps.fit(photo, (480, 320), Image.Resampling.LANCZOS)
 side = 96 if scale.name != "smoke" else 48
@@ -410,7 +410,7 @@ figure
 # %%
 mine = work / "mine"
 for name in ("rainy", "noisy"):
-    for index, clean in enumerate(lab.bundled("train")):
+    for index, clean in enumerate(lab.sample_photos("train")):
         clean = ImageOps.fit(to_pil(clean), (192, 160), Image.Resampling.LANCZOS)
         for kind in ("LQ", "GT"):
             (mine / "train" / name / kind).mkdir(parents=True, exist_ok=True)
