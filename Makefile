@@ -9,7 +9,7 @@ export PIP_EXTRA_INDEX_URL := $(PIP_EXTRA_INDEX_URL) https://download.pytorch.or
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab lint notebooks site
+.PHONY: help run test lab lint lowest notebooks stale site
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,17 @@ test: $(VENV)/ready-dev ## run the unit tests, the notebooks at smoke scale and 
 	@DACLIP_LAB_SCALE=smoke DACLIP_LAB_OUT="$(CURDIR)/runs/smoke" \
 		$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 tests notebooks
 
-lint: $(VENV)/ready-dev ## ruff over code and notebooks
-	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
+lint: $(VENV)/ready-dev ## ruff over code and notebooks, mypy over the package
+	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check . && $(BIN)/python -m mypy
+
+lowest: ## the unit tests with the lowest versions that pyproject.toml admits, in .venv-lowest (torch stays at TORCH_LOWEST)
+	@$(PYTHON) -m venv .venv-lowest
+	@$(PYTHON) tests/lowest_versions.py $(TORCH_LOWEST) > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --constraint .venv-lowest/constraints.txt --editable '.[dev]'
+	@DACLIP_LAB_SCALE=smoke .venv-lowest/bin/python -m pytest -m "not notebook and not browser" tests
+
+stale: $(VENV)/ready-dev ## list the notebooks whose outcome may have changed since they were executed
+	@$(BIN)/python notebooks/build.py --list-stale
 
 notebooks: $(VENV)/ready-dev ## execute the notebooks whose source, library or weights changed
 	@$(BIN)/python notebooks/build.py
@@ -43,7 +52,7 @@ $(BIN)/python:
 
 $(VENV)/ready: pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV); the first time this takes some minutes."
-	$(BIN)/python -m pip install --editable .
+	$(BIN)/python -m pip install --editable '.[notebooks]'
 	@touch $@
 
 $(VENV)/ready-dev: pyproject.toml | $(BIN)/python
