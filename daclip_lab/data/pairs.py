@@ -14,7 +14,8 @@ from daclip_lab.data.captions.table import read_table
 from daclip_lab.data.image_io import read_image
 from daclip_lab.data.pair_files import LOW, PARTS, Pair, find_pairs
 from daclip_lab.data.seeding import choose, uniform
-from daclip_lab.data.training_pairs import LABELS, Example
+from daclip_lab.data.training_pairs import Example
+from daclip_lab.degradations.registry import LABELS
 from daclip_lab.errors import InputError
 
 CROPS = ("patch", "whole")

@@ -11,7 +11,7 @@ import torch
 
 from daclip_lab.data import scenes
 from daclip_lab.data.captions import attributes
-from daclip_lab.data.prompt_phrases import WORDS, Words
+from daclip_lab.degradations.prompt_phrases import WORDS, Words
 from daclip_lab.errors import InputError
 
 # How a phrasing is asked for on its own: the bare word, as in the paper, and in sentences.

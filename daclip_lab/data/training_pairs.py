@@ -14,10 +14,11 @@ from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.scenes import scene
 from daclip_lab.data.seeding import choose, seeded, uniform
-from daclip_lab.degradations.rules import CLEAN, NAMES, camera, mix
+from daclip_lab.degradations.apply import camera, mix
+from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS
 from daclip_lab.errors import InputError
 
-LABELS = (*NAMES, CLEAN)
+LABELS = (*DEGRADATIONS, CLEAN)
 """The eleven answers to "what is wrong with this image?", in the order of every table and every class index."""
 
 
@@ -49,31 +50,31 @@ class Synthetic:
 
     photos: Photos | None
     """Where crops come from; None for scenes only."""
-    scenes: float = 0.0
+    scene_prob: float = 0.0
     """Share of examples that show a procedural scene."""
-    clean: float = 1 / 11
+    clean_prob: float = 1 / 11
     """Share of examples that are left clean."""
-    mixed: float = 0.0
+    second_degradation_prob: float = 0.0
     """Share of the degraded examples that carry a second degradation."""
     severity: tuple[float, float] = (0.1, 1.0)
     """Range of severities, evenly distributed."""
 
     def draw(self, generator: torch.Generator, size: int) -> Example:
-        if self.photos is None or uniform(generator) < self.scenes:
+        if self.photos is None or uniform(generator) < self.scene_prob:
             drawn = scene(generator, height=size, width=size)
             clean, text = drawn.image, drawn.caption
         else:
             clean = self.photos.crop(generator, size)
             text = caption(clean)
-        if uniform(generator) < self.clean:
+        if uniform(generator) < self.clean_prob:
             label, severity, degraded = CLEAN, 0.0, clean
         else:
-            label = NAMES[choose(generator, len(NAMES))]
+            label = DEGRADATIONS[choose(generator, len(DEGRADATIONS))]
             severity = uniform(generator, *self.severity)
             steps = [(label, severity)]
-            if self.mixed and uniform(generator) < self.mixed:
+            if self.second_degradation_prob and uniform(generator) < self.second_degradation_prob:
                 # Every ordered pair is as likely, so a pair is called by either of its names half of the time.
-                others = [name for name in NAMES if name != label]
+                others = [name for name in DEGRADATIONS if name != label]
                 second = others[choose(generator, len(others))]
                 steps.append((second, uniform(generator, *self.severity)))
             degraded = mix(clean, steps, generator)

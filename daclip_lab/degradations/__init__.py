@@ -1,1 +1,1 @@
-"""The ten degradations as pure functions of (image, severity, generator)."""
+"""Degradations as pure functions of (image, severity, generator): the ten of the paper and any that users register."""

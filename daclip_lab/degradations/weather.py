@@ -91,16 +91,16 @@ def _streaks(h: int, w: int, covered: float, slant: float, rng: Generator) -> np
     thick = scale * rng.uniform(0.45, 1.1)
     # Streaks that begin outside reach into the image: they are spread over a larger field.
     count = max(2, round(covered * (h + length) * (w + length) / (length * 3 * thick)))
-    timestep_spacing = 0.7 * scale
-    along = np.linspace(-0.5, 0.5, max(2, int(length / timestep_spacing)))
+    spacing = 0.7 * scale
+    along = np.linspace(-0.5, 0.5, max(2, int(length / spacing)))
     lengths = length * rng.uniform(0.5, 1.2, (count, 1)) * along
     angle = slant + rng.normal(0, 0.03, (count, 1))
     y = rng.uniform(-length / 2, h + length / 2, (count, 1)) + np.cos(angle) * lengths
     x = rng.uniform(-length / 2, w + length / 2, (count, 1)) + np.sin(angle) * lengths
     bright = rng.uniform(0.4, 1.3, (count, 1)) * np.cos(np.pi * along) ** 0.5
-    # A line of unit points `timestep_spacing` apart, blurred across, is 1 / (spacing sqrt(2 pi) sigma) high.
+    # A line of unit points `spacing` apart, blurred across, is 1 / (spacing sqrt(2 pi) sigma) high.
     across = 2.5 * np.hypot(thick, 0.4)
-    return blur(splat(y, x, bright * timestep_spacing * across, h, w), thick)
+    return blur(splat(y, x, bright * spacing * across, h, w), thick)
 
 
 def snowy(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:

@@ -1,0 +1,101 @@
+"""Degradations applied to an image: one alone, several in the order of light, and the mild traces of any camera."""
+
+import numbers
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from daclip_lab.degradations import sensor
+from daclip_lab.degradations.registry import CLEAN, lookup, mixing_order
+from daclip_lab.errors import InputError
+
+
+def degrade(image: Tensor, name: str, severity: float, generator: torch.Generator) -> Tensor:
+    """Degrade an image in one way.
+
+    `image` is `(3, h, w)` float32 in [0, 1], at least 8x8 pixels, and is left as it is; the result is a new tensor of
+    the same shape and range. `name` is one of `degradation_names()`, or "clean" for a plain copy. `severity` runs from
+    0 (unchanged) over 0.3 (visible) to 1 (strong, yet recoverable). The generator moves on by one draw, whatever the
+    name, and decides all else: direction, size, colour, number.
+
+    Raises InputError for an unknown name, a severity outside [0, 1], or an image of another shape, type or range.
+    """
+    _check_image(image)
+    _check_step(name, severity)
+    rng = _numpy_generator(generator)
+    if name == CLEAN or severity == 0:
+        return image.clone()
+    array = lookup(name).function(image.detach().cpu().numpy(), float(severity), rng)
+    return _to_tensor(array, image, name)
+
+
+def mix(image: Tensor, steps: Iterable[tuple[str, float]], generator: torch.Generator) -> Tensor:
+    """Degrade an image in several ways at once.
+
+    `steps` are pairs of (name, severity) as for `degrade`, in any order. They are applied in the order of light
+    (`mixing_order`): shadow, haze, rain, snow, drops on the lens, motion blur, low light, noise, JPEG, missing pixels.
+    A mix of one step equals `degrade`; a mix of none is a copy.
+
+    Raises InputError as `degrade` does, and when a name is given twice.
+    """
+    _check_image(image)
+    severities = {}
+    for name, severity in steps:
+        _check_step(name, severity)
+        if name in severities:
+            raise InputError(f"{name!r} is in the mix twice; give each degradation once")
+        severities[name] = severity
+    image = image.clone()
+    for name in sorted(severities.keys() - {CLEAN}, key=mixing_order().index):
+        image = degrade(image, name, severities[name], generator)
+    return image
+
+
+def camera(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Give an image the mild traces that every photo bears.
+
+    With probability one half each: sensor noise of sigma up to 4/255, and JPEG at quality 80 to 98. Applied to every
+    class, the clean one too, it keeps a classifier from separating them by the absence of noise or blocks. Shapes,
+    ranges and errors are those of `degrade`.
+    """
+    _check_image(image)
+    array = sensor.camera(image.detach().cpu().numpy(), _numpy_generator(generator))
+    return _to_tensor(array, image, "camera")
+
+
+def _check_image(image: Tensor) -> None:
+    if not isinstance(image, Tensor):
+        raise InputError(f"image is a {type(image).__name__}; it should be a tensor (3, h, w)")
+    shape = tuple(image.shape)
+    if image.dtype != torch.float32 or len(shape) != 3 or shape[0] != 3 or min(shape[1:]) < 8:
+        raise InputError(
+            f"image is {image.dtype} {shape}; it should be float32 (3, h, w), at least 8x8 pixels"
+        )
+    low, high = torch.aminmax(image)
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"image runs from {low:.3g} to {high:.3g}; it should lie in [0, 1]")
+
+
+def _check_step(name: str, severity: float) -> None:
+    if name != CLEAN:
+        lookup(name)
+    if not isinstance(severity, numbers.Real) or not 0 <= severity <= 1:
+        raise InputError(
+            f"severity of {name!r} is {severity}; it runs from 0 (unchanged) to 1 (strongest)"
+        )
+
+
+def _numpy_generator(generator: torch.Generator) -> np.random.Generator:
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return np.random.default_rng(int(seed))
+
+
+def _to_tensor(array: np.ndarray, like: Tensor, name: str) -> Tensor:
+    if np.shape(array) != tuple(like.shape) or not np.isfinite(array).all():
+        raise InputError(
+            f"{name!r} made {np.shape(array)} of {tuple(like.shape)}, or values that are not finite"
+        )
+    array = np.clip(array, 0, 1).astype(np.float32, copy=False)
+    return torch.from_numpy(array).to(like.device)

@@ -1,0 +1,135 @@
+"""Which degradations there are: the ten of DA-CLIP, and those that users register.
+
+The paper trains on one data set per degradation; here each is a rule that can be applied to any photo at any strength,
+so that pairs are unlimited. The rules of the ten are in `weather` (what lies between the scene and the camera) and
+`sensor` (what the camera and its file do).
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from daclip_lab.degradations import sensor, weather
+from daclip_lab.degradations.prompt_phrases import WORDS, Words
+from daclip_lab.errors import InputError
+
+CLEAN = "clean"
+"""The label of an image without a degradation."""
+
+Rule = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+
+
+class Degradation(NamedTuple):
+    """A rule and the words for it."""
+
+    function: Rule
+    """`function(image, severity, rng)`: image (3, h, w) float32 in [0, 1], not to be changed; severity in (0, 1]; the
+    result has the same shape and need not be clipped."""
+    words: Words
+
+
+_TEN: dict[str, Rule] = {
+    "motion-blurry": sensor.motion_blurry,
+    "hazy": weather.hazy,
+    "jpeg-compressed": sensor.jpeg_compressed,
+    "low-light": sensor.low_light,
+    "noisy": sensor.noisy,
+    "raindrop": weather.raindrop,
+    "rainy": weather.rainy,
+    "shadowed": weather.shadowed,
+    "snowy": weather.snowy,
+    "uncompleted": sensor.uncompleted,
+}
+DEGRADATIONS = tuple(_TEN)
+"""The ten degradations of the paper, in its order."""
+LABELS = (*DEGRADATIONS, CLEAN)
+"""The ten and "clean": the labels of the shipped weights. Weights keep theirs in `settings.labels`."""
+
+_registered = {name: Degradation(function, WORDS[name]) for name, function in _TEN.items()}
+# The order of light: through the scene, onto the lens and the sensor, into the file and beyond.
+_mixing_order = [
+    "shadowed",
+    "hazy",
+    "rainy",
+    "snowy",
+    "raindrop",
+    "motion-blurry",
+    "low-light",
+    "noisy",
+    "jpeg-compressed",
+    "uncompleted",
+]
+
+
+def degradation_names() -> tuple[str, ...]:
+    """The ten, then those registered, in the order of registration."""
+    return tuple(_registered)
+
+
+def label_names() -> tuple[str, ...]:
+    """The classes of a training on all current degradations: `degradation_names` and "clean"."""
+    return (*_registered, CLEAN)
+
+
+def mixing_order() -> tuple[str, ...]:
+    """The order in which `mix` applies degradations, from the scene to the file."""
+    return tuple(_mixing_order)
+
+
+def lookup(name: str) -> Degradation:
+    """The degradation of that name; an InputError lists the names there are."""
+    if name not in _registered:
+        near = difflib.get_close_matches(str(name), label_names(), n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        known = ", ".join(_registered)
+        raise InputError(f"unknown degradation {name!r}{hint}; it is one of: {known}, or {CLEAN}")
+    return _registered[name]
+
+
+def register_degradation(
+    name: str, function: Rule, words: Words, *, after: str | None = None
+) -> None:
+    """Add a degradation to those that `Synthetic` pairs, trainings and evaluations are made of.
+
+    Trained weights keep the labels they were trained with: they neither classify nor evaluate it. A process that is
+    spawned, not forked, has to import the module that registers it.
+
+    Args:
+        name: its label, which is also its first adjective in `words`: the word that classification compares with.
+        function: `function(image, severity, rng) -> image` on (3, h, w) float32 arrays in [0, 1], with severity in
+            (0, 1] and all randomness from the NumPy generator `rng`. It returns a new array, clipped for it.
+        words: what people call it, with at least one phrasing held out from training for the evaluation.
+        after: the degradation after which it is applied in a mixture; None applies it last.
+
+    Raises InputError for a name that is taken, for words that do not begin with the name or hold none out, and for an
+    unknown `after`.
+    """
+    if name in label_names():
+        raise InputError(f"degradation {name!r} is registered already")
+    if words.canonical != name:
+        raise InputError(f"the first adjective of {name!r} is {words.canonical!r}: wanted the name")
+    if not words.held_out:
+        raise InputError(f"the words of {name!r} hold none out: wanted held_out_adjectives")
+    if after is not None:
+        lookup(after)
+    place = len(_mixing_order) if after is None else _mixing_order.index(after) + 1
+    _mixing_order.insert(place, name)
+    _registered[name] = Degradation(function, words)
+
+
+def unregister_degradation(name: str) -> None:
+    """Remove a degradation that `register_degradation` added; the ten cannot be removed (InputError)."""
+    lookup(name)
+    if name in DEGRADATIONS:
+        raise InputError(f"{name!r} is one of the ten, which cannot be removed")
+    del _registered[name]
+    _mixing_order.remove(name)
+
+
+def in_order(labels) -> tuple[str, ...]:
+    """Labels without repetition: first the current degradations and "clean", then others by the alphabet."""
+    labels = set(labels)
+    known = label_names()
+    return (*(name for name in known if name in labels), *sorted(labels.difference(known)))
