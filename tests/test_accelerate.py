@@ -15,7 +15,8 @@ from two_processes import RECIPE, Grays, run_command, train_line
 from daclip_lab.cli import main
 from daclip_lab.data.seeding import seeded
 from daclip_lab.errors import InputError
-from daclip_lab.training.checkpoints import read_json, read_tensors
+from daclip_lab.files.storage import read_json
+from daclip_lab.training.checkpoints import read_tensors
 from daclip_lab.training.devices import make_accelerator
 
 SCRIPT = Path(__file__).parent / "two_processes.py"
@@ -64,7 +65,7 @@ def test_two_processes_do_what_one_does_with_the_batches_of_both(launched):
         drawn = 0
 
         def draw(self, generator, size):
-            half, place = divmod(self.drawn, RECIPE.batch // 2)
+            half, place = divmod(self.drawn, RECIPE.batch_size // 2)
             if place == 0:
                 self.generator = seeded(RECIPE.seed, half)
             self.drawn += 1

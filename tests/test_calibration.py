@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from daclip_lab.data.photos import image_folder
-from daclip_lab.metrics.calibration import calibrate, expected_calibration_error, fit_temperature
+from daclip_lab.evaluation.calibrate import calibrate
+from daclip_lab.metrics.calibration import expected_calibration_error, fit_temperature
 
 
 def test_a_hidden_temperature_is_found():

@@ -8,16 +8,14 @@ import torch
 from torch import nn
 
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import read_json, write_json, write_text
 from daclip_lab.training import checkpoints
 from daclip_lab.training.checkpoints import (
     load_state,
     load_weights,
-    read_json,
     read_tensors,
     save_state,
-    write_json,
     write_tensors,
-    write_text,
 )
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b.c": torch.tensor(3)}

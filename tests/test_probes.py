@@ -9,7 +9,7 @@ from planted import LABELS, PHOTOS, changed, ideal_table, noise_like
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.embeddings import alignment, probes, similarity
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.estimates import bootstrap, mean, resampled
+from daclip_lab.metrics.bootstrap import bootstrap_statistic, estimate_mean, estimate_statistic
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     for seed in range(60):
         offsets = rng.normal(size=30).repeat(5)  # rows of one photo agree
         photos = np.arange(30).repeat(5).astype(str).astype(object)
-        found = bootstrap(lambda rows, x=offsets: x[rows].mean(), photos, resamples=200, seed=seed)
+        found = estimate_statistic(lambda rows, x=offsets: x[rows].mean(), photos, resamples=200, seed=seed)
         hits += found.low <= 0 <= found.high
         assert found.n == 150 and found.photos == 30
     assert 50 <= hits <= 60
@@ -36,20 +36,20 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
 def test_an_interval_lies_about_its_estimate_even_where_resamples_are_biased():
     photos = np.arange(12).astype(str)
     distinct = lambda rows: len(set(rows)) / 12  # noqa: E731 - every resample repeats some
-    value, low, high = resampled(distinct, photos, recentred=True)
+    value, low, high = bootstrap_statistic(distinct, photos, recentre=True)
     assert value == 1 and low < 1 < high
-    assert resampled(distinct, photos)[2] < 1
+    assert bootstrap_statistic(distinct, photos)[2] < 1
 
 
 def test_rows_that_say_nothing_are_left_out_of_a_mean():
     values = np.array([1.0, np.nan] * 10)
-    found = mean(values, np.arange(20).astype(str), chance=0.5)
+    found = estimate_mean(values, np.arange(20).astype(str), chance=0.5)
     assert found[:4] == (1, 1, 1, 0.5) and found.n == 10
     assert str(found) == "1.000 [1.000, 1.000]"
     with pytest.raises(InputError, match="9 rows are too few"):
-        mean(values[:18], np.arange(18).astype(str))
+        estimate_mean(values[:18], np.arange(18).astype(str))
     with pytest.raises(InputError, match="come from the photo 'p'"):
-        mean(np.ones(20), ["p"] * 20)
+        estimate_mean(np.ones(20), ["p"] * 20)
 
 
 # ---- probes ----

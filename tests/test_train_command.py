@@ -13,8 +13,9 @@ from daclip_lab.commands import init_weights as module
 from daclip_lab.commands.init_weights import pretrained_clip, starting_weights
 from daclip_lab.data.image_io import save_image
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import read_json
 from daclip_lab.training import presets
-from daclip_lab.training.checkpoints import read_json, write_tensors
+from daclip_lab.training.checkpoints import write_tensors
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_controller_learns_the_degradations_of_a_folder(pairs, tmp_path, monke
     pipe = daclip_lab.load(tmp_path / "run")
     assert pipe.settings.labels == ("storm", "wet lens") and not pipe.settings.synonyms
     recipe = read_json(tmp_path / "run" / "recipe.json")
-    assert (recipe["steps"], recipe["batch"], recipe["synonyms"]) == (3, 2, False)
+    assert (recipe["steps"], recipe["batch_size"], recipe["synonyms"]) == (3, 2, False)
     assert main([*common, "--steps", "1", "--batch", "2", "--out", str(tmp_path / "one")]) == 0
     assert read_json(tmp_path / "one" / "recipe.json")["steps"] == 1
 

@@ -11,9 +11,9 @@ from torch import nn
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batch, Example
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import read_json, write_json
 from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.training import loop
-from daclip_lab.training.checkpoints import read_json, write_json
 from daclip_lab.training.loop import Recipe, fit, learning_rate, steps_of
 from daclip_lab.training.objectives import (
     RestorerRecipe,
@@ -73,7 +73,7 @@ def line_loss(model):
 
 def recipe(**changes):
     return Recipe(
-        **{"steps": 8, "batch": 2, "size": 8, "learning_rate": 0.1, "workers": 0, "bf16": False}
+        **{"steps": 8, "batch_size": 2, "image_size": 8, "learning_rate": 0.1, "workers": 0, "bf16": False}
         | changes
     )
 
@@ -239,7 +239,7 @@ def test_the_end_is_the_running_average_of_the_weights():
     model = Line()
     weights = [p.detach().clone() for p in model.parameters()]
     average = [w.double() for w in weights]
-    for step in fit(model, line_loss(model), Toy(), recipe(average=0.5)):
+    for step in fit(model, line_loss(model), Toy(), recipe(ema_decay=0.5)):
         decay = min(0.5, (1 + step.index) / (10 + step.index))
         latest = [p.detach().clone() for p in model.parameters()]
         average = [decay * a + (1 - decay) * w for a, w in zip(average, latest, strict=True)]
@@ -250,7 +250,7 @@ def test_the_end_is_the_running_average_of_the_weights():
 
 def test_the_average_may_be_taken_of_every_few_steps_and_of_the_last():
     model, latest = Line(), []
-    for _ in fit(model, line_loss(model), Toy(), recipe(steps=5, average=0.5, ema_every=2)):
+    for _ in fit(model, line_loss(model), Toy(), recipe(steps=5, ema_decay=0.5, ema_every=2)):
         latest.append(model.bias.detach().clone())
     average = torch.zeros(1)
     for updates, index in enumerate((2, 4, 5), start=1):
@@ -261,7 +261,7 @@ def test_the_average_may_be_taken_of_every_few_steps_and_of_the_last():
 
 def test_without_an_average_the_end_is_the_latest_weights():
     model, latest = Line(), []
-    for _ in fit(model, line_loss(model), Toy(), recipe(average=0.0)):
+    for _ in fit(model, line_loss(model), Toy(), recipe(ema_decay=0.0)):
         latest.append(model.weight.detach().clone())
     assert torch.equal(model.weight, latest[-1])
 
@@ -294,7 +294,7 @@ def test_biases_are_spared_the_weight_decay():
     with torch.no_grad():
         model.weight.fill_(1)
         model.bias.fill_(1)
-    for _ in fit(model, drop, Toy(), recipe(weight_decay=0.5, average=0.0)):
+    for _ in fit(model, drop, Toy(), recipe(weight_decay=0.5, ema_decay=0.0)):
         pass
     assert (model.weight < 1).all()
     assert model.bias.item() == 1
@@ -317,10 +317,10 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
 
 
 def test_epochs_count_whole_batches():
-    assert steps_of(epochs=50, pairs=52_801, batch=3136) == 50 * 16
-    assert steps_of(epochs=3, pairs=6, batch=2) == 9
+    assert steps_of(epochs=50, pairs=52_801, batch_size=3136) == 50 * 16
+    assert steps_of(epochs=3, pairs=6, batch_size=2) == 9
     with pytest.raises(InputError, match="5 pairs make no batch of 8"):
-        steps_of(epochs=3, pairs=5, batch=8)
+        steps_of(epochs=3, pairs=5, batch_size=8)
 
 
 # ---- what is learned ----
@@ -375,7 +375,7 @@ def test_metrics_are_numbers(scale, randomize):
 
 def test_retrieval_counts_an_equal_caption_as_right(scale):
     """With two captions in the whole world, a CLIP that has learned both retrieves a right one nearly always."""
-    plan = replace(scale.clip_training, steps=30, batch=16, learning_rate=5e-3)
+    plan = replace(scale.clip_training, steps=30, batch_size=16, learning_rate=5e-3)
     source = Toy()
     source.draw = lambda g, s: replace(Toy.draw(source, g, s), label="clean")
     last = list(train_clip(scale.build_clip(seed=1), source, plan))[-1]
@@ -415,8 +415,8 @@ def test_daclip_stays_frozen_under_a_restorer(scale, randomize):
 
 # ---- the restoration error ----
 
-MATCHING = RestorerRecipe(steps=1, batch=1, size=8, learning_rate=1.0)
-PSNR = replace(MATCHING, objective="psnr")
+MATCHING = RestorerRecipe(steps=1, batch_size=1, image_size=8, learning_rate=1.0)
+PSNR = replace(MATCHING, objective="log_mse")
 
 
 @pytest.fixture
@@ -434,10 +434,10 @@ def example(scale):
         severity=torch.ones(6),
         captions=[""] * 6,
     )
-    return sde, batch, state, t, {"clean": clean, "noise": noise}
+    return sde, batch, state, t, {"sample": clean, "epsilon": noise}
 
 
-@pytest.mark.parametrize("prediction_type", ["clean", "noise"])
+@pytest.mark.parametrize("prediction_type", ["sample", "epsilon"])
 def test_a_perfect_prediction_has_no_error(example, prediction_type):
     sde, batch, state, t, perfect = example
     error = restoration_error(prediction_type, PSNR, sde, perfect[prediction_type], batch, state, t)
@@ -456,19 +456,19 @@ def test_a_perfect_prediction_has_no_error(example, prediction_type):
 @pytest.mark.parametrize("recipe", [PSNR, MATCHING])
 def test_both_kinds_of_prediction_mean_the_same_error(example, recipe):
     sde, batch, state, t, perfect = example
-    clean = perfect["clean"] * 0.9 + 0.02
+    clean = perfect["sample"] * 0.9 + 0.02
     noise = sde.noise_from_clean(state, batch.degraded, clean, t)
-    one = restoration_error("clean", recipe, sde, clean, batch, state, t)
-    two = restoration_error("noise", recipe, sde, noise, batch, state, t)
+    one = restoration_error("sample", recipe, sde, clean, batch, state, t)
+    two = restoration_error("epsilon", recipe, sde, noise, batch, state, t)
     torch.testing.assert_close(one, two)
-    perfect = restoration_error("clean", recipe, sde, batch.clean, batch, state, t)
+    perfect = restoration_error("sample", recipe, sde, batch.clean, batch, state, t)
     assert (one > perfect).all()
 
 
 def test_the_psnr_objective_counts_decibels(example):
     sde, batch, state, t, _ = example
-    near = restoration_error("clean", PSNR, sde, batch.clean + 0.1, batch, state, t)
-    far = restoration_error("clean", PSNR, sde, batch.clean + 0.2, batch, state, t)
+    near = restoration_error("sample", PSNR, sde, batch.clean + 0.1, batch, state, t)
+    far = restoration_error("sample", PSNR, sde, batch.clean + 0.2, batch, state, t)
     decibels = 10 / math.log(10) * (far - near)
     torch.testing.assert_close(
         decibels, torch.full((6,), 6.0, dtype=torch.float64), atol=0.05, rtol=0
@@ -481,7 +481,7 @@ def test_caution_counts_what_is_lost_to_the_input(example):
 
     def errors(clean):
         return [
-            restoration_error("clean", recipe, sde, clean, batch, state, t)
+            restoration_error("sample", recipe, sde, clean, batch, state, t)
             for recipe in (PSNR, careful)
         ]
 
@@ -497,7 +497,7 @@ def test_an_unknown_objective_is_refused(example):
     sde, batch, state, t, perfect = example
     with pytest.raises(InputError, match="'l2' is unknown"):
         restoration_error(
-            "clean", replace(PSNR, objective="l2"), sde, perfect["clean"], batch, state, t
+            "sample", replace(PSNR, objective="l2"), sde, perfect["sample"], batch, state, t
         )
 
 

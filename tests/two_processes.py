@@ -12,12 +12,13 @@ from torch import nn
 
 from daclip_lab.cli import main
 from daclip_lab.data.training_pairs import Example
+from daclip_lab.files.storage import write_json
 from daclip_lab.training import objectives
-from daclip_lab.training.checkpoints import write_json, write_tensors
+from daclip_lab.training.checkpoints import write_tensors
 from daclip_lab.training.devices import make_accelerator
 from daclip_lab.training.loop import Recipe, fit
 
-RECIPE = Recipe(steps=6, batch=4, size=8, learning_rate=0.1, bf16=False)
+RECIPE = Recipe(steps=6, batch_size=4, image_size=8, learning_rate=0.1, bf16=False)
 
 
 class Grays:

@@ -1,8 +1,7 @@
-"""Telling a restorer less than it is used to, or something else: ablations at inference.
+"""Inference-time ablation of the restorer's conditioning.
 
-A restorer that was trained with both embeddings of DA-CLIP is asked about the same images again and again, and told
-something else each time. What it then loses is not what a restorer gains from being *trained* with an embedding: see
-`analysis.ablation` for that.
+The same images are restored repeatedly by one trained restorer, with different conditioning. What it then loses differs
+from what a restorer gains by being *trained* with an embedding: for that see `ablation.study`.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,13 +12,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from daclip_lab.ablation.embedding_arithmetic import restored_as
+from daclip_lab.ablation.embedding_arithmetic import restore_with
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import CLEAN
+from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.daclip import Embeddings
 from daclip_lab.pipeline.pipeline import Pipeline
@@ -29,105 +28,118 @@ if TYPE_CHECKING:
 
 
 class EvalSet(NamedTuple):
-    """What every restorer is asked: n crops in each of the ten ways."""
+    """Degraded crops and their clean versions, on the CPU."""
 
     clean: Tensor
     """(n, 3, h, w) in [0, 1]."""
     degraded: Tensor
     """(n, 3, h, w) in [0, 1]."""
-    facts: "pd.DataFrame"
+    metadata: "pd.DataFrame"
     """n rows with the columns photo, crop, degradation and severity."""
 
     def gain(self, restored: Tensor) -> np.ndarray:
-        """How much nearer to the clean crops restorations (n, 3, h, w) are than the degraded ones: (n,) dB of PSNR."""
-        nearer = psnr(restored, self.clean) - psnr(self.degraded, self.clean)
-        return nearer.double().numpy()
+        """PSNR of restorations (n, 3, h, w) minus PSNR of the degraded crops: (n,) in dB."""
+        gain = psnr(restored.cpu(), self.clean) - psnr(self.degraded, self.clean)
+        return gain.double().numpy()
 
 
-def eval_set_of(photos: Photos, protocol: Protocol) -> EvalSet:
-    """The degraded crops of some photos under a protocol; those that were left clean are not asked."""
+def build_eval_set(photos: Photos, protocol: Protocol) -> EvalSet:
+    """Every crop of the photos under a protocol, in each of the ten degradations; clean crops are left out.
+
+    Raises InputError for a photo that is smaller than a crop.
+    """
     import pandas as pd
 
     parts = [degraded_crops(photos, index, protocol) for index in range(len(photos))]
-    facts = pd.DataFrame([fact for _, _, some in parts for fact in some])
-    facts = facts[facts.degradation != CLEAN]
-    clean, degraded = (torch.cat([part[k] for part in parts])[facts.index.tolist()] for k in (0, 1))
-    return EvalSet(clean, degraded, facts.reset_index(drop=True))
+    metadata = pd.DataFrame([row for _, _, rows in parts for row in rows])
+    metadata = metadata[metadata.degradation != CLEAN]
+    keep = metadata.index.tolist()
+    clean, degraded = (torch.cat([part[k] for part in parts])[keep] for k in (0, 1))
+    return EvalSet(clean, degraded, metadata.reset_index(drop=True))
 
 
-def only(embeddings: Embeddings, parts: Collection[str]) -> Embeddings:
-    """The embeddings with zeros in the place of those that `parts` does not name: zeros tell a restorer nothing."""
+def mask_embeddings(embeddings: Embeddings, keep: Collection[str]) -> Embeddings:
+    """The embeddings with zeros for those ("content", "degradation") that `keep` does not name."""
     return Embeddings(
-        *(e if name in parts else torch.zeros_like(e) for name, e in embeddings._asdict().items())
+        *(e if name in keep else torch.zeros_like(e) for name, e in embeddings._asdict().items())
     )
 
 
-def conditioning_variants(pipe: Pipeline, exam: EvalSet, seed: int = 0) -> dict[str, Embeddings]:
-    """What one may tell a restorer of the degraded images, under a name each.
+def conditioning_variants(
+    pipe: Pipeline, eval_set: EvalSet, seed: int = 0
+) -> dict[str, Embeddings]:
+    """Seven ways to condition the restorer on an evaluation set, each as embeddings (n, d).
 
-    "nothing", "degradation", "content" and "both" are DA-CLIP's embeddings of the image, or a part of them. "oracle" is
-    the right word, and CLIP's embedding of the clean image. "wrong word" is the word for a random other answer, with
-    the image's own content; "another content" is the content embedding of another photo with the same degradation,
-    with the image's own degradation embedding. `seed` decides which other. Raises InputError for less than two photos.
+    - "none", "degradation", "content", "both": DA-CLIP's embeddings of the degraded image, zeros for the missing ones.
+    - "oracle": the word of the true degradation, and CLIP's embedding of the clean image.
+    - "wrong word": the image's own content embedding, and the word of another label, drawn at random.
+    - "another content": the image's own degradation embedding, and the content embedding of another photo with the
+      same degradation, drawn at random.
+
+    `seed` decides the random choices. Raises InputError where a degradation has crops of a single photo only.
     """
-    own, labels = pipe.encode(list(exam.degraded)), list(pipe.settings.labels)
-    generator, n = seeded(seed), len(exam.degraded)
-    right = torch.tensor([labels.index(name) for name in exam.facts.degradation])
-    wrong = (right + torch.randint(1, len(labels), (n,), generator=generator)) % len(labels)
-    photos = exam.facts.photo.to_numpy()
-    kinds = exam.facts.degradation.to_numpy()
+    own, labels = pipe.encode(list(eval_set.degraded)), list(pipe.settings.labels)
+    generator, n = seeded(seed), len(eval_set.degraded)
+    true = torch.tensor([labels.index(name) for name in eval_set.metadata.degradation])
+    wrong = (true + torch.randint(1, len(labels), (n,), generator=generator)) % len(labels)
+    photos = eval_set.metadata.photo.to_numpy()
+    degradations = eval_set.metadata.degradation.to_numpy()
     others = []
-    for photo, kind in zip(photos, kinds, strict=True):
-        strangers = np.flatnonzero((kinds == kind) & (photos != photo))
-        if not len(strangers):
-            raise InputError(f"every {kind} crop is of the photo {photo}: wanted at least 2 photos")
-        others.append(strangers[int(torch.randint(len(strangers), (), generator=generator))])
+    for photo, name in zip(photos, degradations, strict=True):
+        candidates = np.flatnonzero((degradations == name) & (photos != photo))
+        if not len(candidates):
+            raise InputError(f"every {name} crop is of the photo {photo}: at least 2 photos needed")
+        others.append(candidates[int(torch.randint(len(candidates), (), generator=generator))])
     words = pipe.word_embeddings
     return {
-        "nothing": only(own, ()),
-        "degradation": only(own, ("degradation",)),
-        "content": only(own, ("content",)),
+        "none": mask_embeddings(own, ()),
+        "degradation": mask_embeddings(own, ("degradation",)),
+        "content": mask_embeddings(own, ("content",)),
         "both": own,
-        "oracle": Embeddings(pipe.encode_clip(list(exam.clean)), words[right]),
+        "oracle": Embeddings(pipe.encode_clip(list(eval_set.clean)), words[true]),
         "wrong word": Embeddings(own.content, words[wrong]),
         "another content": Embeddings(own.content[others], own.degradation),
     }
 
 
 def conditioning_gains(
-    pipe: Pipeline, exam: EvalSet, ways: Mapping[str, Embeddings], **options
+    pipe: Pipeline, eval_set: EvalSet, variants: Mapping[str, Embeddings], **options
 ) -> tuple["pd.DataFrame", dict[str, Tensor]]:
-    """The gain in PSNR (dB) of every image (row) under every way (column), and the restorations (n, 3, h, w).
+    """Restore an evaluation set under several conditionings, with the same noise.
 
-    The noise is the same under all ways. `options` are `steps`, `sampler` and `seed` of `restored_as`.
+    `options` are `steps`, `sampler` and `seed` of `restore_with`. Returns the gain in PSNR (dB) of every image (row)
+    under every variant (column), and the restorations (n, 3, h, w) of each variant.
     """
     import pandas as pd
 
     restored = {
-        name: restored_as(pipe, exam.degraded, told.degradation, content=told.content, **options)
-        for name, told in tqdm(ways.items(), desc="telling", leave=False)
+        name: restore_with(
+            pipe, eval_set.degraded, given.degradation, content=given.content, **options
+        )
+        for name, given in tqdm(variants.items(), desc="conditioning", leave=False)
     }
-    return pd.DataFrame({name: exam.gain(images) for name, images in restored.items()}), restored
+    gains = pd.DataFrame({name: eval_set.gain(images) for name, images in restored.items()})
+    return gains, restored
 
 
 def paired_differences(
-    values: "pd.DataFrame", against: str, facts: "pd.DataFrame"
+    values: "pd.DataFrame", against: str, metadata: "pd.DataFrame"
 ) -> "pd.DataFrame":
-    """The mean difference of every column to one of them, on the same images, with its 95 % interval over photos.
+    """Mean difference of every column to the column `against`, on the same images, with a 95 % interval over photos.
 
-    `values` has a row for each of `facts`. Returns the columns told, degradation ("overall", or one of those in the
-    facts), difference, low, high, and n images of so many photos.
+    `values` has a row for each row of `metadata`. Returns a row for each other column and degradation ("overall"
+    first), with the columns conditioning, degradation, difference, low, high, n (images) and photos.
     """
     import pandas as pd
 
-    photos, kinds = facts.photo.to_numpy(), facts.degradation.to_numpy()
-    groups = {"overall": np.ones(len(facts), bool)}
-    groups |= {name: kinds == name for name in dict.fromkeys(kinds)}
+    photos, degradations = metadata.photo.to_numpy(), metadata.degradation.to_numpy()
+    groups = {"overall": np.ones(len(metadata), bool)}
+    groups |= {name: degradations == name for name in dict.fromkeys(degradations)}
     rows = []
-    for told in values.columns.drop(against):
-        difference = (values[told] - values[against]).to_numpy()
-        for name, inside in groups.items():
-            found = interval(difference[inside], photos[inside])
-            rows.append((told, name, *found, inside.sum(), len(set(photos[inside]))))
-    columns = ["told", "degradation", "difference", "low", "high", "n", "photos"]
+    for conditioning in values.columns.drop(against):
+        difference = (values[conditioning] - values[against]).to_numpy()
+        for name, member in groups.items():
+            estimate = bootstrap_interval(difference[member], photos[member])
+            rows.append((conditioning, name, *estimate, member.sum(), len(set(photos[member]))))
+    columns = ["conditioning", "degradation", "difference", "low", "high", "n", "photos"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,13 +1,12 @@
-"""Ablations in training: what a restorer gains from learning with each of the two embeddings of DA-CLIP.
+"""Trained ablations: what a restorer gains from being trained with each of DA-CLIP's two embeddings.
 
-A small restorer is trained anew for each variant, and from several seeds. The variants of one seed start from the same
-weights and see the same batches in the same order, so that they differ in what they are told and in nothing else. The
-paper shows training curves of such variants (DA-CLIP, 2310.01018, section 5). What a restorer loses that was trained
-with an embedding and is then not told it is another question: see `analysis.telling`.
+A small restorer is trained from scratch for each variant and seed. All variants of one seed start from the same weights
+and see the same batches in the same order, so that they differ in their conditioning only. (DA-CLIP, 2310.01018,
+section 5, shows training curves of such variants.) What an already trained restorer loses without an embedding is
+another question: see `ablation.conditioning`.
 """
 
 import hashlib
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,16 +17,16 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from daclip_lab.ablation.conditioning import EvalSet, only
+from daclip_lab.ablation.conditioning import EvalSet, mask_embeddings
 from daclip_lab.data.embedding_table import fingerprint
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, Example, Source
 from daclip_lab.diffusion.samplers import denoiser, sample
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.files.resume_log import ResumeLog
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.pipeline.pipeline import Pipeline
-from daclip_lab.training.checkpoints import read_json, write_json
 from daclip_lab.training.objectives import RestorerRecipe, train_restorer
 from daclip_lab.training.presets import build_restorer
 
@@ -41,178 +40,166 @@ VARIANTS = {
     "both": ("content", "degradation"),
     "oracle": ("content", "degradation"),
 }
-"""Which embeddings a restorer is told. The oracle is told the word, and CLIP's embedding of the clean image."""
+"""The embeddings that condition each variant; those of "oracle" are the true word's and the clean image's CLIP embedding."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What all runs of an ablation have in common."""
+class AblationPlan:
+    """What all runs of a study have in common."""
 
     network: dict
     """The restorer, as in `presets.Scale`."""
     recipe: RestorerRecipe
-    """How each is trained; the run decides its `seed` and whether its embeddings are an `oracle`'s."""
+    """How each is trained; each run sets `seed` and `oracle`."""
     source: Source
     """Where the training examples come from."""
-    exam: EvalSet
-    """What each is asked at the end: one-step restorations."""
-    moments: tuple[int, ...] = ()
-    """Steps before the last one after which it is asked already."""
+    eval_set: EvalSet
+    """What each is evaluated on, by restorations in one step."""
+    eval_steps: tuple[int, ...] = ()
+    """Training steps after which to evaluate, besides before the first and after the last."""
 
 
 class MaskedDaCLIP(nn.Module):
-    """A DA-CLIP of which only some embeddings arrive, see `only`.
+    """A DA-CLIP whose embeddings are zero except those in `keep`, see `mask_embeddings`.
 
-    What DA-CLIP says of a batch is kept in `known`: variants that see the same batches need to ask it but once.
+    Args:
+        cache: embeddings by hash of the batch; variants that share it, and see the same batches, encode each batch once.
     """
 
-    def __init__(self, daclip: DaCLIP, parts: Collection[str], known: dict[bytes, Embeddings]):
+    def __init__(self, daclip: DaCLIP, keep: Collection[str], cache: dict[bytes, Embeddings]):
         super().__init__()
-        self.daclip, self.clip, self.parts, self.known = daclip, daclip.clip, parts, known
+        self.daclip, self.clip, self.keep, self.cache = daclip, daclip.clip, keep, cache
 
     def encode_image(self, images: Tensor, *, normalize: bool = True) -> Embeddings:
-        """The embeddings of images (b, 3, s, s) in [0, 1]; zeros for what is left out."""
+        """The embeddings (b, d) of images (b, 3, s, s) in [0, 1]."""
         key = hashlib.sha256(images.cpu().numpy().tobytes()).digest()
-        if key not in self.known:
-            self.known[key] = self.daclip.encode_image(images, normalize=normalize)
-        return only(self.known[key], self.parts)
+        if key not in self.cache:
+            self.cache[key] = self.daclip.encode_image(images, normalize=normalize)
+        return mask_embeddings(self.cache[key], self.keep)
 
 
 class CachedSource:
-    """A source that makes every example once, however many trainings draw it."""
+    """A source that makes each example once, however many trainings draw it."""
 
     def __init__(self, source: Source):
-        self.source, self.known = source, {}
+        self.source, self.cache = source, {}
 
     def draw(self, generator: torch.Generator, size: int) -> Example:
-        """The example that the source draws; the generator is left as the source leaves it."""
+        """The example that the source draws; the generator ends in the same state."""
         key = (generator.get_state().numpy().tobytes(), size)
-        if key not in self.known:
-            self.known[key] = self.source.draw(generator, size), generator.get_state()
-        example, after = self.known[key]
+        if key not in self.cache:
+            self.cache[key] = self.source.draw(generator, size), generator.get_state()
+        example, after = self.cache[key]
         generator.set_state(after)
         return example
 
 
 class Ablation(NamedTuple):
-    """What all runs obtained."""
+    """The results of all runs of a study."""
 
     gains: "pd.DataFrame"
-    """The gain in PSNR (dB) of each image of the exam (row, in its order) by each run (column: variant and seed)."""
+    """The gain in PSNR (dB) of each image of the evaluation set (row) by each run (column: variant and seed)."""
     curves: "pd.DataFrame"
-    """Columns variant, seed, step, and gain: the mean over the exam (dB)."""
+    """Columns variant, seed, step (of the training) and gain (mean over the evaluation set, dB)."""
 
 
 def ablate(
     pipe: Pipeline,
-    plan: Plan,
+    plan: AblationPlan,
     *,
     variants: Sequence[str] = tuple(VARIANTS),
     seeds: Sequence[int] = (0, 1, 2),
-    folder: str | Path | None = None,
+    out: str | Path | None = None,
 ) -> Ablation:
-    """Train and examine a restorer for each variant and seed, under the DA-CLIP of a pipeline.
+    """Train and evaluate a restorer for each variant and seed, conditioned on a pipeline's DA-CLIP, on its device.
 
-    A seed decides the initial weights, the batches and the noise. A finished run is kept as a small JSON file in
-    `folder`, and is not done again. Raises InputError for an unknown variant, and for a folder with runs of another
-    plan.
+    Args:
+        variants: some of `VARIANTS`.
+        seeds: each decides initial weights, batches and noise of one run per variant.
+        out: a file of JSON lines that keeps finished runs; a later call with the same plan skips these.
+
+    Raises InputError for an unknown variant, and where `out` holds runs of another plan, data or DA-CLIP.
     """
     import pandas as pd
 
     if unknown := set(variants) - set(VARIANTS):
         raise InputError(f"variant {unknown.pop()!r} is unknown: use {', '.join(VARIANTS)}")
-    runs = {}
-    total = len(seeds) * len(variants) * plan.recipe.steps
-    with tqdm(total=total, desc="ablation", unit="step") as bar:
+    log = ResumeLog(None if out is None else Path(out), _header(pipe, plan))
+    runs = {(run["variant"], run["seed"]): run for run in log.parts}
+    with tqdm(total=len(seeds) * len(variants), desc="ablation", unit="run") as bar:
         for seed in seeds:
-            # For one seed at a time: the examples of all would fill the memory.
-            shared, known = replace(plan, source=CachedSource(plan.source)), {}
-            header = _header(pipe, shared, seed)
+            # Caches of one seed at a time: the examples of all seeds would fill the memory.
+            shared, cache = replace(plan, source=CachedSource(plan.source)), {}
             for variant in variants:
                 bar.set_postfix_str(f"{variant}, seed {seed}")
-                path = None if folder is None else Path(folder) / f"{variant}-{seed}.json"
-                runs[variant, seed] = _kept(path, header)
-                if runs[variant, seed] is None:
-                    runs[variant, seed] = header | _run(pipe, shared, variant, seed, known, bar)
-                    if path is not None:
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        write_json(path, runs[variant, seed])
-                else:
-                    bar.update(plan.recipe.steps)
-    gains = pd.DataFrame({run: found["gains"] for run, found in runs.items()})
-    gains.columns = pd.MultiIndex.from_tuples(runs, names=["variant", "seed"])
-    points = [(*run, *point) for run, found in runs.items() for point in found["curve"]]
+                if (variant, seed) not in runs:
+                    run = _run(pipe, shared, variant, seed, cache)
+                    log.append({"variant": variant, "seed": seed, **run})
+                    runs[variant, seed] = log.parts[-1]
+                bar.update()
+    wanted = {(variant, seed): runs[variant, seed] for seed in seeds for variant in variants}
+    gains = pd.DataFrame({key: run["gains"] for key, run in wanted.items()})
+    gains.columns = pd.MultiIndex.from_tuples(wanted, names=["variant", "seed"])
+    points = [(*key, *point) for key, run in wanted.items() for point in run["curve"]]
     return Ablation(gains, pd.DataFrame(points, columns=["variant", "seed", "step", "gain"]))
 
 
-def _header(pipe: Pipeline, plan: Plan, seed: int) -> dict:
-    """What decides the result of a run besides its variant; a source is told by the first batch that it draws."""
-    first = Batches(plan.source, size=plan.recipe.size, batch=plan.recipe.batch, seed=seed)[0]
-    images = hashlib.sha256()
-    for some in (first.degraded, plan.exam.clean, plan.exam.degraded):
-        images.update(some.numpy().tobytes())
-    header = {
+def _header(pipe: Pipeline, plan: AblationPlan) -> dict:
+    """What decides the results besides variant and seed; the data are identified by a hash of the first batch."""
+    recipe = replace(plan.recipe, seed=0, oracle=False)
+    first = Batches(plan.source, size=recipe.image_size, batch=recipe.batch_size, seed=0)[0]
+    data = hashlib.sha256()
+    for images in (first.clean, first.degraded, plan.eval_set.clean, plan.eval_set.degraded):
+        data.update(images.numpy().tobytes())
+    return {
+        "kind": "ablation",
         "network": plan.network,
-        "recipe": asdict(replace(plan.recipe, seed=seed)),
-        "moments": plan.moments,
+        "recipe": asdict(recipe),
+        "eval_steps": plan.eval_steps,
         "daclip": fingerprint(pipe.daclip.state_dict()),
-        "images": images.hexdigest()[:12],
+        "data": data.hexdigest()[:12],
     }
-    # As it comes back from a file: lists instead of tuples.
-    return json.loads(json.dumps(header))
 
 
-def _kept(path: Path | None, header: dict) -> dict | None:
-    """The run that a file keeps; None where there is no file."""
-    if path is None or not path.exists():
-        return None
-    run = read_json(path)
-    if other := [key for key, value in header.items() if run.get(key) != value]:
-        raise InputError(
-            f"{path} holds a run of other {', '.join(other)}: delete it, or name another folder"
-        )
-    return run
-
-
-def _run(pipe: Pipeline, plan: Plan, variant: str, seed: int, known: dict, bar: tqdm) -> dict:
-    """The `gains` (dB) of one run on the exam, and its `curve`: pairs of a step and the mean gain."""
-    net = build_restorer(plan.network, pipe.settings.clip.embed_dim, seed)
+def _run(pipe: Pipeline, plan: AblationPlan, variant: str, seed: int, cache: dict) -> dict:
+    """One training: the final `gains` (n, in dB), and the `curve`, pairs of a step and the mean gain."""
+    net = build_restorer(plan.network, pipe.settings.clip.embed_dim, seed).to(pipe.device)
     recipe = replace(plan.recipe, seed=seed, oracle=variant == "oracle")
-    daclip = pipe.daclip if recipe.oracle else MaskedDaCLIP(pipe.daclip, VARIANTS[variant], known)
-    own = Pipeline(pipe.settings, daclip=pipe.daclip, restorer=net)
-    told = own.steering(list(plan.exam.degraded), _told(pipe, plan.exam, variant))
-    curve = [(0, _examined(net, pipe, plan.exam, told).mean())]
+    daclip = pipe.daclip if recipe.oracle else MaskedDaCLIP(pipe.daclip, VARIANTS[variant], cache)
+    images = list(plan.eval_set.degraded)
+    if recipe.oracle:
+        words = pipe.encode_text(plan.eval_set.metadata.degradation.tolist())
+        embeddings = Embeddings(pipe.encode_clip(list(plan.eval_set.clean)), words)
+    else:
+        embeddings = mask_embeddings(pipe.encode(images), VARIANTS[variant])
+    embeddings = Pipeline(pipe.settings, daclip=pipe.daclip, restorer=net).steering(
+        images, embeddings
+    )
+    curve = [(0, _gains(net, pipe, plan.eval_set, embeddings).mean())]
     for step in train_restorer(net, daclip, pipe.sde, plan.source, recipe):
-        bar.update()
-        if step.index in plan.moments:
-            curve.append((step.index, _examined(net, pipe, plan.exam, told).mean()))
-    # Only now does the network hold the average of its weights.
-    gains = _examined(net, pipe, plan.exam, told)
+        if step.index in plan.eval_steps:
+            curve.append((step.index, _gains(net, pipe, plan.eval_set, embeddings).mean()))
+    # The network holds the average of its weights only after the last step.
+    gains = _gains(net, pipe, plan.eval_set, embeddings)
     curve.append((recipe.steps, gains.mean()))
     return {"gains": gains.tolist(), "curve": [(step, float(gain)) for step, gain in curve]}
 
 
-def _told(pipe: Pipeline, exam: EvalSet, variant: str) -> Embeddings:
-    """What a variant is told of the images of the exam, as in its training."""
-    if variant == "oracle":
-        words = pipe.encode_text(exam.facts.degradation.tolist())
-        return Embeddings(pipe.encode_clip(list(exam.clean)), words)
-    return only(pipe.encode(list(exam.degraded)), VARIANTS[variant])
-
-
 @torch.inference_mode()
-def _examined(net: nn.Module, pipe: Pipeline, exam: EvalSet, told: Embeddings) -> np.ndarray:
-    """The gain in PSNR (dB) of each image of the exam (n,) by a restoration in one step."""
-    predict = denoiser(net, pipe.sde, exam.degraded, net.prepare(*told))
-    *_, last = sample(predict, pipe.sde, exam.degraded, steps=1, generator=seeded(0))
-    return exam.gain(last.state.clamp(0, 1))
+def _gains(net: nn.Module, pipe: Pipeline, eval_set: EvalSet, embeddings: Embeddings) -> np.ndarray:
+    """The gain in PSNR (dB) of each image (n,) by a restoration in one step."""
+    degraded = eval_set.degraded.to(pipe.device)
+    conditions = net.prepare(*(e.to(pipe.device) for e in embeddings))
+    predict = denoiser(net, pipe.sde, degraded, conditions)
+    *_, last = sample(predict, pipe.sde, degraded, steps=1, generator=seeded(0))
+    return eval_set.gain(last.state.clamp(0, 1))
 
 
 def seed_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and 95 % interval (mean, low, high) of one value per seed, by Student's t; NaN ends for a single seed.
+    r"""Mean and 95 % interval (mean, low, high) of one value per seed, by Student's t; NaN bounds for a single seed.
 
-    It takes the seeds for independent draws from a normal distribution. With three, their spread itself is hardly
-    known, so the interval is 2.5 standard deviations to each side.
+    $\bar x \pm t_{0.975,\,n-1}\, s / \sqrt n$: the values count as independent and normally distributed. With three
+    seeds the spread s itself is hardly known, and the interval is 2.5 s to each side.
     """
     from scipy.stats import t
 
@@ -224,24 +211,26 @@ def seed_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return float(mean), float(mean - reach), float(mean + reach)
 
 
-def compared(gains: "pd.DataFrame", photos: Sequence[str], against: str = "none") -> "pd.DataFrame":
-    """Every variant beside one of them: a row each, with its difference and two 95 % intervals, all in dB.
+def differences_to(
+    gains: "pd.DataFrame", photos: Sequence[str], baseline: str = "none"
+) -> "pd.DataFrame":
+    """Every variant and its paired difference to a baseline variant, with two 95 % intervals, all in dB.
 
     Args:
         gains: those of `Ablation`.
         photos: the photo of each row.
 
-    Columns: `gain` and `spread`, mean and standard deviation of the runs; `difference`, that of the runs of one seed,
-    averaged; `seed_low` and `seed_high`, its interval over seeds (what if they were trained again?); `photo_low` and
-    `photo_high`, its interval over photos, of the runs' mean (what if these networks were asked about others?).
+    Returns a row for each variant. `gain` and `spread`: mean and standard deviation over seeds. `difference`: the mean
+    over seeds of the difference between runs of one seed. `seed_low` and `seed_high`: its interval over seeds, for
+    repeated trainings. `photo_low` and `photo_high`: its interval over photos, for other photos and these networks.
     """
     import pandas as pd
 
     rows = {}
     for variant in gains.columns.unique("variant"):
-        runs, difference = gains[variant].mean(), gains[variant] - gains[against]
+        runs, difference = gains[variant].mean(), gains[variant] - gains[baseline]
         mean, low, high = seed_interval(difference.mean())
-        _, photo_low, photo_high = interval(difference.mean(axis=1).to_numpy(), np.asarray(photos))
+        _, photo_low, photo_high = bootstrap_interval(difference.mean(axis=1).to_numpy(), np.asarray(photos))
         rows[variant] = {
             "gain": runs.mean(),
             "spread": runs.std(),

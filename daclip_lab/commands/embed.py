@@ -33,9 +33,9 @@ def embed(options: argparse.Namespace) -> None:
     from daclip_lab.data.photos import image_folder, sample_photos
     from daclip_lab.evaluation.embed_protocol import embed_protocol
     from daclip_lab.evaluation.protocol import Protocol
-    from daclip_lab.files.parquet import check_folder
+    from daclip_lab.files.storage import check_output
 
-    check_folder(options.output)
+    check_output(options.output)
     if options.protocol == (options.folder is not None):
         raise InputError("embed what? Name a folder of images, or --protocol and its --data")
     pipe = loaded(options)

@@ -23,8 +23,8 @@ def add(commands: Commands) -> None:
     sampling(one)
     one.add_argument(
         "--timestep-spacing",
-        default="time",
-        help="spread the steps evenly in 'time' or in 'snr' (default: time)",
+        default="linspace",
+        help="space the time steps evenly in time ('linspace', the default) or in log-SNR ('logsnr')",
     )
     one.add_argument(
         "--tile",
@@ -76,9 +76,10 @@ def classify(options: argparse.Namespace) -> None:
 
 def restore(options: argparse.Namespace) -> None:
     """Restore one image."""
-    from daclip_lab.data.image_io import check_target, read_image, save_image
+    from daclip_lab.data.image_io import FORMATS, read_image, save_image
+    from daclip_lab.files.storage import check_output
 
-    check_target(options.output)
+    check_output(options.output, FORMATS)
     read_image(options.image)
     pipe = loaded(options)
     restored = pipe.restore(
@@ -96,10 +97,11 @@ def restore(options: argparse.Namespace) -> None:
 def degrade(options: argparse.Namespace) -> None:
     """Degrade one image, or draw a sheet of all severities."""
     from daclip_lab.commands.severity_sheet import degradation_sheet
-    from daclip_lab.data.image_io import check_target, save_image
+    from daclip_lab.data.image_io import FORMATS, save_image
+    from daclip_lab.files.storage import check_output
     from daclip_lab.pipeline import pipeline
 
-    check_target(options.output)
+    check_output(options.output, FORMATS)
     if options.sheet:
         if options.severity is not None:
             raise InputError(

@@ -130,12 +130,13 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def wall(options: argparse.Namespace) -> None:
     """Draw the best, the median and the worst restoration of each degradation."""
-    from daclip_lab.data.image_io import check_target
+    from daclip_lab.data.image_io import FORMATS
     from daclip_lab.evaluation.evaluation import evaluate
     from daclip_lab.evaluation.examples import extremes
     from daclip_lab.figures.restoration_wall import restoration_wall
+    from daclip_lab.files.storage import check_output
 
-    check_target(options.output)
+    check_output(options.output, FORMATS)
     photos = _chosen(options)
     pipe = loaded(options)
     protocol = _protocol(options, photos, steps=options.steps)
@@ -150,7 +151,7 @@ def calibrate(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from daclip_lab.data.photos import image_folder
-    from daclip_lab.metrics.calibration import calibrate
+    from daclip_lab.evaluation.calibrate import calibrate
     from daclip_lab.pipeline.pipeline import load
 
     pipe = load(options.weights)

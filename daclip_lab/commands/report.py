@@ -22,11 +22,11 @@ def add(commands: Commands) -> None:
 def report(options: argparse.Namespace) -> None:
     """Write maps, measures, confusion, drift and mistakes of a folder of images as one self-contained HTML page."""
     from daclip_lab.data.embedding_table import EmbeddingTable
-    from daclip_lab.files.parquet import check_folder
+    from daclip_lab.files.storage import check_output
     from daclip_lab.html_report.page import report
     from daclip_lab.pipeline.pipeline import load
 
-    check_folder(options.output)
+    check_output(options.output)
     against = load(options.against) if options.against else None
     images = options.folder
     if images.endswith(".parquet"):

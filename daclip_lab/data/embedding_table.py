@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from daclip_lab.errors import InputError
-from daclip_lab.files.parquet import check_folder, read_parquet, write_parquet
+from daclip_lab.files.parquet import read_parquet, write_parquet
+from daclip_lab.files.storage import check_output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,7 +216,7 @@ def gather(
     part = None if out is None else Path(f"{out}.part")
     tables, done = [], 0
     if part is not None:
-        check_folder(part)
+        check_output(part)
         if part.is_file():
             begun = EmbeddingTable.load(part)
             state = begun.provenance.pop("part", {})

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import atomic_write, check_output
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 FORMATS = {
@@ -73,28 +74,13 @@ def save_image(image: torch.Tensor | Image.Image, path: str | os.PathLike) -> No
 
     The file appears whole or not at all. Raises InputError for an unknown extension, or where nothing can be written.
     """
-    path = check_target(path)
+    path = check_output(path, FORMATS)
     picture = to_pil(image if isinstance(image, torch.Tensor) else read_image(image))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        picture.save(part, format=FORMATS[path.suffix.lower()], quality=95)
-        os.replace(part, path)
-    except (OSError, ValueError) as error:  # a full disk, no permission, too wide for WebP
-        raise InputError(f"{path}: cannot be written: {_one_line(error)}") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def check_target(path: str | os.PathLike) -> Path:
-    """Refuse, before any work is done, a path that `save_image` could not write to; returns it as a Path."""
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path}: the extension must be one of {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise InputError(f"{path}: this is a folder; name a file in it")
-    return path
+        with atomic_write(path) as part:
+            picture.save(part, format=FORMATS[path.suffix.lower()], quality=95)
+    except ValueError as error:  # too wide for WebP
+        raise InputError(f"{path} cannot be written: {_one_line(error)}") from None
 
 
 def find_images(folder: str | os.PathLike) -> list[Path]:

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.degradations.rules import CLEAN
+from daclip_lab.degradations.registry import CLEAN
+from daclip_lab.embeddings.table_columns import photos_of, with_partners
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.bootstrap import interval
-from daclip_lab.metrics.estimates import (
-    FEWEST,
+from daclip_lab.metrics.bootstrap import (
+    MIN_ROWS,
     Estimate,
-    bootstrap,
-    enough,
-    mean,
-    photos_of,
-    with_partners,
+    bootstrap_interval,
+    check_sample,
+    estimate_mean,
+    estimate_statistic,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def clean_cosines(table: EmbeddingTable, space: str) -> np.ndarray:
 
 def clean_cosine(table: EmbeddingTable, space: str) -> Estimate:
     """The mean cosine of degraded images to their clean partners; chance is that of a partner of another photo."""
-    return mean(
+    return estimate_mean(
         _of_degraded(table, clean_cosines(table, space)), photos_of(table), stranger(table, space)
     )
 
@@ -50,7 +49,7 @@ def stranger(table: EmbeddingTable, space: str) -> float:
     """The mean cosine between an image and the clean partners of other photos: what no drift should fall below."""
     clean, vectors = with_partners(table), table.embedding(space)
     photos = photos_of(table).astype(str)
-    enough(photos)
+    check_sample(photos)
     # A mean over all pairs is a product of sums, without those of one photo.
     whole, count = vectors.sum(0) @ clean.sum(0), len(table) ** 2
     for photo in np.unique(photos):
@@ -85,10 +84,10 @@ def content_drift(table: EmbeddingTable, edges: Sequence[float] = EDGES) -> "pd.
         own = degraded & (np.ones(len(table), bool) if name == "overall" else names == name)
         for k in range(len(edges) - 1):
             which = own & (bins == k)
-            if which.sum() < FEWEST or len(set(photos[which])) < 2:
+            if which.sum() < MIN_ROWS or len(set(photos[which])) < 2:
                 continue
             for space, values in cosines.items():
-                middle, low, high = interval(values[which], photos[which].astype(str))
+                middle, low, high = bootstrap_interval(values[which], photos[which].astype(str))
                 rows.append(
                     {
                         "degradation": name,
@@ -140,10 +139,10 @@ def retrieval(table: EmbeddingTable, space: str) -> "pd.DataFrame":
     ranks, photos = ranks[keep], photos[keep]
     among = table.rows.partner.nunique()
     found = {
-        f"R@{k}": mean((ranks <= k).astype(float), photos, chance=min(k / among, 1.0))
+        f"R@{k}": estimate_mean((ranks <= k).astype(float), photos, chance=min(k / among, 1.0))
         for k in (1, 5)
     }
-    found["median rank"] = bootstrap(
+    found["median rank"] = estimate_statistic(
         lambda rows: float(np.median(ranks[rows])), photos, chance=(among + 1) / 2
     )
     return pd.DataFrame({name: one._asdict() for name, one in found.items()}).T

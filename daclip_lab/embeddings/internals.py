@@ -14,11 +14,11 @@ from tqdm.auto import tqdm
 
 from daclip_lab.data.embedding_table import EmbeddingTable, fingerprint
 from daclip_lab.data.image_io import read_image
-from daclip_lab.degradations.rules import CLEAN
+from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.embeddings.attribution import Attribution, attribute
 from daclip_lab.embeddings.layers import TOWERS, Trace, injection, readability, repair, trace
+from daclip_lab.embeddings.table_columns import photos_of
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.estimates import photos_of
 from daclip_lab.models.clip import views
 from daclip_lab.pipeline.pipeline import Pipeline
 

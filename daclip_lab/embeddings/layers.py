@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from daclip_lab.embeddings.probes import read_labels, severity_fits
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.bootstrap import interval
-from daclip_lab.metrics.estimates import bootstrap, enough
+from daclip_lab.metrics.bootstrap import bootstrap_interval, check_sample, estimate_statistic
 from daclip_lab.models.daclip import DaCLIP
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def severity_readability(
 
     def row(vectors: np.ndarray) -> dict[str, float]:
         fit, of = severity_fits(vectors, labels, severity, photos)["overall"]
-        found = bootstrap(fit.r2, of)
+        found = estimate_statistic(fit.r2, of)
         return {"r2": found.value, "low": found.low, "high": found.high}
 
     return _per_block({tower: traced.features[tower] for tower in TOWERS}, row)
@@ -166,7 +165,7 @@ def repair(degraded: Trace, clean: Trace, photos: Sequence[str]) -> "pd.DataFram
     Raises InputError for fewer than 10 images, or images of one photo.
     """
     photos = _checked(degraded, photos)
-    enough(photos, "images")
+    check_sample(photos, "images")
     target = clean.features["plain"]
     if target.shape != degraded.features["plain"].shape:
         raise InputError(
@@ -212,7 +211,7 @@ def _checked(traced: Trace, known: Sequence[str], least: int = 2) -> np.ndarray:
 
 
 def _measured(name: str, values: np.ndarray, photos: np.ndarray) -> dict[str, float]:
-    value, low, high = interval(values, photos)
+    value, low, high = bootstrap_interval(values, photos)
     if len(set(photos)) < 2:  # nothing to draw again
         low = high = float("nan")
     return {name: value, "low": low, "high": high}

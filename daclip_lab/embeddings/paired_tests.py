@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.degradations.rules import CLEAN
+from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.embeddings.alignment import clean_cosines, partner_ranks
 from daclip_lab.embeddings.probes import probed_right
 from daclip_lab.embeddings.similarity import silhouettes
+from daclip_lab.embeddings.table_columns import labels_of, photos_of
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.estimates import labels_of, mean, photos_of
+from daclip_lab.metrics.bootstrap import estimate_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,7 @@ def paired(measure, first: Side, second: Side) -> dict[str, float]:
     """
     same_images(first[0], second[0])
     a, b = measure(*first), measure(*second)
-    difference = mean(b - a, photos_of(first[0]))
+    difference = estimate_mean(b - a, photos_of(first[0]))
     both = ~np.isnan(b - a)  # one side may know what the other does not
     return {
         "first": float(a[both].mean()),

@@ -6,9 +6,10 @@ import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.data.pairs import in_order
+from daclip_lab.embeddings.table_columns import photos_of
 from daclip_lab.embeddings.zero_shot import reliability
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.estimates import FEWEST, mean, photos_of
+from daclip_lab.metrics.bootstrap import MIN_ROWS, estimate_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def accuracy(table: EmbeddingTable) -> "pd.DataFrame":
     }
     each = {label: own for label, own in well_known(table).items() if known[own].all()}
     rows = {
-        label: {tower: mean(values[own], photos[own], chance) for tower, values in right.items()}
+        label: {tower: estimate_mean(values[own], photos[own], chance) for tower, values in right.items()}
         for label, own in (each | {"overall": known}).items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -59,8 +60,8 @@ def calibration(table: EmbeddingTable) -> "pd.DataFrame":
     """How sure DA-CLIP's answers are against how often they are right, see `zero_shot.reliability`."""
     _labelled(table)
     rows = table.rows[nameable(table)]
-    if len(rows) < FEWEST:
-        raise InputError(f"{len(rows)} answers are too few: wanted at least {FEWEST}")
+    if len(rows) < MIN_ROWS:
+        raise InputError(f"{len(rows)} answers are too few: wanted at least {MIN_ROWS}")
     right = (rows.predicted == rows.degradation).to_numpy(float)
     return reliability(rows.probability.to_numpy(), right)
 
@@ -94,7 +95,7 @@ def well_known(table: EmbeddingTable) -> dict[str, np.ndarray]:
     return {
         label: own
         for label, own in masks.items()
-        if own.sum() >= FEWEST and len(set(photos[own])) > 1
+        if own.sum() >= MIN_ROWS and len(set(photos[own])) > 1
     }
 
 

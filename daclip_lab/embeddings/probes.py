@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.degradations.rules import CLEAN
+from daclip_lab.degradations.registry import CLEAN
+from daclip_lab.embeddings.table_columns import labels_of, photos_of, with_partners
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.estimates import (
-    Estimate,
-    bootstrap,
-    enough,
-    labels_of,
-    mean,
-    photos_of,
-    with_partners,
-)
+from daclip_lab.metrics.bootstrap import Estimate, check_sample, estimate_mean, estimate_statistic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +40,7 @@ def probe_accuracy(
     labels = labels_of(table, target)
     known = labels[labels != None].astype(str)  # noqa: E711 - element by element
     _, counts = np.unique(known, return_counts=True)
-    return mean(right, photos_of(table), chance=counts.max() / counts.sum())
+    return estimate_mean(right, photos_of(table), chance=counts.max() / counts.sum())
 
 
 def probed_right(
@@ -90,7 +83,7 @@ def read_labels(
 
 def _fewest_photos(labels: np.ndarray, photos: np.ndarray) -> int:
     """The number of photos of the class that has the fewest."""
-    enough(photos)
+    check_sample(photos)
     counts = {label: len(set(photos[labels == label])) for label in np.unique(labels)}
     if len(counts) < 2:
         raise InputError(f"every row is '{labels[0]}': wanted at least 2 classes")
@@ -123,7 +116,7 @@ def _regress(vectors: np.ndarray, values: np.ndarray, photos: np.ndarray) -> Fit
     from sklearn.preprocessing import StandardScaler
 
     photos = photos.astype(str)
-    enough(photos)
+    check_sample(photos)
     error, spread = np.empty(len(values)), np.empty(len(values))
     for train, test in _folds(photos):
         inner = _folds(photos[train]) if len(set(photos[train])) > 1 else None
@@ -163,7 +156,7 @@ def severity_regression(table: EmbeddingTable, space: str = "degradation") -> "p
     )
     return pd.DataFrame(
         {
-            label: bootstrap(fit.r2, photos, chance=0.0)._asdict()
+            label: estimate_statistic(fit.r2, photos, chance=0.0)._asdict()
             | {"rmse": float(np.sqrt(fit.error.mean()))}
             for label, (fit, photos) in fits.items()
         }
@@ -181,7 +174,7 @@ def severity_fits(
     for label in dict.fromkeys(labels):
         rows = np.flatnonzero((labels == label) & np.isfinite(severity))
         if len(rows) and np.ptp(severity[rows]) > 1e-6:
-            enough(photos[rows], f"rows of '{label}'")
+            check_sample(photos[rows], f"rows of '{label}'")
             found[label] = (
                 _regress(vectors[rows], severity[rows, None], photos[rows]),
                 photos[rows],
@@ -207,7 +200,7 @@ def content_read(table: EmbeddingTable, space: str) -> Estimate:
     clean, photos = with_partners(table), photos_of(table)
     degraded = (table.rows.degradation != CLEAN).to_numpy()
     fit = _regress(table.embedding(space)[degraded], clean[degraded], photos[degraded])
-    return bootstrap(fit.r2, photos[degraded], chance=0.0)
+    return estimate_statistic(fit.r2, photos[degraded], chance=0.0)
 
 
 def disentanglement(table: EmbeddingTable) -> "pd.DataFrame":

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.degradations.rules import CLEAN
+from daclip_lab.degradations.registry import CLEAN
+from daclip_lab.embeddings.table_columns import labels_of, photos_of, with_partners
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.estimates import (
+from daclip_lab.metrics.bootstrap import (
     Estimate,
-    bootstrap,
-    enough,
-    labels_of,
-    mean,
-    photos_of,
-    resampled,
-    with_partners,
+    bootstrap_statistic,
+    check_sample,
+    estimate_mean,
+    estimate_statistic,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ def class_silhouette(table: EmbeddingTable, space: str, target: str = "degradati
     1: each class is a tight cluster of its own; 0: classes overlap; below 0: most rows are nearer to another class.
     Rows without a label are left out. Raises InputError for one class only, or a class for each row.
     """
-    return mean(silhouettes(table, space, target), photos_of(table), chance=0.0)
+    return estimate_mean(silhouettes(table, space, target), photos_of(table), chance=0.0)
 
 
 def silhouettes(table: EmbeddingTable, space: str, target: str = "degradation") -> np.ndarray:
@@ -75,7 +73,7 @@ def centre_distances(
         cosines = centres @ centres.T
         return np.array([1 - cosines[pair] for pair in pairs])
 
-    ends = zip(*resampled(distances, photos, recentred=True), strict=True)
+    ends = zip(*bootstrap_statistic(distances, photos, recentre=True), strict=True)
     n, count = len(photos), len(set(photos))
     rows = [
         {"first": names[i], "second": names[j]}
@@ -94,7 +92,7 @@ def clean_cka(table: EmbeddingTable, space: str) -> Estimate:
     """
     table = table.select((table.rows.degradation != CLEAN).to_numpy())
     vectors, clean, photos = table.embedding(space), with_partners(table), photos_of(table)
-    enough(photos)
+    check_sample(photos)
     rng = np.random.default_rng(0)
     _, first, group = np.unique(photos.astype(str), return_index=True, return_inverse=True)
     strangers = [first[rng.permutation(len(first))][group] for _ in range(20)]
@@ -104,7 +102,7 @@ def clean_cka(table: EmbeddingTable, space: str) -> Estimate:
         # A resample may hold one photo only.
         return linear_cka(vectors[rows], clean[rows]) if np.ptp(group[rows]) else float("nan")
 
-    return bootstrap(of, photos, chance=chance, recentred=True, resamples=200)
+    return estimate_statistic(of, photos, chance=chance, recentre=True, resamples=200)
 
 
 def linear_cka(first: np.ndarray, second: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.degradations.rules import CLEAN
+from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.embeddings.alignment import clean_cosine, clean_cosines, content_drift, retrieval
 from daclip_lab.embeddings.attribution import Attribution
 from daclip_lab.embeddings.internals import Inside, Source, attributions, inside
@@ -25,8 +25,9 @@ from daclip_lab.embeddings.predictions import (
 from daclip_lab.embeddings.probes import content_read, probe_accuracy, severity_regression
 from daclip_lab.embeddings.projection import METHODS, EmbeddingMap, map_table
 from daclip_lab.embeddings.similarity import centre_distances, class_silhouette, clean_cka
+from daclip_lab.embeddings.table_columns import photos_of
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.estimates import Estimate, mean, photos_of
+from daclip_lab.metrics.bootstrap import Estimate, estimate_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,9 +183,9 @@ def _drift_of_each(table: EmbeddingTable) -> "pd.DataFrame":
     return _frame(
         {
             label: {
-                "CLIP alone": mean(plain[own], photos[own]),
-                "DA-CLIP": mean(content[own], photos[own]),
-                "difference": mean((content - plain)[own], photos[own]),
+                "CLIP alone": estimate_mean(plain[own], photos[own]),
+                "DA-CLIP": estimate_mean(content[own], photos[own]),
+                "difference": estimate_mean((content - plain)[own], photos[own]),
             }
             for label, own in each.items()
         }

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from daclip_lab.data.embedding_table import EmbeddingTable
+from daclip_lab.embeddings.table_columns import labels_of, photos_of
 from daclip_lab.errors import InputError
+from daclip_lab.metrics.bootstrap import estimate_mean
 from daclip_lab.metrics.calibration import expected_calibration_error
-from daclip_lab.metrics.estimates import labels_of, mean, photos_of
 from daclip_lab.pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -77,10 +78,10 @@ class Answers:
         for label in (label for label in self.labels if label in self.truth):
             own = self.truth == label
             try:
-                found[label] = mean(right[own], self.photos[own], chance)
+                found[label] = estimate_mean(right[own], self.photos[own], chance)
             except InputError as error:
                 raise InputError(f"{label}: {error}") from None
-        found["overall"] = mean(right, self.photos, chance)
+        found["overall"] = estimate_mean(right, self.photos, chance)
         return pd.DataFrame([one._asdict() for one in found.values()], index=list(found))
 
     def confusion(self) -> "pd.DataFrame":

@@ -6,7 +6,7 @@ from pathlib import Path
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.embedding_table import EmbeddingTable, gather
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.training_pairs import LABELS
+from daclip_lab.degradations.registry import LABELS
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
 from daclip_lab.pipeline import image_listing
 from daclip_lab.pipeline.pipeline import Pipeline

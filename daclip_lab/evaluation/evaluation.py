@@ -9,14 +9,14 @@ from tqdm.auto import tqdm
 
 from daclip_lab.data.embedding_table import fingerprint
 from daclip_lab.data.photos import Photos
-from daclip_lab.degradations.rules import CLEAN, NAMES
+from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation import formatting, targets
 from daclip_lab.evaluation.evaluator import Examiner, unpacked
 from daclip_lab.evaluation.protocol import VERSION, Protocol
-from daclip_lab.files.resume_log import Records
+from daclip_lab.files.resume_log import ResumeLog
 from daclip_lab.metrics import image_quality
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.metrics.calibration import expected_calibration_error
 from daclip_lab.pipeline.pipeline import Pipeline
 
@@ -55,17 +55,17 @@ class Evaluation:
         import pandas as pd
 
         rows = self.measured()
-        groups = {name: rows[rows.degradation == name] for name in NAMES}
+        groups = {name: rows[rows.degradation == name] for name in DEGRADATIONS}
         groups[OVERALL] = rows[rows.degradation != CLEAN]
         groups[CLEAN] = rows[rows.degradation == CLEAN]
         lines = {}
         for name, group in groups.items():
             lines[name] = {"n": len(group), "photos": group.photo.nunique()}
             for measure in (m for m in formatting.MEASURES if m in rows):
-                mean, low, high = interval(group[measure].to_numpy(float), group.photo.to_numpy())
+                mean, low, high = bootstrap_interval(group[measure].to_numpy(float), group.photo.to_numpy())
                 lines[name] |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
             if self.fid:
-                ten = [self.fid[label] for label in NAMES]
+                ten = [self.fid[label] for label in DEGRADATIONS]
                 lines[name]["fid"] = np.mean(ten) if name == OVERALL else self.fid[name]
         return pd.DataFrame(lines).T.astype({"n": int, "photos": int})
 
@@ -101,7 +101,7 @@ class Evaluation:
 
         rows = self.rows[self.rows.degradation != CLEAN]
         counts = pd.crosstab(rows.degradation, rows.named, normalize="index")
-        return counts.reindex(index=list(NAMES), columns=list(NAMES), fill_value=0.0)
+        return counts.reindex(index=list(DEGRADATIONS), columns=list(DEGRADATIONS), fill_value=0.0)
 
     def calibration_error(self, *, calibrated: bool = True) -> float:
         """The expected calibration error of the answers with the fitted temperature, or with none."""
@@ -170,7 +170,7 @@ def evaluate(
         "photos": photos.names,
         "measures": {"restoration": restore, **networks},
     }
-    records = Records(Path(out) / f"{protocol.hash}.jsonl" if out else None, header)
+    records = ResumeLog(Path(out) / f"{protocol.hash}.jsonl" if out else None, header)
     left = range(len(records.parts), len(photos))
     if left:
         examine = Examiner(pipe, photos, protocol, restore=restore, **networks)

@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.prompts import held_out_texts
-from daclip_lab.data.training_pairs import LABELS
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS, LABELS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import Protocol, clean_crops, degraded_crops, mixed_crops
 from daclip_lab.metrics import image_quality
@@ -60,12 +59,12 @@ class Examiner:
         if pipe.daclip is None:
             raise InputError("these weights hold no controller: load some that do, such as 'lab'")
         self.pipe, self.labels = viewing(pipe, protocol), pipe.settings.labels
-        if missing := set(NAMES) - set(self.labels):
+        if missing := set(DEGRADATIONS) - set(self.labels):
             raise InputError(f"these weights do not know {', '.join(sorted(missing))}")
         self.photos, self.protocol, self.restore, self.fid = photos, protocol, restore, fid
         self.quality = QUALITY | ({"lpips": image_quality.lpips} if lpips else {})
-        self.ten = [self.labels.index(name) for name in NAMES]
-        means = [pipe.encode_text(held_out_texts(name)).mean(0) for name in NAMES]
+        self.ten = [self.labels.index(name) for name in DEGRADATIONS]
+        means = [pipe.encode_text(held_out_texts(name)).mean(0) for name in DEGRADATIONS]
         self.held_out = F.normalize(torch.stack(means), dim=-1)
         self.captions = [
             [caption(crop) for crop in clean_crops(photos, index, protocol)]
@@ -115,7 +114,7 @@ class Examiner:
         words = self.pipe.word_embeddings[self.ten]
         for kind, images in (("top", degradation), ("clip_top", plain)):
             best = (images @ words.T).topk(2).indices.tolist()
-            _add(rows, kind, [[NAMES[k] for k in two] for two in best])
+            _add(rows, kind, [[DEGRADATIONS[k] for k in two] for two in best])
         self._measure(rows, mixed, crops, Embeddings(content, degradation))
         return rows
 
@@ -129,9 +128,9 @@ class Examiner:
             return [labels[k] for k in scores.argmax(1).tolist()]
 
         return {
-            "named": names(logits[:, self.ten], NAMES),
-            "clip_named": names(by_clip[:, self.ten], NAMES),
-            "held_out_named": names(degradation @ self.held_out.T, NAMES),
+            "named": names(logits[:, self.ten], DEGRADATIONS),
+            "clip_named": names(by_clip[:, self.ten], DEGRADATIONS),
+            "held_out_named": names(degradation @ self.held_out.T, DEGRADATIONS),
             "predicted": names(logits, self.labels),
             "clip_predicted": names(by_clip, self.labels),
             "probability": calibrated.amax(1).tolist(),

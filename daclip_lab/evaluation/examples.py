@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from daclip_lab.data.photos import Photos
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.evaluator import restored_singly, viewing
 from daclip_lab.evaluation.protocol import degraded_crops
@@ -49,7 +49,7 @@ def extremes(pipe: Pipeline, photos: Photos, result: "Evaluation") -> list[Resto
     rows = result.rows.assign(gain=result.rows.psnr - result.rows.psnr_input)
     rows["place"] = rows.groupby("photo").cumcount()
     chosen = {}
-    for name in NAMES:
+    for name in DEGRADATIONS:
         order = rows[rows.degradation == name].sort_values("gain", ascending=False, kind="stable")
         for rank, at in zip(RANKS, (0, (len(order) - 1) // 2, len(order) - 1), strict=True):
             chosen[name, rank] = order.iloc[at]

@@ -24,13 +24,13 @@ from daclip_lab.data.image_io import read_image, save_image, to_pil
 from daclip_lab.data.pair_files import LOW, Pair, find_pairs
 from daclip_lab.data.pairs import in_order, read_pair
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, euler_maruyama, sample
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.paper_table import PaperTable
+from daclip_lab.files.storage import write_text
 from daclip_lab.metrics import image_quality
 from daclip_lab.pipeline.pipeline import Pipeline
-from daclip_lab.training.checkpoints import write_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -173,13 +173,13 @@ def _rows(
     )
     # Weights without labels were trained without words for degradations (wild-IR): they are only restored with.
     asked = pipe.daclip is not None and pipe.settings.labels
-    words = pipe.encode_text(NAMES) if asked else None
+    words = pipe.encode_text(DEGRADATIONS) if asked else None
     with open(folder / PART, "a") as part:
         for name, pair in tqdm(pairs.items(), desc="measuring", unit="image", leave=False):
             if name in rows:
                 continue
             row = {"image": name, "degradation": pair.label}
-            if words is not None and pair.label in NAMES:
+            if words is not None and pair.label in DEGRADATIONS:
                 row |= _answers(pipe, pair, words)
             if pipe.restorer is not None:
                 row |= _restore(pipe, pair, protocol, _restored(folder, name))
@@ -210,8 +210,8 @@ def _answers(pipe: Pipeline, pair: Pair, words: torch.Tensor) -> dict:
     """What DA-CLIP, and CLIP without it, say is wrong with an image: the nearest of ten bare words."""
     _, degradation, plain = pipe.encode_all([pair.degraded])
     return {
-        "named": NAMES[int((degradation @ words.T).argmax())],
-        "clip_named": NAMES[int((plain @ words.T).argmax())],
+        "named": DEGRADATIONS[int((degradation @ words.T).argmax())],
+        "clip_named": DEGRADATIONS[int((plain @ words.T).argmax())],
     }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daclip_lab.data.pairs import in_order
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ class PaperTable:
             group = rows[rows.degradation == name]
             lines[name] = {"n": len(group)}
             for m in measures:
-                mean, low, high = interval(group[m].to_numpy(), group.image.to_numpy())
+                mean, low, high = bootstrap_interval(group[m].to_numpy(), group.image.to_numpy())
                 lines[name] |= {m: mean, f"{m}_low": low, f"{m}_high": high}
             if self.fid:
                 lines[name]["fid"] = self.fid.get(name, np.nan)

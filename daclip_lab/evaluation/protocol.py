@@ -14,8 +14,8 @@ from torch import Tensor
 
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import choose, seeded, uniform
-from daclip_lab.data.training_pairs import LABELS
-from daclip_lab.degradations.rules import CLEAN, NAMES, camera, degrade, mix
+from daclip_lab.degradations.apply import camera, degrade, mix
+from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS, LABELS
 from daclip_lab.diffusion.samplers import SAMPLERS
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import VIEWS
@@ -117,8 +117,8 @@ def mixed_crops(
         # A generator of their own: how many mixtures are made does not change the other images.
         generator = seeded(protocol.seed, index, number, 1)
         for _ in range(protocol.mixtures):
-            first, second = torch.randperm(len(NAMES), generator=generator)[:2].tolist()
-            steps = [(NAMES[k], uniform(generator, *protocol.severity)) for k in (first, second)]
+            first, second = torch.randperm(len(DEGRADATIONS), generator=generator)[:2].tolist()
+            steps = [(DEGRADATIONS[k], uniform(generator, *protocol.severity)) for k in (first, second)]
             clean.append(crop)
             mixed.append(camera(mix(crop, steps, generator), generator))
             facts.append({"photo": photos.names[index], "crop": number,

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from daclip_lab.degradations.rules import CLEAN
+from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation import formatting
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def compare(results: Mapping[str, "Evaluation"]) -> "pd.DataFrame":
         for m in (m for m in COMPARED if m in rows):
             differences = (rows[m] - first[m])[ten].to_numpy()
             for column, values in ((m, rows[m][ten].to_numpy()), (f"{m}_gain", differences)):
-                mean, low, high = interval(values, photos)
+                mean, low, high = bootstrap_interval(values, photos)
                 lines[name] |= {column: mean, f"{column}_low": low, f"{column}_high": high}
     return pd.DataFrame(lines).T
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from daclip_lab.degradations.rules import CLEAN, NAMES
-from daclip_lab.metrics.bootstrap import interval, ratio_interval
+from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,17 +111,17 @@ def _mixtures(mixtures: "pd.DataFrame", restored: bool) -> list[Aim]:
     aims = [
         Aim(
             "both of two degradations in the top two (%)",
-            _percent(interval(both("top"), photos)),
+            _percent(bootstrap_interval(both("top"), photos)),
             100 * both("clip_top").mean(),
             least=80,
         )
     ]
     if restored:
         gain = (mixtures.psnr - mixtures.psnr_input).to_numpy()
-        aims.append(Aim("gain on two degradations (dB)", interval(gain, photos), least=0))
+        aims.append(Aim("gain on two degradations (dB)", bootstrap_interval(gain, photos), least=0))
         aims.append(
             Aim("share of these restored above their input (%)",
-                _percent(interval((gain > 0).astype(float), photos)))
+                _percent(bootstrap_interval((gain > 0).astype(float), photos)))
         )  # fmt: skip
     return aims
 
@@ -129,7 +129,7 @@ def _mixtures(mixtures: "pd.DataFrame", restored: bool) -> list[Aim]:
 def _content(ten: "pd.DataFrame", retrieval: float) -> list[Aim]:
     photos = ten.photo.to_numpy()
     # The mean gap with the controller, as a share of the mean gap without it.
-    left = ratio_interval((1 - ten.cosine).to_numpy(), (1 - ten.clip_cosine).to_numpy(), photos)
+    left = bootstrap_interval((1 - ten.cosine), photos, denominators=1 - ten.clip_cosine)
     closed = (1 - left[0], 1 - left[2], 1 - left[1])
     reference = ten.clean_retrieved.to_numpy(float)
     return [
@@ -139,8 +139,8 @@ def _content(ten: "pd.DataFrame", retrieval: float) -> list[Aim]:
             100 * ten.clip_retrieval.mean()),
         Aim(
             "of the R@1 of CLIP on clean images (%)",
-            _percent(ratio_interval(ten.retrieval.to_numpy(), reference, photos)),
-            100 * ratio_interval(ten.clip_retrieval.to_numpy(), reference, photos)[0],
+            _percent(bootstrap_interval(ten.retrieval, photos, denominators=reference)),
+            100 * ten.clip_retrieval.sum() / reference.sum(),
             least=retrieval,
         ),
     ]  # fmt: skip
@@ -165,12 +165,12 @@ def _restoration(ten: "pd.DataFrame", clean: "pd.DataFrame", *, aimed: bool) -> 
 
 def _worst(ten: "pd.DataFrame", measure: str) -> tuple[str, Measured]:
     """The degradation of which the mean is lowest, and its mean."""
-    means = ten.groupby("degradation")[measure].mean().reindex(list(NAMES))
+    means = ten.groupby("degradation")[measure].mean().reindex(list(DEGRADATIONS))
     return means.idxmin(), _mean(ten[ten.degradation == means.idxmin()], measure)
 
 
 def _mean(rows: "pd.DataFrame", measure: str) -> Measured:
-    return interval(rows[measure].to_numpy(float), rows.photo.to_numpy())
+    return bootstrap_interval(rows[measure].to_numpy(float), rows.photo.to_numpy())
 
 
 def _percent(measured: Measured) -> Measured:

@@ -1,24 +1,15 @@
-"""Columns on disk: Parquet files with what is known about them, written whole or not at all."""
+"""Columns on disk: Parquet files with what is known about them."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import atomic_write, check_output
 
 FORMAT = 1
-
-
-def check_folder(path: str | Path) -> None:
-    """Refuse, before any work is done, a file whose folder does not exist, or that is a folder itself."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise InputError(f"{path}: this is a folder; name a file in it")
 
 
 def write_parquet(path: str | Path, columns: Mapping[str, object], provenance: dict) -> None:
@@ -26,9 +17,7 @@ def write_parquet(path: str | Path, columns: Mapping[str, object], provenance: d
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    check_folder(path)
-    path = Path(path)
-    arrays = {}
+    path, arrays = check_output(path), {}
     for name, values in columns.items():
         values = np.asarray(values)
         if values.ndim == 2:
@@ -39,16 +28,10 @@ def write_parquet(path: str | Path, columns: Mapping[str, object], provenance: d
             # Objects are texts here; a column of None alone would otherwise lose its type.
             text = pa.string() if values.dtype == object else None
             arrays[name] = pa.array(values, type=text, from_pandas=True)
-    told = json.dumps({"format": FORMAT, "provenance": provenance})
-    table = pa.table(arrays).replace_schema_metadata({"daclip_lab": told})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    metadata = json.dumps({"format": FORMAT, "provenance": provenance})
+    table = pa.table(arrays).replace_schema_metadata({"daclip_lab": metadata})
+    with atomic_write(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_parquet(path: str | Path) -> tuple[dict, dict]:
@@ -64,10 +47,10 @@ def read_parquet(path: str | Path) -> tuple[dict, dict]:
         raise InputError(f"{path}: no such file")
     try:
         table = pq.ParquetFile(path).read()
-        told = json.loads((table.schema.metadata or {}).get(b"daclip_lab", b"{}"))
+        metadata = json.loads((table.schema.metadata or {}).get(b"daclip_lab", b"{}"))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path} is not a readable Parquet file: {error}".split("\n")[0]) from None
-    if told.get("format") != FORMAT:
+    if metadata.get("format") != FORMAT:
         raise InputError(f"{path} was not written by daclip_lab: wanted format {FORMAT}")
     columns = {}
     for name in table.column_names:
@@ -77,4 +60,4 @@ def read_parquet(path: str | Path) -> tuple[dict, dict]:
             columns[name] = flat.reshape(-1, column.type.list_size)
         else:
             columns[name] = column.to_pandas()
-    return columns, told["provenance"]
+    return columns, metadata["provenance"]

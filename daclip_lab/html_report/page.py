@@ -10,7 +10,7 @@ from daclip_lab.embeddings.predictions import MOST_MISTAKES
 from daclip_lab.embeddings.summary import EXPLAINED, Findings, findings
 from daclip_lab.errors import InputError
 from daclip_lab.figures import classification, embedding_maps, interpretability, severity
-from daclip_lab.files.parquet import check_folder
+from daclip_lab.files.storage import check_output, write_text
 from daclip_lab.html_report.parts import STYLE, card, picture_html, table_html
 from daclip_lab.html_report.text import (
     compared,
@@ -23,7 +23,6 @@ from daclip_lab.html_report.text import (
 )
 from daclip_lab.pipeline.image_listing import listing
 from daclip_lab.pipeline.pipeline import Pipeline
-from daclip_lab.training.checkpoints import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +56,7 @@ def report(
     Returns what the page shows. What the images cannot tell, for want of labels or partners, is named on the page with
     the reason.
     """
-    check_folder(out)
+    check_output(out)
     other = None
     if isinstance(images, EmbeddingTable):
         if against is not None:

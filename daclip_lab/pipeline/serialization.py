@@ -10,18 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from daclip_lab.data.training_pairs import LABELS
+from daclip_lab.degradations.registry import LABELS
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import read_json, write_json
 from daclip_lab.models.clip import Clip, ClipConfig
 from daclip_lab.models.daclip import DaCLIP
-from daclip_lab.training.checkpoints import (
-    load_weights,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from daclip_lab.training.checkpoints import load_weights, read_tensors, write_tensors
 from daclip_lab.training.presets import build_restorer
 
 FORMAT = 1

@@ -4,9 +4,7 @@ Every file is written under another name first and then renamed, so that an inte
 """
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,46 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from daclip_lab.errors import InputError
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """A file to write to, which takes the place of `path` when all went well."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    with _temporary(path) as temporary:
-        temporary.write_text(text)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write a dict as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON file; an InputError names it where it is absent or broken."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from None
+from daclip_lab.files.storage import atomic_write, read_json, write_json
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, whole or not at all."""
-    with _temporary(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary)
         temporary.chmod(0o644)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import write_text
 
 HEADER = ("filepath", "title")
 
@@ -79,14 +80,7 @@ def write_table(file: str | Path, titles: Mapping[Path, str]) -> None:
     for path, title in titles.items():
         place = os.path.relpath(path, file.parent).replace(os.sep, "/")
         writer.writerow((place, " ".join(title.split())))
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text.getvalue(), "utf-8", newline="")
-        os.replace(part, file)
-    except OSError as error:
-        raise InputError(f"{file} cannot be written: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(file, text.getvalue())
 
 
 def _written(header) -> str:

@@ -11,6 +11,7 @@ from daclip_lab.data.captions.table import read_table, write_table
 from daclip_lab.data.image_io import find_images, read_image
 from daclip_lab.data.pair_files import find_pairs, is_pairs, refuse_halves
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import check_output
 
 Captioner = Callable[[list[Path]], list[str]]
 BATCH = 8
@@ -36,11 +37,7 @@ def write_captions(root: str | Path, table: str | Path, captioner: Captioner) ->
     other folder each image with its caption alone. Lines that the table has already are kept, so an interrupted
     run goes on where it was; what is done is written also when an image cannot be read (InputError).
     """
-    table = Path(table)
-    if not table.parent.is_dir():
-        raise InputError(f"{table}: the folder {table.parent} does not exist")
-    if table.is_dir():
-        raise InputError(f"{table} is a folder: wanted the name of a file in it")
+    table = check_output(table)
     wanted = _wanted(Path(root))
     known = read_table(table, absent=True) if table.exists() else []
     titles = {row.path: row.title for row in known}

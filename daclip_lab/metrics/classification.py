@@ -1,0 +1,62 @@
+"""Confusion matrix and accuracy of each class."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daclip_lab.metrics.bootstrap import MIN_ROWS, Estimate, estimate_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OVERALL = "overall"
+
+
+def confusion_matrix(
+    truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
+) -> "pd.DataFrame":
+    """How often each class (row) was classified as each label (column): shares that sum to 1 in each row.
+
+    Args:
+        truth: (n,) the class of each row.
+        predicted: (n,) its classification.
+        labels: the order of rows and columns. All are columns; those that occur in `truth` are rows. What occurs but
+            is not among them follows, in alphabetical order.
+    """
+    import pandas as pd
+
+    counts = pd.crosstab(np.asarray(truth, dtype=object), np.asarray(predicted, dtype=object))
+    rows = [label for label in labels if label in counts.index]
+    rows += [label for label in counts.index if label not in labels]
+    columns = [*labels, *(label for label in counts.columns if label not in labels)]
+    counts = counts.reindex(index=rows, columns=columns, fill_value=0)
+    return counts.div(counts.sum(axis=1), axis=0)
+
+
+def class_accuracy(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    photos: np.ndarray,
+    labels: Sequence[str],
+    *,
+    chance: float = float("nan"),
+) -> dict[str, Estimate]:
+    """The share of each class that is classified right, and that of all rows as "overall".
+
+    Args:
+        truth: (n,) the class of each row.
+        predicted: (n,) its classification.
+        photos: (n,) the photo that each row comes from.
+        labels: the order of the classes. One with fewer than 10 rows, or of a single photo, counts in "overall" only.
+        chance: the accuracy of a random classification.
+
+    Raises InputError where there are fewer than 10 rows in all, or a single photo.
+    """
+    truth, predicted, photos = (np.asarray(a, dtype=object) for a in (truth, predicted, photos))
+    correct, found = (truth == predicted).astype(float), {}
+    for label in labels:
+        own = truth == label
+        if own.sum() >= MIN_ROWS and len(set(photos[own])) > 1:
+            found[label] = estimate_mean(correct[own], photos[own], chance)
+    return found | {OVERALL: estimate_mean(correct, photos, chance)}
