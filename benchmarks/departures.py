@@ -8,7 +8,7 @@ from PIL import Image
 import daclip_lab as lab
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import degrade
+from daclip_lab.degradations.apply import degrade
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.models.clip import Clip, views
 from daclip_lab.models.losses import chance, floor
@@ -113,7 +113,7 @@ def main() -> None:
     for side in (256, 512, 1024, 2048):
         print(f"   {side} x {side}: {attention_matrix(side) / 1e9:.2f} GB")
 
-    counts = [round(paper.daclip.batch * n / sum(PAIRS)) for n in PAIRS]
+    counts = [round(paper.daclip.batch_size * n / sum(PAIRS)) for n in PAIRS]
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     print(f"4. degradation loss of a batch of {len(labels)} in the paper's proportions, in nats")
     for name, multi in (("one-hot", False), ("multi-positive", True)):

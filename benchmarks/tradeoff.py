@@ -8,7 +8,8 @@ from tqdm.auto import tqdm
 
 from daclip_lab.data.photos import sample_photos
 from daclip_lab.data.seeding import choose, seeded
-from daclip_lab.degradations.rules import NAMES, camera, degrade
+from daclip_lab.degradations.apply import camera, degrade
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.diffusion.samplers import (
     SAMPLERS,
     TIMESTEP_SPACINGS,
@@ -39,7 +40,7 @@ def crops(size: int, per_photo: int) -> tuple[torch.Tensor, torch.Tensor]:
             generator = seeded(7, index, number)
             top, left = (choose(generator, extent - size + 1) for extent in photo.shape[1:])
             crop = photo[:, top : top + size, left : left + size]
-            name = NAMES[len(clean) % len(NAMES)]
+            name = DEGRADATIONS[len(clean) % len(DEGRADATIONS)]
             clean.append(crop)
             degraded.append(camera(degrade(crop, name, 0.6, generator), generator))
     return torch.stack(clean), torch.stack(degraded)
@@ -83,7 +84,7 @@ def table(weights: str, *, toy: bool) -> pd.DataFrame:
     ]
     jobs = [
         (*kind, steps)
-        for kind in [*kinds, ("euler-maruyama", "time")]
+        for kind in [*kinds, ("euler-maruyama", "linspace")]
         for steps in ((1, 2, 4) if toy else STEPS)
     ]
     rows = [judged(degraded, sampler="input", timestep_spacing="", steps=0)]

@@ -28,28 +28,31 @@ def table(*, toy: bool) -> pd.Series:
     scale = presets.smoke() if toy else presets.lab()
     recipe, count = scale.restorer, 1 if toy else 10
     source = Synthetic(
-        photos=sample_photos("train"), scenes=scale.scenes, clean=scale.clean, mixed=scale.mixed
+        photos=sample_photos("train"),
+        scene_prob=scale.scene_prob,
+        clean_prob=scale.clean_prob,
+        second_degradation_prob=scale.second_degradation_prob,
     )
-    batches = Batches(source, size=recipe.size, batch=recipe.batch)
+    batches = Batches(source, size=recipe.image_size, batch=recipe.batch_size)
     batches[0]  # photos are decoded when they are first needed
     start = time.perf_counter()
     for k in range(1, 1 + count):
         batches[k]
-    made = count * recipe.batch / (time.perf_counter() - start)
+    made = count * recipe.batch_size / (time.perf_counter() - start)
 
-    again = Again([source.draw(seeded(8, k), recipe.size) for k in range(recipe.batch)])
+    again = Again([source.draw(seeded(8, k), recipe.image_size) for k in range(recipe.batch_size)])
     net, daclip = scale.build_restorer(), DaCLIP(scale.build_clip())
     seconds = []
     for step in train_restorer(net, daclip, scale.build_sde(), again, recipe):
         seconds.append(step.seconds)
         if len(seconds) == 2 + count:
             break
-    consumed = recipe.batch / (sum(seconds[2:]) / count)
+    consumed = recipe.batch_size / (sum(seconds[2:]) / count)
     return pd.Series(
         {
             "pairs made per second, one process": made,
             "pairs consumed per second": consumed,
             "processes that feed one training": consumed / made,
         },
-        name=f"{scale.name}, {recipe.size} px, batches of {recipe.batch}",
+        name=f"{scale.name}, {recipe.image_size} px, batches of {recipe.batch_size}",
     )

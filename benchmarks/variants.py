@@ -15,17 +15,22 @@ import torch
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.ablation.conditioning import EvalSet, conditioning_gains, eval_set_of, only
+from daclip_lab.ablation.conditioning import (
+    EvalSet,
+    build_eval_set,
+    conditioning_gains,
+    mask_embeddings,
+)
 from daclip_lab.ablation.study import seed_interval
 from daclip_lab.commands.training_data import held_out, labels_of, source_of
 from daclip_lab.data.photos import Photos, image_folder
 from daclip_lab.data.prompts import held_out_texts
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.evaluation.protocol import Protocol
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.files.storage import read_json, write_json
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training import presets
-from daclip_lab.training.checkpoints import read_json, write_json
 from daclip_lab.training.objectives import train_daclip, train_restorer
 
 SEEDS = (0, 1)
@@ -48,12 +53,14 @@ VARIANTS = {
         "one-hot loss": Variant(recipe={"multi_positive": False}),
         "no stem": Variant(scale={"stem": 0}),
         "one word each": Variant(recipe={"synonyms": False}),
-        "nothing clean or mixed": Variant(scale={"clean": 0.0, "mixed": 0.0}),
+        "nothing clean or mixed": Variant(
+            scale={"clean_prob": 0.0, "second_degradation_prob": 0.0}
+        ),
         "gradients as they are": Variant(recipe={"max_grad_norm": None}),
     },
     "content": {
         LAB: Variant(),
-        "captions alone": Variant(recipe={"alignment": 0.0}),
+        "captions alone": Variant(recipe={"alignment_weight": 0.0}),
     },
     "restorer": {
         LAB: Variant(),
@@ -71,14 +78,14 @@ def controller(
     """Train a controller on the shipped CLIP; what each crop of the exam (n,) says of it, with latest weights, too."""
     scale = replace(presets.lab(), **variant.scale)
     steps = 2 if toy else 120 if content else 160
-    recipe = replace(scale.live, steps=steps, content=content, seed=seed, **variant.recipe)
+    recipe = replace(scale.live, steps=steps, train_content=content, seed=seed, **variant.recipe)
     given, source = lab.load("lab"), source_of(data, scale)
     model = scale.build_daclip(given.clip, seed)
     settings = replace(
         given.settings, stem=scale.stem, synonyms=recipe.synonyms, labels=labels_of(source)
     )
     pipe = Pipeline(settings, daclip=model)
-    exam, scores = eval_set_of(photos, Protocol(crops=1 if toy else 2, seed=1)), {}
+    exam, scores = build_eval_set(photos, Protocol(crops=1 if toy else 2, seed=1)), {}
     for step in train_daclip(model, source, recipe):
         if step.index == steps:
             scores["named, latest weights"] = asked(pipe, exam)["named"]
@@ -88,13 +95,13 @@ def controller(
 def asked(pipe: Pipeline, exam: EvalSet, content: bool = False) -> dict[str, np.ndarray]:
     """Whether each crop (n,) is named right of the ten, also by unseen phrasings; and how near its content comes."""
     daclip = pipe.daclip.eval()
-    ten = [pipe.settings.labels.index(name) for name in NAMES]
-    right = np.array([NAMES.index(name) for name in exam.facts.degradation])
+    ten = [pipe.settings.labels.index(name) for name in DEGRADATIONS]
+    right = np.array([DEGRADATIONS.index(name) for name in exam.metadata.degradation])
     with torch.inference_mode():
         parts = exam.degraded.split(64)
         degradation = torch.cat([daclip.encode_degradation(part) for part in parts])
         unseen = F.normalize(
-            torch.stack([daclip.encode_text(held_out_texts(name)).mean(0) for name in NAMES])
+            torch.stack([daclip.encode_text(held_out_texts(name)).mean(0) for name in DEGRADATIONS])
         )
         found = {
             "named": pipe.word_embeddings[ten],
@@ -123,17 +130,17 @@ def restorer(
     given, source = lab.load("lab"), source_of(data, scale)
     net = scale.build_restorer(seed)
     pipe = Pipeline(given.settings, daclip=given.daclip, restorer=net)
-    exam = eval_set_of(photos, Protocol(seed=1))
+    exam = build_eval_set(photos, Protocol(seed=1))
     both = pipe.encode(list(exam.degraded))
     scores = {}
     for step in train_restorer(net, given.daclip, pipe.sde, source, recipe):
         if step.index == steps:
             gains, _ = conditioning_gains(pipe, exam, {"gain, latest weights": both}, steps=1)
             scores |= {name: gains[name].to_numpy() for name in gains}
-    ways = {"gain": both, "gain, told nothing": only(both, ())}
+    ways = {"gain": both, "gain, told nothing": mask_embeddings(both, ())}
     gains, _ = conditioning_gains(pipe, exam, ways, steps=1)
     scores |= {name: gains[name].to_numpy() for name in gains}
-    worst = gains["gain"].groupby(exam.facts.degradation).transform("mean")
+    worst = gains["gain"].groupby(exam.metadata.degradation).transform("mean")
     # The gain of the degradation with the smallest one, as a number for each of its crops.
     scores["gain, worst degradation"] = gains["gain"].where(worst == worst.min()).to_numpy()
     return scores
@@ -171,7 +178,7 @@ def compared(runs: dict[tuple[str, int], dict]) -> pd.DataFrame:
                     means - lab_means
                 )
                 if not np.isnan(of[name]).any():
-                    _, low, high = interval((of[name] - of[LAB]).mean(axis=0), photos)
+                    _, low, high = bootstrap_interval((of[name] - of[LAB]).mean(axis=0), photos)
                     row |= {"photos low": low, "photos high": high}
             rows.append(row)
     return pd.DataFrame(rows).set_index(["measure", "variant"])

@@ -44,9 +44,9 @@ def plan(scale, exam):
         network=scale.network,
         # A network hears what it is told from its third step on, for layers that start at zero, and faintly at first.
         recipe=replace(
-            scale.restorer, steps=4, batch=2, learning_rate=0.03, conditioning_dropout=0.0
+            scale.restorer, steps=4, batch_size=2, learning_rate=0.03, conditioning_dropout=0.0
         ),
-        source=Synthetic(photos=None, scenes=1.0),
+        source=Synthetic(photos=None, scene_prob=1.0),
         exam=exam,
         moments=(1,),
     )
@@ -115,7 +115,7 @@ def test_paired_differences_leave_out_what_photos_share():
 
 
 def test_a_remembered_source_draws_what_the_source_draws():
-    source = Synthetic(photos=None, scenes=1.0)
+    source = Synthetic(photos=None, scene_prob=1.0)
     remembered = CachedSource(source)
     for k in (0, 1, 0):
         wanted, found = (Batches(s, size=32, batch=2, seed=3)[k] for s in (source, remembered))

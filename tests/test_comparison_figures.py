@@ -14,7 +14,7 @@ from daclip_lab.figures import sampler_comparison as figures
 from daclip_lab.figures.severity import strip
 from daclip_lab.widgets.live import compared
 
-KINDS = [("posterior", "time"), ("dpmpp-2m", "logsnr")]
+KINDS = [("posterior", "linspace"), ("dpmpp-2m", "logsnr")]
 
 
 def image(seed, height=20, width=40):

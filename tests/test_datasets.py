@@ -9,7 +9,8 @@ from daclip_lab.data.image_io import save_image
 from daclip_lab.data.pairs import PairFolder
 from daclip_lab.data.photos import image_folder
 from daclip_lab.data.seeding import seeded
-from daclip_lab.data.training_pairs import LABELS, Batches, Synthetic
+from daclip_lab.data.training_pairs import Batches, Synthetic
+from daclip_lab.degradations.registry import LABELS
 
 
 def same(a, b):
@@ -45,7 +46,7 @@ def pairs(tmp_path, photo):
 @pytest.mark.parametrize("kind", ["photos", "scenes", "pairs"])
 def test_batch_k_depends_on_seed_and_k_alone(kind, photos, pairs):
     source = {
-        "photos": Synthetic(photos=photos, scenes=0.3),
+        "photos": Synthetic(photos=photos, scene_prob=0.3),
         "scenes": Synthetic(photos=None),
         "pairs": PairFolder(pairs),
     }[kind]
@@ -59,7 +60,7 @@ def test_batch_k_depends_on_seed_and_k_alone(kind, photos, pairs):
 
 def test_drawing_touches_no_global_randomness(photos):
     before = torch.get_rng_state()
-    Batches(Synthetic(photos=photos, scenes=0.5), size=32, batch=2)[0]
+    Batches(Synthetic(photos=photos, scene_prob=0.5), size=32, batch=2)[0]
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -89,14 +90,14 @@ def test_synthetic_shares_are_as_asked(photos):
         source = Synthetic(photos=photos, **settings)
         return [source.draw(generator, 16).label for _ in range(30)]
 
-    assert set(labels(clean=1.0)) == {"clean"}
-    never = labels(clean=0.0)
+    assert set(labels(clean_prob=1.0)) == {"clean"}
+    never = labels(clean_prob=0.0)
     assert "clean" not in never
     assert len(set(never)) > 5
 
 
 def test_severities_lie_in_their_range_and_clean_has_none(photos):
-    generator, source = seeded(3), Synthetic(photos=photos, severity=(0.4, 0.6), clean=0.5)
+    generator, source = seeded(3), Synthetic(photos=photos, severity=(0.4, 0.6), clean_prob=0.5)
     for _ in range(20):
         example = source.draw(generator, 16)
         if example.label == "clean":

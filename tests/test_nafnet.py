@@ -15,7 +15,7 @@ def build(randomize=None, window=32):
             encoder=(1, 1),
             middle=1,
             decoder=(1, 1),
-            steering=16,
+            conditioning_dim=16,
             window=window,
         )
     return (randomize(net, std=0.2) if randomize else net).eval()
@@ -218,10 +218,14 @@ def test_under_common_means_a_part_answers_as_the_whole_does(unbounded):
 
 
 def test_means_are_let_go_when_a_call_fails(unbounded):
+    images = noise(2, 3, 40, 64), noise(2, 3, 40, 64, seed=1)
+    alone = predict(unbounded, *images)
+
     def look():
+        predict(unbounded, *images)
         raise KeyboardInterrupt
         yield
 
     with pytest.raises(KeyboardInterrupt), common_means(unbounded, look):
         pass
-    assert all(block.mean.noted is block.mean.laid_down is None for block in unbounded.middle)
+    assert torch.equal(predict(unbounded, *images), alone)

@@ -90,12 +90,12 @@ def test_an_unknown_kind_of_restorer_is_refused():
 @pytest.mark.parametrize("name", ["smoke", "lab"])
 def test_networks_are_trained_at_the_size_they_are_used_at(name):
     scale = presets.named(name)
-    assert scale.clip_training.size == scale.clip.image_size
-    assert scale.daclip.size == scale.live.size == scale.clip.image_size
-    assert scale.restorer.size == scale.clip.image_size
+    assert scale.clip_training.image_size == scale.clip.image_size
+    assert scale.daclip.image_size == scale.live.image_size == scale.clip.image_size
+    assert scale.restorer.image_size == scale.clip.image_size
     assert 1 <= scale.steps <= scale.sde["steps"]
     assert 0 <= scale.caption_degradation_prob <= 1
-    assert 0 <= scale.scenes <= 1
+    assert 0 <= scale.scene_prob <= 1
 
 
 def test_lab_weights_in_half_precision_can_be_shipped():
@@ -122,23 +122,23 @@ def test_paper_is_the_paper():
     assert scale.pretrained == ("ViT-B-32", "laion2b_s34b_b79k")
     assert scale.stem == 0
     assert scale.clip_training is None
-    assert (daclip.batch, daclip.learning_rate, daclip.warmup) == (3136, 3e-5, 100)
+    assert (daclip.batch_size, daclip.learning_rate, daclip.warmup) == (3136, 3e-5, 100)
     assert (daclip.betas, daclip.eps, daclip.weight_decay) == ((0.9, 0.98), 1e-6, 0.05)
-    assert (scale.epochs, daclip.steps, daclip.average, daclip.max_grad_norm) == (
+    assert (scale.epochs, daclip.steps, daclip.ema_decay, daclip.max_grad_norm) == (
         50,
         800,
         0.0,
         None,
     )
-    assert (daclip.multi_positive, daclip.alignment, daclip.synonyms) == (False, 0.0, False)
-    assert (restorer.steps, restorer.batch, restorer.size) == (700_000, 16, 256)
+    assert (daclip.multi_positive, daclip.alignment_weight, daclip.synonyms) == (False, 0.0, False)
+    assert (restorer.steps, restorer.batch_size, restorer.image_size) == (700_000, 16, 256)
     assert (restorer.learning_rate, restorer.final_learning_rate, restorer.warmup) == (
         2e-4,
         1e-6,
         0,
     )
     assert (restorer.betas, restorer.weight_decay) == ((0.9, 0.99), 0.0)
-    assert (restorer.average, restorer.ema_every, restorer.max_grad_norm) == (0.995, 10, None)
+    assert (restorer.ema_decay, restorer.ema_every, restorer.max_grad_norm) == (0.995, 10, None)
     assert not restorer.bf16
     assert (restorer.objective, restorer.t_max_prob, restorer.conditioning_dropout) == (
         "matching",

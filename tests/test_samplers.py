@@ -41,7 +41,7 @@ class Perfect:
         self.prediction_type, self.sde, self.clean = prediction_type, sde, clean
 
     def __call__(self, state, degraded, t, conditions):
-        if self.prediction_type == "clean":
+        if self.prediction_type == "sample":
             return self.clean
         return self.sde.noise_from_clean(state, degraded, self.clean, t)
 
@@ -256,7 +256,7 @@ def test_every_state_holds_the_noise_of_its_time(sde, steps, order, stochastic):
 # ---- where a perfect network ends ----
 
 
-@pytest.mark.parametrize("prediction_type", ["clean", "noise"])
+@pytest.mark.parametrize("prediction_type", ["sample", "epsilon"])
 @pytest.mark.parametrize("timestep_spacing", TIMESTEP_SPACINGS)
 @pytest.mark.parametrize("steps", [1, 2, 5, 20, 100])
 def test_nothing_is_left_of_the_noise_at_the_end(sde, steps, timestep_spacing, prediction_type):
@@ -287,14 +287,14 @@ def test_networks_that_predict_noise_or_the_clean_image_agree(sde, order, stocha
 
         def __call__(self, state, degraded, t, conditions):
             clean = 0.5 * state + 0.1 * conditions
-            if self.prediction_type == "clean":
+            if self.prediction_type == "sample":
                 return clean
             return sde.noise_from_clean(state, degraded, clean, t)
 
     settings = {"steps": 7, "order": order, "stochastic": stochastic}
     first, second = (
         list(sample(denoiser(Network(p), sde, mu, 1.0), sde, mu, generator=generator(), **settings))
-        for p in ("clean", "noise")
+        for p in ("sample", "epsilon")
     )
     for a, b in zip(first, second, strict=True):
         torch.testing.assert_close(a.state, b.state)
@@ -350,7 +350,7 @@ def test_the_network_is_called_once_per_step_with_the_time_of_its_state(sde):
     told = []
 
     class Network:
-        prediction_type = "clean"
+        prediction_type = "sample"
 
         def __call__(self, state, degraded, t, conditions):
             told.append(t.tolist())
@@ -460,7 +460,7 @@ def test_bfloat16_is_for_the_network_alone(sde):
     told = []
 
     class Network:
-        prediction_type = "clean"
+        prediction_type = "sample"
 
         def __call__(self, state, degraded, t, conditions):
             told.append(layer(state).dtype)

@@ -24,7 +24,7 @@ class Local(nn.Module):
 
     multiple = 2
 
-    def __init__(self, prediction_type="clean"):
+    def __init__(self, prediction_type="sample"):
         super().__init__()
         self.prediction_type, self.seen = prediction_type, []
         with torch.random.fork_rng(devices=[]):
@@ -70,7 +70,7 @@ def test_pixels_next_to_a_cut_are_dropped():
 # ---- blending ----
 
 
-@pytest.mark.parametrize("prediction_type", ["clean", "noise"])
+@pytest.mark.parametrize("prediction_type", ["sample", "epsilon"])
 @pytest.mark.parametrize(("h", "w"), [(150, 201), (40, 333), (131, 64)])
 @pytest.mark.parametrize("sampler", ["posterior", "dpmpp-2m"])
 @torch.inference_mode()
@@ -93,7 +93,7 @@ def test_tiled_equals_whole_where_the_network_looks_no_further_than_the_margin(
     # A third of the quarter of 96 pixels is dropped: 8.
     for tiled, whole in zip(restored(Tiled(net, h, w, 96)), restored(net), strict=True):
         torch.testing.assert_close(
-            tiled, whole, atol=1e-3 if prediction_type == "noise" else 1e-5, rtol=0
+            tiled, whole, atol=1e-3 if prediction_type == "epsilon" else 1e-5, rtol=0
         )
 
 

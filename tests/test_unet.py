@@ -232,4 +232,4 @@ def test_refuses_what_it_cannot_use(unet):
 
 
 def test_predicts_noise():
-    assert ConditionalUNet.prediction_type == "noise"
+    assert ConditionalUNet.prediction_type == "epsilon"

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from daclip_lab.commands.init_weights import settings_of, starting_weights
 from daclip_lab.commands.training_data import labels_of
 from daclip_lab.data.pairs import PairFolder
-from daclip_lab.data.training_pairs import LABELS, Source, Synthetic
+from daclip_lab.data.training_pairs import Source, Synthetic
+from daclip_lab.degradations.registry import LABELS
 from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.pipeline.pipeline import Pipeline, load
@@ -62,13 +63,13 @@ def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict
     recipe = _recipe(
         options,
         scale.daclip,
-        size=given.settings.clip.image_size,
-        content=not options.degradation_only,
+        image_size=given.settings.clip.image_size,
+        train_content=not options.degradation_only,
         # Phrasings are known of our own degradations; others are called by their names.
         synonyms=scale.daclip.synonyms and set(labels) <= set(LABELS),
     )
     if scale.epochs is not None and options.steps is None and isinstance(source, PairFolder):
-        recipe = replace(recipe, steps=steps_of(scale.epochs, len(source), recipe.batch))
+        recipe = replace(recipe, steps=steps_of(scale.epochs, len(source), recipe.batch_size))
     stem = scale.stem
     if options.start:
         started = load(options.start)
@@ -122,13 +123,20 @@ TRAININGS = {"clip": clip, "words": words, "daclip": daclip, "restorer": restore
 
 def _recipe(options: argparse.Namespace, default: Recipe, **fixed) -> Recipe:
     """The scale's recipe with what the options say instead."""
-    names = ("steps", "batch", "learning_rate", "seed", "workers")
-    asked = {name: getattr(options, name) for name in names}
-    return replace(default, **{k: v for k, v in asked.items() if v is not None}, **fixed)
+    given = {
+        "steps": options.steps,
+        "batch_size": options.batch,
+        "learning_rate": options.learning_rate,
+        "seed": options.seed,
+        "workers": options.workers,
+    }
+    return replace(default, **{k: v for k, v in given.items() if v is not None}, **fixed)
 
 
 def _mostly_clean(source: Source, scale: Scale) -> Source:
     """Photos degraded as rarely as captions of the web speak of it."""
     if isinstance(source, Synthetic):
-        return replace(source, clean=1 - scale.caption_degradation_prob, mixed=0.0)
+        return replace(
+            source, clean_prob=1 - scale.caption_degradation_prob, second_degradation_prob=0.0
+        )
     return source

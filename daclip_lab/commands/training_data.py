@@ -43,9 +43,9 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
             photos, _ = photos.split(held_out=len(photos) // HOLD_OUT)
     return Synthetic(
         photos=photos,
-        scenes=scale.scenes,
-        clean=scale.clean,
-        mixed=scale.mixed,
+        scene_prob=scale.scene_prob,
+        clean_prob=scale.clean_prob,
+        second_degradation_prob=scale.second_degradation_prob,
         severity=scale.severity,
     )
 
@@ -63,12 +63,11 @@ def told(source) -> str:
 def labels_of(source) -> tuple[str, ...]:
     """The degradations that a source of `source_of` draws, "clean" among them where it leaves images clean."""
     from daclip_lab.data.pairs import PairFolder
-    from daclip_lab.data.training_pairs import LABELS
-    from daclip_lab.degradations.rules import NAMES
+    from daclip_lab.degradations.registry import DEGRADATIONS, LABELS
 
     if isinstance(source, PairFolder):
         return source.labels
-    return LABELS if source.clean else NAMES
+    return LABELS if source.clean_prob else DEGRADATIONS
 
 
 def held_out(photos):

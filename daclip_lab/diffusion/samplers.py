@@ -11,7 +11,7 @@ order adds the change of the estimate since the last step (DPM-Solver++, 2211.01
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
 
-TIMESTEP_SPACINGS = ("time", "logsnr")
+TIMESTEP_SPACINGS = ("linspace", "logsnr")
 SAMPLERS = {
     "posterior": {"order": 1, "stochastic": True},
     "dpmpp-2m-sde": {"order": 2, "stochastic": True},
@@ -38,6 +38,8 @@ class SampleStep(NamedTuple):
     t: int
     clean: Tensor
 
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
 
 Denoiser = Callable[[Tensor, int], Tensor]
 """(state, t) -> estimate of the clean image, both (b, 3, h, w)."""
@@ -59,25 +61,25 @@ def denoiser(
         times = torch.full((len(state),), t, device=state.device)
         with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16):
             prediction = net(state, degraded, times, conditions).to(state.dtype)
-        if net.prediction_type == "noise":
+        if net.prediction_type == "epsilon":
             return sde.clean_from_noise(state, degraded, prediction, t)
         return prediction
 
     return predict
 
 
-def time_points(sde: MeanRevertingSDE, steps: int, timestep_spacing: str = "time") -> list[int]:
+def time_points(sde: MeanRevertingSDE, steps: int, timestep_spacing: str = "linspace") -> list[int]:
     """The times a sampler visits: `steps + 1` distinct ones from T down to 0.
 
     Args:
-        spacing: `"time"` divides T evenly; `"logsnr"` divides the log signal-to-noise ratio between T and 1 evenly.
+        spacing: `"linspace"` divides T evenly; `"logsnr"` divides the log signal-to-noise ratio between T and 1 evenly.
     """
     _check_steps(sde, steps)
     if timestep_spacing not in TIMESTEP_SPACINGS:
         raise InputError(
             f"spacing {timestep_spacing!r} is unknown: use one of {', '.join(TIMESTEP_SPACINGS)}"
         )
-    if timestep_spacing == "time":
+    if timestep_spacing == "linspace":
         return torch.linspace(sde.steps, 0, steps + 1).round().long().tolist()
     log_snr = (sde.alpha.log() - sde.sigma_bar.log())[1:]
     wanted = torch.linspace(log_snr[-1].item(), log_snr[0].item(), steps, dtype=log_snr.dtype)
@@ -98,8 +100,8 @@ def sample(
     steps: int,
     order: int = 1,
     stochastic: bool = False,
-    timestep_spacing: str = "time",
-    generator: torch.Generator | None = None,
+    timestep_spacing: str = "linspace",
+    generator: Generators = None,
 ) -> Iterator[SampleStep]:
     """Restore a batch, yielding each step; the last one holds the restored images.
 
@@ -110,7 +112,8 @@ def sample(
         order: 1, or 2 for the multistep solver that also uses the estimate before.
         stochastic: fresh noise at every step (the posterior), or none (the probability-flow path).
         spacing: see `time_points`.
-        generator: source of the noise; the same one gives the same restoration.
+        generator: source of the noise; the same one gives the same restoration. A list of b generators, one for each
+            image, makes an image's result independent of the rest of the batch.
 
     The last step is always first order and without noise: it ends on the network's estimate of the clean image.
     """
@@ -153,7 +156,7 @@ def euler_maruyama(
     degraded: Tensor,
     *,
     steps: int | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
 ) -> Iterator[SampleStep]:
     """The authors' first sampler, a biased baseline: Euler-Maruyama steps of the reverse SDE, each from t to t - 1.
 
@@ -185,7 +188,10 @@ def _log_snr(sde: MeanRevertingSDE, t: int) -> Tensor:
     return sde.alpha[t].log() - sde.sigma_bar[t].log()
 
 
-def _noise_like(images: Tensor, generator: torch.Generator | None) -> Tensor:
+def _noise_like(images: Tensor, generator: Generators) -> Tensor:
+    if isinstance(generator, Sequence):
+        pairs = zip(images.split(1), generator, strict=True)
+        return torch.cat([_noise_like(image, each) for image, each in pairs])
     # Drawn on the generator's device, so that a seed means the same noise wherever the network runs.
     device = generator.device if generator is not None else images.device
     noise = torch.randn(images.shape, generator=generator, device=device, dtype=images.dtype)

@@ -145,7 +145,7 @@ def _line(axes: "Axes", sampler: str, timestep_spacing: str, x, y) -> None:
     color, mark = LOOKS[sampler]
     name = (
         sampler
-        if timestep_spacing == "time"
+        if timestep_spacing == "linspace"
         else f"{sampler}, {SPACED[timestep_spacing].split()[-1]}"
     )
     axes.plot(x, y, color=color, marker=mark, markersize=6, linestyle=LINES[timestep_spacing],

@@ -15,8 +15,8 @@ LOOKS = {
     "dpmpp-2m": ("#eb8976", "^"),
     "euler-maruyama": (MUTED, "X"),
 }
-LINES = {"time": "-", "logsnr": (0, (1.5, 1.5))}
-SPACED = {"time": "steps even in time", "logsnr": "steps even in log-SNR"}
+LINES = {"linspace": "-", "logsnr": (0, (1.5, 1.5))}
+SPACED = {"linspace": "steps even in time", "logsnr": "steps even in log-SNR"}
 
 
 def tradeoff(table: "pd.DataFrame") -> "Figure":

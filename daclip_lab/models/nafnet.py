@@ -1,4 +1,4 @@
-"""NAFNet as a diffusion network: it restores, knows the time, and is steered by both embeddings of DA-CLIP.
+"""NAFNet as a diffusion network: it restores, knows the time, and is conditioned on both embeddings of DA-CLIP.
 
 NAFNet (Chen et al., 2204.04676) has no activation and no attention: gates multiply halves of the channels, and each
 block weighs its channels by their mean over the image. The DA-CLIP paper steers it (section 5.2) but released no code;
@@ -10,8 +10,10 @@ one call is already a restoration.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +48,14 @@ def local_mean(x: Tensor, window: int) -> Tensor:
     return F.pad(mean, pad, mode="replicate").to(x.dtype)
 
 
+_SHARED: ContextVar[Mapping["ChannelMean", list[Tensor] | Tensor]] = ContextVar(
+    "channel means", default=MappingProxyType({})
+)
+"""Per call, not per module, so that several threads can use one network: means recorded so far, or those to use."""
+
+
 class ChannelMean(nn.Module):
-    """The mean of each channel: over the image, over a window around every pixel, or one that is laid down.
+    """The mean of each channel: over the image, over a window around every pixel, or as set by `common_means`.
 
     `window` is a side in pixels of the image, None for all of it; `cell` that of one pixel of the features.
     """
@@ -55,41 +63,38 @@ class ChannelMean(nn.Module):
     def __init__(self, window: int | None, cell: int):
         super().__init__()
         self.window, self.cell = window, cell
-        self.noted: list[Tensor] | None = None
-        self.laid_down: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.laid_down is not None:
-            return self.laid_down
+        shared = _SHARED.get().get(self)
+        if isinstance(shared, Tensor):
+            return shared
         if self.window is not None:
             return local_mean(x, max(1, self.window // self.cell))
         mean = x.mean((2, 3), keepdim=True)
-        if self.noted is not None:
-            self.noted.append(mean)
+        if shared is not None:
+            shared.append(mean)
         return mean
 
 
 @contextmanager
 def common_means(net: nn.Module, calls: Callable[[], Iterable[int]]) -> Iterator[None]:
-    """Inside, all calls of a network take the same channel means: those of some calls before, on the whole.
+    """Inside, all calls of a network in this thread use the same channel means: the averages over some calls before.
 
     Only means over the image are replaced, not those over windows; a network without such means is not called.
 
     Args:
-        calls: makes the calls, and gives the number of pixels of each.
+        calls: makes the calls, and yields the number of pixels of each.
     """
-    means = [m for m in net.modules() if isinstance(m, ChannelMean) and m.window is None]
+    shared = {m: [] for m in net.modules() if isinstance(m, ChannelMean) and m.window is None}
+    token = _SHARED.set(shared)
     try:
-        for module in means:
-            module.noted = []
-        pixels = list(calls()) if means else []
-        for module in means:
-            shares = (mean * n for mean, n in zip(module.noted, pixels, strict=True))
-            module.laid_down = sum(shares) / sum(pixels)
+        pixels = list(calls()) if shared else []
+        for module, means in shared.items():
+            weighted = (mean * n for mean, n in zip(means, pixels, strict=True))
+            shared[module] = sum(weighted) / sum(pixels)
         yield
     finally:
-        for module in means:
-            module.noted = module.laid_down = None
+        _SHARED.reset(token)
 
 
 def gate(x: Tensor) -> Tensor:
@@ -99,12 +104,12 @@ def gate(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A NAFNet block whose two normalised inputs are scaled and shifted by the steering vector."""
+    """A NAFNet block whose two normalised inputs are scaled and shifted by the conditioning vector."""
 
-    def __init__(self, channels: int, steering: int, mean: ChannelMean):
+    def __init__(self, channels: int, conditioning_dim: int, mean: ChannelMean):
         super().__init__()
         self.mean = mean
-        self.steer = nn.Linear(steering, 4 * channels)
+        self.modulation = nn.Linear(conditioning_dim, 4 * channels)
         self.norm_space = LayerNorm2d(channels)
         self.expand_space = nn.Conv2d(channels, 2 * channels, 1)
         self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
@@ -115,11 +120,11 @@ class Block(nn.Module):
         self.project_channel = nn.Conv2d(channels, channels, 1)
         self.scale_space = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.scale_channel = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        nn.init.zeros_(self.steer.weight)
-        nn.init.zeros_(self.steer.bias)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
-        a, b, c, d = self.steer(vector)[:, :, None, None].chunk(4, dim=1)
+        a, b, c, d = self.modulation(vector)[:, :, None, None].chunk(4, dim=1)
         y = self.norm_space(x) * (1 + a) + b
         y = gate(self.depthwise(self.expand_space(y)))
         y = y * self.channel_weight(self.mean(y))
@@ -137,12 +142,12 @@ class ConditionalNAFNet(nn.Module):
         width: channels at the first level; they double at each level.
         encoder, decoder: blocks per level, outermost first for the encoder and innermost first for the decoder.
         middle: blocks at the bottom.
-        steering: length of the vector that steers the blocks.
+        conditioning_dim: length of the vector that conditions the blocks.
         window: side in pixels of the squares over which channel means are taken, at least that of the patches that it
             is trained on; None takes them over the whole image.
     """
 
-    prediction_type = "clean"
+    prediction_type = "sample"
     uses_unnormalized_embeddings = False
 
     def __init__(
@@ -153,23 +158,25 @@ class ConditionalNAFNet(nn.Module):
         encoder: tuple[int, ...] = (2, 2, 4),
         middle: int = 2,
         decoder: tuple[int, ...] = (2, 2, 2),
-        steering: int = 128,
+        conditioning_dim: int = 128,
         window: int | None = None,
     ):
         super().__init__()
         self.frequencies = 64
         self.time = nn.Sequential(
-            nn.Linear(2 * self.frequencies, steering), nn.SiLU(), nn.Linear(steering, steering)
+            nn.Linear(2 * self.frequencies, conditioning_dim),
+            nn.SiLU(),
+            nn.Linear(conditioning_dim, conditioning_dim),
         )
-        self.degradation = _teller(embed_dim, steering)
-        self.content = _teller(embed_dim, steering)
+        self.degradation = _embedding_mlp(embed_dim, conditioning_dim)
+        self.content = _embedding_mlp(embed_dim, conditioning_dim)
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(2), nn.PixelShuffle(2)
         self.intro = nn.Conv2d(24, width, 3, padding=1)
         cell = 2
 
         def stage(blocks: int) -> nn.ModuleList:
             return nn.ModuleList(
-                Block(width, steering, ChannelMean(window, cell)) for _ in range(blocks)
+                Block(width, conditioning_dim, ChannelMean(window, cell)) for _ in range(blocks)
             )
 
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
@@ -190,7 +197,7 @@ class ConditionalNAFNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def prepare(self, content: Tensor | None, degradation: Tensor | None) -> Tensor | float:
-        """What an image's embeddings (b, d) add to the steering vector: the same at every step.
+        """What an image's embeddings (b, d) add to the conditioning vector: the same at every step.
 
         None, or a row of zeros, tells the network nothing; it is trained with both now and then left out.
         """
@@ -225,12 +232,14 @@ class ConditionalNAFNet(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def _teller(embed_dim: int, steering: int) -> nn.Sequential:
-    """Embedding to steering vector, without biases: an embedding of zeros then says nothing at all."""
-    first = nn.Linear(embed_dim, steering, bias=False)
+def _embedding_mlp(embed_dim: int, conditioning_dim: int) -> nn.Sequential:
+    """Embedding to conditioning vector, without biases: an embedding of zeros then says nothing at all."""
+    first = nn.Linear(embed_dim, conditioning_dim, bias=False)
     # The entries of a vector of length 1 are small; without this it would take long to be heard.
     nn.init.normal_(first.weight)
-    return nn.Sequential(first, nn.SiLU(), nn.Linear(steering, steering, bias=False))
+    return nn.Sequential(
+        first, nn.SiLU(), nn.Linear(conditioning_dim, conditioning_dim, bias=False)
+    )
 
 
 def _pad_to(x: Tensor, multiple: int) -> Tensor:

@@ -50,7 +50,7 @@ class ConditionalUNet(nn.Module):
     The defaults are the paper's network, of 49 million parameters. Raises InputError.
     """
 
-    prediction_type = "noise"
+    prediction_type = "epsilon"
     uses_unnormalized_embeddings = True
     """It listens to features as CLIP's projection leaves them, not to directions alone (the authors' test.py)."""
 

@@ -224,7 +224,7 @@ class Pipeline:
         *,
         steps: int | None = None,
         sampler: str = "posterior",
-        timestep_spacing: str = "time",
+        timestep_spacing: str = "linspace",
         seed: int = 0,
         tile: int | None = None,
         embed_tiles: bool = False,

@@ -38,14 +38,14 @@ def make_accelerator() -> "Accelerator":
     )
 
 
-def to_device(module: nn.Module, accelerator: "Accelerator | None") -> torch.device:
+def place(module: nn.Module, accelerator: "Accelerator | None") -> torch.device:
     """Move a module to the accelerator's device, or leave it where it is, and return that device."""
     if accelerator is not None:
         module.to(accelerator.device)
     return next(module.parameters()).device
 
 
-def leave_the_end_to_the_main_process(worker: int) -> None:
+def ignore_sigterm(worker: int) -> None:
     """In a process that reads images: an interruption is the main process's affair.
 
     A scheduler's SIGTERM reaches the whole group, and a worker that died of it would look like a fault; so would the
@@ -81,7 +81,7 @@ class Task(nn.Module):
         return self.loss(batch, generator)
 
 
-def share_of(accelerator: "Accelerator | None", batch: int) -> tuple[int, int]:
+def rank_and_world_size(accelerator: "Accelerator | None", batch: int) -> tuple[int, int]:
     """Which share of every batch is this process's, of how many."""
     if accelerator is None:
         return 0, 1
@@ -96,7 +96,7 @@ def share_of(accelerator: "Accelerator | None", batch: int) -> tuple[int, int]:
     return accelerator.process_index, shares
 
 
-def moved(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: Batch, device: torch.device) -> Batch:
     """A batch on a device."""
     return replace(
         batch,

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from daclip_lab.data.seeding import seeded
-from daclip_lab.data.training_pairs import Answers, Batches, Source
+from daclip_lab.data.training_pairs import Batches, CatchInputErrors, Source
 from daclip_lab.errors import InputError
 from daclip_lab.training.checkpoints import load_state, save_state
 from daclip_lab.training.devices import (
@@ -27,9 +27,9 @@ from daclip_lab.training.devices import (
     Task,
     attention_on,
     has_bf16,
-    leave_the_end_to_the_main_process,
-    moved,
-    share_of,
+    ignore_sigterm,
+    place,
+    rank_and_world_size,
     to_device,
 )
 
@@ -47,9 +47,9 @@ class Recipe:
 
     steps: int
     """Number of optimiser steps."""
-    batch: int
+    batch_size: int
     """Images a step, in all processes together."""
-    size: int
+    image_size: int
     """Side of the training images, in pixels."""
     learning_rate: float
     """Largest learning rate, reached after the warm-up."""
@@ -63,7 +63,7 @@ class Recipe:
     """AdamW's guard against division by zero."""
     weight_decay: float = 0.0
     """AdamW's decay of weight matrices; biases, norms and temperatures are spared."""
-    average: float = 0.999
+    ema_decay: float = 0.999
     """Decay of the running average of the weights, which is what is kept at the end; 0 keeps the latest."""
     ema_every: int = 1
     """Steps from one update of that average to the next; the last step always updates it."""
@@ -78,7 +78,14 @@ class Recipe:
     """Decides the batches and every random choice in the loss."""
 
     def __post_init__(self):
-        least = {"steps": 1, "batch": 1, "size": 1, "ema_every": 1, "workers": 0, "seed": 0}
+        least = {
+            "steps": 1,
+            "batch_size": 1,
+            "image_size": 1,
+            "ema_every": 1,
+            "workers": 0,
+            "seed": 0,
+        }
         for field, lowest in least.items():
             if getattr(self, field) < lowest:
                 raise InputError(f"{field}={getattr(self, field)}: wanted {lowest} or more")
@@ -101,16 +108,16 @@ class Step:
     """Time that this step took, its batch included."""
 
 
-def steps_of(epochs: int, pairs: int, batch: int) -> int:
+def steps_of(epochs: int, pairs: int, batch_size: int) -> int:
     """The steps of some passes over the data in whole batches; what is left over at the end of each is dropped.
 
     Raises InputError for less than a batch.
     """
-    if pairs < batch:
+    if pairs < batch_size:
         raise InputError(
-            f"{pairs} pairs make no batch of {batch}: name a smaller --batch, or --steps"
+            f"{pairs} pairs make no batch of {batch_size}: name a smaller --batch, or --steps"
         )
-    return epochs * (pairs // batch)
+    return epochs * (pairs // batch_size)
 
 
 def learning_rate(recipe: Recipe, index: int) -> float:
@@ -148,8 +155,8 @@ def fit(
         InputError: the checkpoint is missing, or belongs to another recipe or model; the batch cannot be divided among
             the processes; the loss is not a number.
     """
-    share, shares = share_of(accelerator, recipe.batch)
-    device = to_device(model, accelerator)
+    share, shares = rank_and_world_size(accelerator, recipe.batch_size)
+    device = place(model, accelerator)
     task = loss if accelerator is None else accelerator.prepare_model(Task(model, loss))
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     matrices = [p for p in weights.values() if p.dim() > 1]
@@ -171,11 +178,15 @@ def fit(
         save_state(run, asdict(recipe), weights, average, optimizer, index)
 
     batches = torch.utils.data.DataLoader(
-        Answers(Batches(source, size=recipe.size, batch=recipe.batch // shares, seed=recipe.seed)),
+        CatchInputErrors(
+            Batches(
+                source, size=recipe.image_size, batch=recipe.batch_size // shares, seed=recipe.seed
+            )
+        ),
         batch_size=None,
         sampler=range(done * shares + share, recipe.steps * shares, shares),
         num_workers=recipe.workers,
-        worker_init_fn=leave_the_end_to_the_main_process,
+        worker_init_fn=ignore_sigterm,
         # Its own, because a loader without one draws from the global generator.
         generator=torch.Generator(),
     )
@@ -191,7 +202,7 @@ def fit(
             half = recipe.bf16 and has_bf16(device)
             generator = seeded(recipe.seed, (index - 1) * shares + share + 1, 1)
             with torch.autocast(device.type, torch.bfloat16, enabled=half), attention_on(device):
-                value, metrics = task(moved(batch, device), generator)
+                value, metrics = task(to_device(batch, device), generator)
             if not value.isfinite():
                 raise InputError(
                     f"the loss is {value.item()} at step {index}: try a smaller learning rate"
@@ -205,7 +216,7 @@ def fit(
             if index % recipe.ema_every == 0 or index == recipe.steps:
                 # A short average at first: a long one would still remember the initial weights.
                 updates = math.ceil(index / recipe.ema_every)
-                decay = min(recipe.average, (1 + updates) / (10 + updates))
+                decay = min(recipe.ema_decay, (1 + updates) / (10 + updates))
                 with torch.no_grad():
                     torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)
             done, whole = index, True

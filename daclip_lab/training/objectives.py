@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from daclip_lab.data.prompts import describe, training_texts
-from daclip_lab.data.training_pairs import LABELS, Batch, Source
-from daclip_lab.degradations.rules import CLEAN
+from daclip_lab.data.training_pairs import Batch, Source
+from daclip_lab.degradations.registry import CLEAN, LABELS
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce
-from daclip_lab.training.devices import to_device
+from daclip_lab.training.devices import place
 from daclip_lab.training.loop import Recipe, Step, fit
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ClipRecipe(Recipe):
     paraphrase_weight: float = 0.0
     """Weight of a contrastive loss between phrasings of the same degradation ("foggy", "in thick fog"): the knowledge
     of language that a CLIP of the web has from its billions of captions, and ours cannot have."""
-    images: bool = True
+    train_image_tower: bool = True
     """Train the image tower as well; without it, texts learn to describe the features that there are
     (Zhai et al., LiT, 2111.07991)."""
 
@@ -46,11 +46,11 @@ class DaclipRecipe(Recipe):
 
     multi_positive: bool = False
     """Count every text of the same degradation as right, instead of one (see `losses`)."""
-    alignment: float = 0.0
+    alignment_weight: float = 0.0
     """Weight of one minus the cosine between the content embedding and CLIP's embedding of the clean image."""
     synonyms: bool = False
     """Name degradations by all their training phrasings, instead of the one canonical word."""
-    content: bool = True
+    train_content: bool = True
     """Train the content embedding as well; without it a step takes less than half of the time."""
 
 
@@ -59,14 +59,14 @@ class RestorerRecipe(Recipe):
     """The restorer's training (DA-CLIP, section 3.2)."""
 
     objective: str = "matching"
-    """`"matching"`: L1 to the optimum reverse step (IR-SDE, equation 15). `"psnr"`: the log of the squared error of the
+    """`"matching"`: L1 to the optimum reverse step (IR-SDE, equation 15). `"log_mse"`: the log of the squared error of the
     clean image, so that each degradation counts by the decibels to be gained and not by how far it is off."""
     t_max_prob: float = 0.0
     """Share of examples at t = T, where every restoration starts; the others are even over 1..T."""
     oracle: bool = False
     """Steer by what DA-CLIP should say, instead of what it says: the word, and CLIP's embedding of the clean image."""
     harm_penalty: float = 0.0
-    """With `"psnr"`, how many times more a decibel counts that is lost to the input: a logarithm alone gladly ruins one
+    """With `"log_mse"`, how many times more a decibel counts that is lost to the input: a logarithm alone gladly ruins one
     image to gain a little in many."""
     conditioning_dropout: float = 0.0
     """Share of examples for which the embeddings are left out, so that the network can also do without."""
@@ -78,7 +78,7 @@ def train_clip(clip: Clip, source: Source, recipe: ClipRecipe, **options) -> Ite
     Draw the degradations in `source` rarely: web captions, too, speak of fog now and then. Options are those of `fit`.
     """
     clip.train().requires_grad_(True)
-    clip.visual.requires_grad_(recipe.images)
+    clip.visual.requires_grad_(recipe.train_image_tower)
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         texts = [
@@ -112,9 +112,9 @@ def paraphrase_loss(clip: Clip, scale: Tensor, generator: torch.Generator, each:
 def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options) -> Iterator[Step]:
     """Train the controller (DA-CLIP, equation 3); CLIP itself stays frozen. Options are those of `fit`."""
     size = daclip.clip.config.image_size
-    if recipe.size != size:
+    if recipe.image_size != size:
         raise InputError(
-            f"size={recipe.size} in the recipe: this CLIP sees images of {size} pixels"
+            f"size={recipe.image_size} in the recipe: this CLIP sees images of {size} pixels"
         )
     daclip.train()
     daclip.controller.requires_grad_(True)
@@ -131,7 +131,7 @@ def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options
             daclip.logit_scale.clamp_(max=math.log(100))
         names = [_phrase(label, recipe.synonyms, generator) for label in batch.labels]
         words = torch.stack([word(name) for name in names])
-        if recipe.content:
+        if recipe.train_content:
             content, degradation = daclip.encode_image(batch.degraded)
         else:
             degradation = daclip.encode_degradation(batch.degraded)
@@ -140,13 +140,13 @@ def train_daclip(daclip: DaCLIP, source: Source, recipe: DaclipRecipe, **options
         nearest = (degradation @ words.T).argmax(1).tolist()
         right = [batch.labels[i] == label for i, label in zip(nearest, batch.labels, strict=True)]
         metrics["accuracy"] = sum(right) / len(right)
-        if recipe.content:
+        if recipe.train_content:
             with torch.no_grad():
                 captions = _encode_each_once(daclip, batch.captions)
                 clean = daclip.clip.encode_image(batch.clean)
             for_content = contrast(content, captions, batch.captions)
             cosine = F.cosine_similarity(content, clean).mean()
-            value = value + for_content + recipe.alignment * (1 - cosine)
+            value = value + for_content + recipe.alignment_weight * (1 - cosine)
             metrics |= {"content_loss": for_content.item(), "cosine": cosine.item()}
         return value, metrics
 
@@ -171,7 +171,7 @@ def train_restorer(
 ) -> Iterator[Step]:
     """Train a restorer under a frozen DA-CLIP, or under none (then it is told nothing). Options are those of `fit`."""
     net.train().requires_grad_(True)
-    device = to_device(net, accelerator)
+    device = place(net, accelerator)
     if daclip is not None:
         daclip.to(device)
 
@@ -209,8 +209,8 @@ def restoration_error(
 ) -> Tensor:
     """The error of each image (b,), for either kind of prediction and either objective of `RestorerRecipe`."""
     clean = prediction
-    if recipe.objective == "psnr":
-        if prediction_type == "noise":
+    if recipe.objective == "log_mse":
+        if prediction_type == "epsilon":
             clean = sde.clean_from_noise(state, batch.degraded, prediction, t)
         error, before = (
             # Beyond 40 dB there is nothing left to gain.
@@ -219,9 +219,9 @@ def restoration_error(
         )
         return error + recipe.harm_penalty * (error - before).relu()
     if recipe.objective != "matching":
-        raise InputError(f"objective {recipe.objective!r} is unknown: use 'matching' or 'psnr'")
+        raise InputError(f"objective {recipe.objective!r} is unknown: use 'matching' or 'log_mse'")
     noise = prediction
-    if prediction_type == "clean":
+    if prediction_type == "sample":
         noise = sde.noise_from_clean(state, batch.degraded, prediction, t)
     reached = state - sde.reverse_drift(state, batch.degraded, noise, t)
     wanted, _ = sde.posterior(state, batch.clean, batch.degraded, t, t - 1)

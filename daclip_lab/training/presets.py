@@ -43,11 +43,11 @@ class Scale:
     """How its text tower then learns that phrasings mean the same; None where it comes pretrained."""
     caption_degradation_prob: float
     """Share of CLIP's training images that are degraded, with captions that say so (web captions: rarely)."""
-    scenes: float
+    scene_prob: float
     """Share of training images that are procedural scenes."""
-    clean: float
+    clean_prob: float
     """Share of images that are left clean, in the controller's and restorer's training."""
-    mixed: float
+    second_degradation_prob: float
     """Share of the degraded images that carry a second degradation, in the controller's and restorer's training."""
     severity: tuple[float, float]
     """Range of severities in training, evenly distributed."""
@@ -116,17 +116,17 @@ def build_restorer(network: dict, embed_dim: int, seed: int = 0) -> nn.Module:
 def lab() -> Scale:
     """The default: a CLIP, a controller and a restorer that are trained on a laptop and come with the package."""
     clip = ClipRecipe(
-        steps=1200, batch=128, size=64, learning_rate=1e-3, warmup=100, weight_decay=0.1
+        steps=1200, batch_size=128, image_size=64, learning_rate=1e-3, warmup=100, weight_decay=0.1
     )
     daclip = DaclipRecipe(
         steps=1800,
-        batch=96,
-        size=64,
+        batch_size=96,
+        image_size=64,
         learning_rate=6e-4,
         warmup=100,
         weight_decay=0.05,
         multi_positive=True,
-        alignment=10.0,
+        alignment_weight=10.0,
         synonyms=True,
     )
     return Scale(
@@ -140,39 +140,46 @@ def lab() -> Scale:
         pretrained=None,
         clip_training=clip,
         words=replace(
-            clip, steps=300, warmup=20, learning_rate=5e-4, paraphrase_weight=1.0, images=False
+            clip,
+            steps=300,
+            warmup=20,
+            learning_rate=5e-4,
+            paraphrase_weight=1.0,
+            train_image_tower=False,
         ),
         caption_degradation_prob=0.15,
-        scenes=0.25,
-        clean=0.15,
-        mixed=0.2,
+        scene_prob=0.25,
+        clean_prob=0.15,
+        second_degradation_prob=0.2,
         # A little below what an evaluation asks: what is much weaker can hardly be seen, and teaches to guess.
         severity=(0.2, 1.0),
         stem=32,
         daclip=daclip,
         epochs=None,
-        live=replace(daclip, steps=120, batch=48, warmup=10, learning_rate=1e-3, content=False),
+        live=replace(
+            daclip, steps=120, batch_size=48, warmup=10, learning_rate=1e-3, train_content=False
+        ),
         network={
             "kind": "nafnet",
             "width": 32,
             "encoder": (2, 2, 4),
             "middle": 2,
             "decoder": (2, 2, 2),
-            "steering": 128,
+            "conditioning_dim": 128,
             # Windows of the training's 64 pixels lose on whole photos, most in haze and darkness
             # (`daclip-lab evaluate --whole --window 64 512`, in the card of the weights).
             "window": None,
         },
         restorer=RestorerRecipe(
             steps=8_000,
-            batch=16,
-            size=64,
+            batch_size=16,
+            image_size=64,
             learning_rate=1.5e-3,
             final_learning_rate=1e-6,
             warmup=200,
             betas=(0.9, 0.99),
             eps=1e-8,
-            objective="psnr",
+            objective="log_mse",
             t_max_prob=0.5,
             harm_penalty=6.0,
             conditioning_dropout=0.1,
@@ -188,8 +195,8 @@ def lab() -> Scale:
 def smoke() -> Scale:
     """For tests: the lab at 32 pixels, where everything runs in seconds and nothing is learned."""
     whole = lab()
-    moment = {"steps": 4, "batch": 8, "size": 32, "learning_rate": 1e-3, "warmup": 0}
-    daclip = replace(whole.daclip, **moment, alignment=1.0)
+    moment = {"steps": 4, "batch_size": 8, "image_size": 32, "learning_rate": 1e-3, "warmup": 0}
+    daclip = replace(whole.daclip, **moment, alignment_weight=1.0)
     return replace(
         whole,
         name="smoke",
@@ -201,14 +208,14 @@ def smoke() -> Scale:
         ),
         clip_training=replace(whole.clip_training, **moment),
         words=replace(whole.words, **moment),
-        scenes=0.5,
+        scene_prob=0.5,
         stem=8,
         daclip=daclip,
-        live=replace(daclip, content=False),
+        live=replace(daclip, train_content=False),
         network=whole.network
         | {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
-        | {"steering": 16, "window": None},
-        restorer=replace(whole.restorer, **moment | {"batch": 4}, t_max_prob=0.3),
+        | {"conditioning_dim": 16, "window": None},
+        restorer=replace(whole.restorer, **moment | {"batch_size": 4}, t_max_prob=0.3),
         steps=2,
         examples=2,
     )
@@ -221,19 +228,19 @@ def paper() -> Scale:
     for the controller, config/daclip-sde/options/train.yml and models/denoising_model.py for the restorer.
     """
     daclip = DaclipRecipe(
-        steps=steps_of(epochs=50, pairs=PAPER_PAIRS, batch=3136),
-        batch=3136,  # [P], [C] 784 on each of four GPUs
-        size=224,  # [P]
+        steps=steps_of(epochs=50, pairs=PAPER_PAIRS, batch_size=3136),
+        batch_size=3136,  # [P], [C] 784 on each of four GPUs
+        image_size=224,  # [P]
         learning_rate=3e-5,  # [P], [C]
         warmup=100,  # [P], [C]
         weight_decay=0.05,  # [P], [C]
         betas=(0.9, 0.98),  # [C]
         eps=1e-6,  # [C]
-        average=0.0,  # [C] keeps no average
+        ema_decay=0.0,  # [C] keeps no average
         max_grad_norm=None,  # [C]
         bf16=True,  # [C] mixed precision, of float16
         multi_positive=False,  # [P] equation 3
-        content=True,  # [P] both losses, equally weighted
+        train_content=True,  # [P] both losses, equally weighted
     )
     return Scale(
         name="paper",
@@ -242,26 +249,26 @@ def paper() -> Scale:
         clip_training=None,
         words=None,
         caption_degradation_prob=0.0,
-        scenes=0.0,
-        clean=0.0,
-        mixed=0.0,
+        scene_prob=0.0,
+        clean_prob=0.0,
+        second_degradation_prob=0.0,
         severity=(0.1, 1.0),
         stem=0,
         daclip=daclip,
         epochs=50,  # [P], [C] README; [C] multi_train.sh says 100
-        live=replace(daclip, steps=4, batch=8),
+        live=replace(daclip, steps=4, batch_size=8),
         network={"kind": "unet", "channels": 64, "multipliers": (1, 2, 4, 8)},  # [C]
         restorer=RestorerRecipe(
             steps=700_000,  # [P], [C]
-            batch=16,  # [P], [C]
-            size=256,  # [P], [C]
+            batch_size=16,  # [P], [C]
+            image_size=256,  # [P], [C]
             learning_rate=2e-4,  # [P], [C]
             final_learning_rate=1e-6,  # [C]
             warmup=0,  # [C]
             weight_decay=0.0,  # [C]
             betas=(0.9, 0.99),  # [P], [C]
             eps=1e-8,  # [C] torch's own
-            average=0.995,  # [C]
+            ema_decay=0.995,  # [C]
             ema_every=10,  # [C]
             max_grad_norm=None,  # [C]
             bf16=False,  # [C] float32

@@ -76,7 +76,7 @@ def middle(name, side):
 astronaut, coffee, rocket, china = (
     middle(name, 112) for name in ("astronaut", "coffee", "rocket", "china")
 )
-degraded = {name: lab.degrade(astronaut, name, severity=0.7, seed=3) for name in lab.NAMES}
+degraded = {name: lab.degrade(astronaut, name, severity=0.7, seed=3) for name in lab.DEGRADATIONS}
 image_grids.degradation_gallery(astronaut, degraded)
 
 # %% [markdown]
@@ -153,7 +153,7 @@ classification.accuracy_and_gain(table.drop(columns="psnr_gain"))
 # Where does it go wrong? Look beside the diagonal, and compare with the two that you picked in part 1.
 
 # %%
-ten = table.loc[list(lab.NAMES)]
+ten = table.loc[list(lab.DEGRADATIONS)]
 classification.confusion_heatmap(result.confusion(), ten.n)
 
 # %%
@@ -287,8 +287,8 @@ batches = [degraded_crops(photos, index, exam) for index in range(len(photos))]
 seen = torch.cat([images for _, images, _ in batches])
 done = [fact["degradation"] for _, _, known in batches for fact in known]
 seen = seen[[name != "clean" for name in done]]
-done = torch.tensor([lab.NAMES.index(name) for name in done if name != "clean"])
-words = pipe.word_embeddings[: len(lab.NAMES)]
+done = torch.tensor([lab.DEGRADATIONS.index(name) for name in done if name != "clean"])
+words = pipe.word_embeddings[: len(lab.DEGRADATIONS)]
 
 with torch.inference_mode():
     alone = fresh.clip.encode_image(seen)
@@ -314,9 +314,9 @@ def named_right(daclip):
     return (degradation @ words.T).argmax(1).eq(done).float().mean().item()
 
 
-recipe = replace(scale.live, size=size)
-source = Synthetic(photos=lab.sample_photos("train"), scenes=scale.scenes)
-first = Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed)[0]
+recipe = replace(scale.live, image_size=size)
+source = Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob)
+first = Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])
 levels = {
     "loss_chance": chance(classes, multi_positive=recipe.multi_positive),
@@ -383,12 +383,12 @@ pd.DataFrame(
 
 # %% [markdown]
 # **Exercise 2: two things at once.** Photos are rarely ruined in one way only. Make `astronaut` both dark and noisy with
-# `daclip_lab.degradations.rules.mix`. Which of the two gets named? Which comes second? Does a restoration help with both?
+# `daclip_lab.degradations.apply.mix`. Which of the two gets named? Which comes second? Does a restoration help with both?
 #
 # <details><summary>One solution</summary>
 #
 # ```python
-# from daclip_lab.degradations.rules import mix
+# from daclip_lab.degradations.apply import mix
 #
 # generator = torch.Generator().manual_seed(0)
 # both = mix(read_image(astronaut), [("low-light", 0.5), ("noisy", 0.5)], generator)

@@ -44,7 +44,8 @@ from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.prompts import describe
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import MIX_ORDER, camera, degrade, mix
+from daclip_lab.degradations.apply import camera, degrade, mix
+from daclip_lab.degradations.registry import mixing_order
 from daclip_lab.figures.severity import SEVERITIES, decibels_over_severity, sheet, strip
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.widgets.controls import controlled
@@ -77,7 +78,7 @@ astronaut, coffee, china = middle("astronaut", 72), middle("coffee", 72), middle
 sheet(
     {
         name: [degrade(astronaut, name, severity, seeded(3)) for severity in SEVERITIES]
-        for name in lab.NAMES
+        for name in lab.DEGRADATIONS
     },
     caption="The ten degradations over severity, every pixel as it is. Five happen between the scene and the camera (haze, drops, rain, "
     "shadow, snow), five in the camera, the file or afterwards.",
@@ -91,15 +92,15 @@ sheet(
 # %%
 promises = {
     "severity 0 changes nothing": all(
-        torch.equal(degrade(china, name, 0.0, seeded(1)), china) for name in lab.NAMES
+        torch.equal(degrade(china, name, 0.0, seeded(1)), china) for name in lab.DEGRADATIONS
     ),
     "the same seed, the same image": all(
         torch.equal(degrade(china, n, 0.5, seeded(1)), degrade(china, n, 0.5, seeded(1)))
-        for n in lab.NAMES
+        for n in lab.DEGRADATIONS
     ),
     "another seed, another image": all(
         not torch.equal(degrade(china, n, 0.5, seeded(1)), degrade(china, n, 0.5, seeded(2)))
-        for n in lab.NAMES
+        for n in lab.DEGRADATIONS
     ),
 }
 assert all(promises.values())
@@ -191,7 +192,7 @@ costs = pd.DataFrame(
             .item()
             for s in severities
         ]
-        for name in lab.NAMES
+        for name in lab.DEGRADATIONS
     },
     index=pd.Index(severities, name="severity"),
 )
@@ -285,7 +286,7 @@ strip(
 # the lens, on the sensor, in the file. Missing pixels come last.
 
 # %%
-print(" → ".join(MIX_ORDER))
+print(" → ".join(mixing_order()))
 
 # %%
 pairs = (("hazy", "motion-blurry"), ("low-light", "noisy"), ("rainy", "jpeg-compressed"), ("shadowed", "snowy"))  # fmt: skip
@@ -339,7 +340,7 @@ strip(
 # %%
 shown = middle("coffee", 64)
 said = {"clean": caption(shown)} | {
-    name: caption(degrade(shown, name, 0.6, seeded(11))) for name in lab.NAMES
+    name: caption(degrade(shown, name, 0.6, seeded(11))) for name in lab.DEGRADATIONS
 }
 pd.set_option("display.max_colwidth", None)
 pd.Series(said, name="what the image says").to_frame()
@@ -356,7 +357,7 @@ pd.Series(said, name="what the image says").to_frame()
 # %%
 kinds = list(asdict(attributes(shown)))
 kept = {}
-for name in lab.NAMES:
+for name in lab.DEGRADATIONS:
     pairs_of = [
         (asdict(attributes(crop)), asdict(attributes(degrade(crop, name, 0.6, seeded(12, k)))))
         for k, crop in enumerate(crops)
@@ -378,7 +379,7 @@ kept.assign(mean=kept.mean(axis=1)).style.format("{:.0%}").background_gradient(
 
 # %%
 pd.Series(
-    {name: describe(said["clean"], name, seeded(13)) for name in lab.NAMES},
+    {name: describe(said["clean"], name, seeded(13)) for name in lab.DEGRADATIONS},
     name="a caption that mentions the damage",
 ).to_frame()
 
@@ -403,7 +404,7 @@ def look(name="raindrop", severity=0.5, seed=0):
     )
 
 
-controlled(look, name=list(lab.NAMES), severity=[step / 20 for step in range(21)], seed=range(10))
+controlled(look, name=list(lab.DEGRADATIONS), severity=[step / 20 for step in range(21)], seed=range(10))
 
 # %%
 still = [("raindrop", 0.3), ("raindrop", 0.8), ("hazy", 0.3), ("hazy", 0.8), ("uncompleted", 0.8)]  # fmt: skip

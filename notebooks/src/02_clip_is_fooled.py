@@ -44,10 +44,10 @@ from daclip_lab.data.image_io import to_pil
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.prompts import training_texts
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import degrade
+from daclip_lab.degradations.apply import degrade
 from daclip_lab.figures import image_grids
 from daclip_lab.figures.severity import neighbour_bars, over_severity, strip
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.widgets.controls import controlled
 
 scale = lab.presets.current()
@@ -86,10 +86,10 @@ ruined = [degrade(shown, name, 0.7, seeded(1)) for name in asked]
 
 with torch.inference_mode():
     images = clip.encode_image(torch.stack(ruined))  # five points on the sphere
-    words = clip.encode_text(list(lab.NAMES))  # ten more
+    words = clip.encode_text(list(lab.DEGRADATIONS))  # ten more
     cosines = images @ words.T
 
-answers = pd.DataFrame((clip.scale.item() * cosines).softmax(1).numpy(), columns=lab.NAMES)
+answers = pd.DataFrame((clip.scale.item() * cosines).softmax(1).numpy(), columns=lab.DEGRADATIONS)
 image_grids.classification_bars(
     answers, asked, [to_pil(image).resize((128, 128), 0) for image in ruined]
 )
@@ -106,12 +106,12 @@ image_grids.classification_bars(
 # %%
 with torch.inference_mode():
     phrased = F.normalize(
-        torch.stack([clip.encode_text(training_texts(name)).mean(0) for name in lab.NAMES]), dim=-1
+        torch.stack([clip.encode_text(training_texts(name)).mean(0) for name in lab.DEGRADATIONS]), dim=-1
     )
 pd.DataFrame(
     {
-        "bare word": [lab.NAMES[i] for i in cosines.argmax(1)],
-        "mean of all phrasings": [lab.NAMES[i] for i in (images @ phrased.T).argmax(1)],
+        "bare word": [lab.DEGRADATIONS[i] for i in cosines.argmax(1)],
+        "mean of all phrasings": [lab.DEGRADATIONS[i] for i in (images @ phrased.T).argmax(1)],
     },
     index=pd.Index(asked, name="really"),
 )
@@ -137,7 +137,7 @@ captions = [caption(image) for image in clean]
 
 facts, degraded = [], []
 for severity in severities:
-    for index, name in enumerate(lab.NAMES):
+    for index, name in enumerate(lab.DEGRADATIONS):
         for k, (photo, _) in enumerate(places):
             degraded.append(degrade(clean[k], name, severity, seeded(5, k, index)))
             facts.append((k, photo, name, severity))
@@ -161,7 +161,7 @@ def over_photos(values, space="CLIP alone"):
     """Mean and 95 % interval over photos, for each degradation and severity."""
     rows = facts.assign(value=np.asarray(values, dtype=float))
     groups = rows.groupby(["degradation", "severity"])
-    found = groups.apply(lambda g: interval(g.value.to_numpy(), g.photo.to_numpy()))
+    found = groups.apply(lambda g: bootstrap_interval(g.value.to_numpy(), g.photo.to_numpy()))
     table = pd.DataFrame(found.tolist(), index=found.index, columns=["mean", "low", "high"])
     return table.reset_index().assign(space=space)
 
@@ -170,7 +170,7 @@ def over_photos(values, space="CLIP alone"):
 # **Predict**: at which severity will CLIP be best? And which degradations will it *never* name, even at full strength?
 
 # %%
-truth = torch.tensor([lab.NAMES.index(name) for name in facts.degradation])
+truth = torch.tensor([lab.DEGRADATIONS.index(name) for name in facts.degradation])
 named = (plain @ phrased.T).argmax(1) == truth
 
 over_severity(
@@ -184,11 +184,11 @@ over_severity(
 
 # %%
 rows = facts.assign(
-    right=named.double().numpy(), said=[lab.NAMES[i] for i in (plain @ phrased.T).argmax(1)]
+    right=named.double().numpy(), said=[lab.DEGRADATIONS[i] for i in (plain @ phrased.T).argmax(1)]
 )
 weak, strong = (rows[rows.severity == severity] for severity in (0.1, 1.0))
 for text, part in (("all severities", rows), ("severity 0.1", weak), ("severity 1", strong)):
-    mean, low, high = interval(part.right.to_numpy(), part.photo.to_numpy())
+    mean, low, high = bootstrap_interval(part.right.to_numpy(), part.photo.to_numpy())
     print(f"{text:>14}: {mean:.0%} named right, 95 % interval [{low:.0%}, {high:.0%}]")
 weak.said.value_counts(normalize=True).head(3).map("{:.0%}".format).rename(
     "answers at severity 0.1"
@@ -235,7 +235,7 @@ over_severity(
 )
 
 # %%
-ends = drift[drift.severity == 1.0].set_index("degradation").loc[list(lab.NAMES)]
+ends = drift[drift.severity == 1.0].set_index("degradation").loc[list(lab.DEGRADATIONS)]
 ends.assign(**{"left of the way to a stranger": (ends["mean"] - stranger) / (1 - stranger)})[
     ["mean", "low", "high", "left of the way to a stranger"]
 ].round(2)
@@ -270,7 +270,7 @@ everything = torch.arange(len(clean))
 original = found(plain, at_clean, own, 1)
 captioned = found(plain, texts, own, 5)
 
-yardstick = interval(found(at_clean, texts, everything, 5).double().numpy(), photo_of.numpy())
+yardstick = bootstrap_interval(found(at_clean, texts, everything, 5).double().numpy(), photo_of.numpy())
 print(
     f"captions found from clean crops: {yardstick[0]:.0%} [{yardstick[1]:.0%}, {yardstick[2]:.0%}]"
 )
@@ -376,7 +376,7 @@ def look(photo, name, severity, seed=0):
     now, then = pipe.encode_clip([image, before])
     return (
         image,
-        f"severity {severity:g}\nsays {lab.NAMES[int((phrased @ now).argmax())]}\ncosine {now @ then:.2f}",
+        f"severity {severity:g}\nsays {lab.DEGRADATIONS[int((phrased @ now).argmax())]}\ncosine {now @ then:.2f}",
     )
 
 
@@ -390,7 +390,7 @@ def picture_of(photo="coffee", name="snowy", severity=0.5):
 controlled(
     picture_of,
     photo=photos.names,
-    name=list(lab.NAMES),
+    name=list(lab.DEGRADATIONS),
     severity=[step / 20 for step in range(21)],
 )
 
@@ -586,7 +586,7 @@ check("02.4", mean_of_drawn)
 # %%
 def line(values):
     """Mean over all severities and degradations, with its interval, as text."""
-    mean, low, high = interval(np.asarray(values, dtype=float), facts.photo.to_numpy())
+    mean, low, high = bootstrap_interval(np.asarray(values, dtype=float), facts.photo.to_numpy())
     return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 

@@ -45,7 +45,7 @@ from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
 from daclip_lab.figures.training import controller_curves, losses_over_certainty, stages, wiring
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.models.losses import chance, floor, info_nce, multi_positive_info_nce
 
 scale = lab.presets.current()
@@ -377,9 +377,9 @@ pd.DataFrame(rows).T.rename_axis("norm of the gradient from the")
 # and floor of the plain (one-hot) form?
 
 # %%
-recipe = replace(scale.live, size=size, steps=5 * scale.live.steps // 2)
-source = Synthetic(photos=lab.sample_photos("train"), scenes=scale.scenes)
-first = Batches(source, size=recipe.size, batch=recipe.batch, seed=recipe.seed)[0]
+recipe = replace(scale.live, image_size=size, steps=5 * scale.live.steps // 2)
+source = Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob)
+first = Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])
 ideal = F.one_hot(classes, len(lab.LABELS)).float()  # every image exactly at its word
 
@@ -448,7 +448,7 @@ pd.DataFrame(rows).T.round(2)
 # %%
 is_degraded = torch.tensor([name != "clean" for name in facts.degradation])
 truth = torch.tensor([lab.LABELS.index(name) for name in facts.degradation])
-vocabulary = pipe.word_embeddings[: len(lab.NAMES)]
+vocabulary = pipe.word_embeddings[: len(lab.DEGRADATIONS)]
 with torch.inference_mode():
     at_clean = clip.encode_image(clean)
 
@@ -478,7 +478,7 @@ with torch.random.fork_rng():
     daclip = lab.DaCLIP(copy.deepcopy(clip), stem=stem)
 second = replace(
     recipe,
-    content=True,
+    train_content=True,
     steps=max(2, recipe.steps // 6),
     learning_rate=recipe.learning_rate / 3,  # lest the first stage be shaken up again
     warmup=recipe.warmup // 2,
@@ -527,7 +527,7 @@ pd.DataFrame(exams).T.rename_axis("step").rename(
 
 # %%
 print(
-    f"{len(losses)} steps of {recipe.batch} images, {minutes:.1f} minutes; stem of {stem} channels"
+    f"{len(losses)} steps of {recipe.batch_size} images, {minutes:.1f} minutes; stem of {stem} channels"
 )
 start_loss, end_loss = (pd.Series(losses).iloc[part].mean() for part in (slice(5), slice(-5, None)))
 print(
@@ -553,11 +553,11 @@ answers = {"CLIP": before, "yours": after, "shipped": shipped}
 def per_degradation(which):
     """Mean of one of the exam's two marks for each degradation, a column for each stage."""
     marks_of = pd.DataFrame({stage: pair[which].numpy() for stage, pair in answers.items()})
-    groups = marks_of.groupby(facts.degradation).mean().loc[list(lab.NAMES)]
+    groups = marks_of.groupby(facts.degradation).mean().loc[list(lab.DEGRADATIONS)]
     return pd.concat([groups, groups.mean().to_frame("overall").T])
 
 
-n = int((facts.degradation == lab.NAMES[0]).sum())
+n = int((facts.degradation == lab.DEGRADATIONS[0]).sum())
 stages(
     per_degradation(0),
     per_degradation(1),
@@ -570,7 +570,7 @@ stages(
 def line(values):
     """Mean over the degraded crops with its 95 % interval over photos, as text."""
     kept = is_degraded.numpy()
-    mean, low, high = interval(values.numpy()[kept], photo_of[kept])
+    mean, low, high = bootstrap_interval(values.numpy()[kept], photo_of[kept])
     return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 

@@ -46,25 +46,19 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.ablation.embedding_arithmetic import (
-    between,
-    both,
-    mixture_table,
-    restored_as,
-    steering_table,
-)
+from daclip_lab.ablation.embedding_arithmetic import combine, interpolate, restore_with
 from daclip_lab.course import check
+from daclip_lab.course.analysis import disentanglement, mixture_table, steering_table
 from daclip_lab.data.embedding_table import shipped
 from daclip_lab.data.image_io import read_image, save_image
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import degrade, mix
+from daclip_lab.degradations.apply import degrade, mix
 from daclip_lab.embeddings import layers
 from daclip_lab.embeddings.alignment import clean_cosine, content_drift, retrieval, stranger
 from daclip_lab.embeddings.paired_tests import clip_and_daclip
 from daclip_lab.embeddings.probes import (
     ALPHAS,
-    disentanglement,
     probe_accuracy,
     severity_regression,
 )
@@ -75,8 +69,7 @@ from daclip_lab.figures import interpretability
 from daclip_lab.figures.embedding_maps import map_panels
 from daclip_lab.figures.embedding_space import linked_maps, measures_by_space, severity_read
 from daclip_lab.figures.severity import over_severity, strip
-from daclip_lab.metrics.bootstrap import interval
-from daclip_lab.metrics.estimates import Estimate
+from daclip_lab.metrics.bootstrap import Estimate, bootstrap_interval
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.widgets.controls import controlled
 
@@ -221,7 +214,7 @@ found = [
         ("degradation", "degradation read, linear probe"),
         ("content", "content read, R²"),
     )
-    for _, row in split[split.what == what].iterrows()
+    for _, row in split[split.target == what].iterrows()
 ]
 measures = {
     "degradation read, 10 neighbours": lambda space: probe_accuracy(table, space, probe="knn"),
@@ -350,7 +343,7 @@ known = (0.4, 0.8)
 asked = (0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
 images, facts = [], []
 for strength in asked:
-    for index, name in enumerate(lab.NAMES):
+    for index, name in enumerate(lab.DEGRADATIONS):
         for k, (photo, _) in enumerate(places):
             images.append(degrade(crops[k], name, strength, seeded(5, k, index)))
             facts.append((photos.names[photo], name, strength))
@@ -358,7 +351,7 @@ facts = pd.DataFrame(facts, columns=["photo", "degradation", "severity"])
 weak_to_strong = pipe.embed(images, known=facts)
 
 lines = []
-for name in lab.NAMES:
+for name in lab.DEGRADATIONS:
     middle = ((labels == name) & table.rows.severity.between(*known)).to_numpy()
     reader = make_pipeline(StandardScaler(), RidgeCV(ALPHAS))
     reader.fit(table.degradation[middle], table.rows.severity[middle])
@@ -366,7 +359,7 @@ for name in lab.NAMES:
     for strength, rows in part.rows.groupby("severity"):
         read = reader.predict(part.degradation[rows.index])
         ends = dict(
-            zip(("mean", "low", "high"), interval(read, rows.photo.to_numpy()), strict=True)
+            zip(("mean", "low", "high"), bootstrap_interval(read, rows.photo.to_numpy()), strict=True)
         )
         lines.append({"degradation": name, "severity": strength, **ends})
 severity_read(
@@ -425,7 +418,7 @@ def direction(label):
     return F.normalize(torch.from_numpy(table.degradation[labels == label]).mean(0), dim=0)
 
 
-centre = {label: direction(label) for label in lab.NAMES}
+centre = {label: direction(label) for label in lab.DEGRADATIONS}
 
 
 def near(vector, first, second):
@@ -435,7 +428,7 @@ def near(vector, first, second):
     return (
         parts[1],
         parts[0],
-        (vector @ both(centre[first], centre[second])).item(),
+        (vector @ combine(centre[first], centre[second])).item(),
         max(others).item(),
     )
 
@@ -447,7 +440,7 @@ to_parts = pd.DataFrame(
     columns=names,
 )
 for count, text in ((2, "both"), (1, "one"), (0, "none")):
-    share, low, high = interval((right == count).astype(float), told.photo.to_numpy())
+    share, low, high = bootstrap_interval((right == count).astype(float), told.photo.to_numpy())
     print(f"{text} among the first two answers: {share:.0%} [{low:.0%}, {high:.0%}]")
 print(f"both, by guessing: {2 / (11 * 10):.1%}")
 to_parts.mean().rename("mean cosine").to_frame().T.round(2)
@@ -522,7 +515,7 @@ borrowed = tempfile.TemporaryDirectory()
 if mine is None:
     mine = Path(borrowed.name)
     for k, image in enumerate(middles):
-        name = lab.NAMES[k]
+        name = lab.DEGRADATIONS[k]
         (mine / name).mkdir()
         save_image(degrade(image, name, 0.7, seeded(7, k)), mine / name / f"{photos.names[k]}.png")
 own = pipe.embed(mine)
@@ -621,7 +614,7 @@ what, origin = done.degradation.to_numpy(), done.photo.to_numpy()
 traced, target = (layers.trace(pipe.daclip, part) for part in (degraded, clean))
 readable = layers.readability(traced, what, origin)
 repaired = layers.repair(traced, target, origin)
-interpretability.readable_and_repaired(readable, repaired, chance=1 / len(lab.NAMES))
+interpretability.readable_and_repaired(readable, repaired, chance=1 / len(lab.DEGRADATIONS))
 
 # %% [markdown]
 # On the left, look first at CLIP alone: what a probe reads there, nobody trained it to keep. Then compare the class
@@ -676,7 +669,7 @@ strip(
 
 # %% [markdown]
 # "Noisy" did nothing if its gain is about 0, harm if it is well below. One crop is an anecdote. All words against all
-# degradations, on the test photos ("nothing": the restorer gets neither embedding):
+# degradations, on the test photos ("none": the restorer gets neither embedding):
 
 # %%
 four = Photos(test.paths[: max(1, scale.examples // 10)])
@@ -684,20 +677,20 @@ steering = steering_table(pipe, four)
 interpretability.steering_heatmap(steering)
 
 # %%
-ten = [name for name in steering.index if name in lab.NAMES]
+ten = [name for name in steering.index if name in lab.DEGRADATIONS]
 square = steering.loc[ten, ten]
 best = (square.idxmax(axis=1) == square.index).mean()
 print(f"the right word is the best of ten for {best:.0%} of the degradations")
 print(f"right word, mean gain: {np.diag(square).mean():+.2f} dB")
 others = square.to_numpy()[~np.eye(len(ten), dtype=bool)]
 print(f"wrong words, mean gain: {others.mean():+.2f} dB")
-steering.loc[ten, ["own", "negated", "nothing"]].mean().round(2).rename(
+steering.loc[ten, ["own", "negated", "none"]].mean().round(2).rename(
     "mean gain (dB)"
 ).to_frame().T
 
 # %% [markdown]
 # A restorer that listens has its best value on the diagonal, and loses elsewhere. A row that is the same all along is
-# a restorer that *looks*: it sees the damage in the pixels and does not need to be told. Compare with "nothing", too:
+# a restorer that *looks*: it sees the damage in the pixels and does not need to be told. Compare with "none", too:
 # on the diagonal the difference is what being told the truth is worth, in "own" what the image's own embedding is
 # worth, mistakes included.
 #
@@ -708,8 +701,8 @@ steering.loc[ten, ["own", "negated", "nothing"]].mean().round(2).rename(
 # %%
 shares = np.linspace(0, 1, 6)
 first, second = pipe.word("noisy"), pipe.word("hazy")
-way = torch.stack([between(first, second, float(share)) for share in shares])
-along = restored_as(pipe, foggy.expand(len(way), -1, -1, -1), way)
+way = torch.stack([interpolate(first, second, float(share)) for share in shares])
+along = restore_with(pipe, foggy.expand(len(way), -1, -1, -1), way)
 interpretability.between_strip(
     foggy, list(along), shares, [gain(image) for image in along], ("noisy", "hazy")
 )
@@ -736,7 +729,7 @@ interpretability.mixture_gains(
         "both": "both words, added",
         "own - second": "its own, without the second",
         "negated": "its own, negated",
-        "nothing": "nothing",
+        "none": "nothing",
         "in turn": "two restorations in turn",
     },
 )

@@ -45,10 +45,10 @@ from daclip_lab.course import check
 from daclip_lab.data.embedding_table import shipped
 from daclip_lab.data.image_io import save_image
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.prompt_phrases import WORDS
 from daclip_lab.data.prompts import TEMPLATES, held_out_texts, training_texts
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import degrade, mix
+from daclip_lab.degradations.apply import degrade, mix
+from daclip_lab.degradations.prompt_phrases import WORDS
 from daclip_lab.embeddings.attribution import attribute
 from daclip_lab.embeddings.zero_shot import Answers, ask, prompt_embeddings, reliability
 from daclip_lab.evaluation.paper_protocol import measure
@@ -61,9 +61,8 @@ from daclip_lab.figures import (
     predictions,
 )
 from daclip_lab.figures import zero_shot as words_figures
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.bootstrap import bootstrap_interval, estimate_statistic
 from daclip_lab.metrics.calibration import expected_calibration_error, fit_temperature
-from daclip_lab.metrics.estimates import bootstrap
 from daclip_lab.widgets.text_input import typed
 
 scale = lab.presets.current()
@@ -155,8 +154,8 @@ def said(words, labels, space="degradation"):
     return Answers(tuple(labels), shares, truth[asked], photos[asked])
 
 
-ten_words = words[: len(lab.NAMES)]  # "clean" is the last of the eleven
-daclip, alone = said(ten_words, lab.NAMES), said(ten_words, lab.NAMES, "plain")
+ten_words = words[: len(lab.DEGRADATIONS)]  # "clean" is the last of the eleven
+daclip, alone = said(ten_words, lab.DEGRADATIONS), said(ten_words, lab.DEGRADATIONS, "plain")
 both = daclip.accuracy()[["n", "photos"]]
 for measure_name, found in (("accuracy", daclip), ("clip_accuracy", alone)):
     for column, ending in (("value", ""), ("low", "_low"), ("high", "_high")):
@@ -180,15 +179,15 @@ rng = np.random.default_rng(0)
 drawn = by_photo[rng.integers(len(by_photo), size=(2000, len(by_photo)))].mean(1)
 low, high = np.quantile(drawn, [0.025, 0.975])
 print(f"by hand:     {right.mean():.3f} [{low:.3f}, {high:.3f}]")
-print("library:     {:.3f} [{:.3f}, {:.3f}]".format(*interval(right, of)))
+print("library:     {:.3f} [{:.3f}, {:.3f}]".format(*bootstrap_interval(right, of)))
 print("too narrow:  {:.3f} [{:.3f}, {:.3f}], images drawn instead of photos".format(
-    *interval(right, np.arange(len(right)))))  # fmt: skip
+    *bootstrap_interval(right, np.arange(len(right)))))  # fmt: skip
 
 # %%
 some = pd.unique(of)
 pd.DataFrame(
     {
-        count: interval(right[np.isin(of, some[:count])], of[np.isin(of, some[:count])])
+        count: bootstrap_interval(right[np.isin(of, some[:count])], of[np.isin(of, some[:count])])
         for count in (8, 25, 50, 100, len(some))
     },
     index=["named right", "low", "high"],
@@ -206,17 +205,17 @@ pd.DataFrame(
 
 # %%
 lines = {}
-for name in (*lab.NAMES, "overall"):
+for name in (*lab.DEGRADATIONS, "overall"):
     own = np.ones(len(of), bool) if name == "overall" else daclip.truth == name
     three = {"CLIP alone": right_alone, "DA-CLIP": right, "difference": right - right_alone}
     for title, values in three.items():
-        found = interval(values[own], of[own])
+        found = bootstrap_interval(values[own], of[own])
         lines[name, title] = (
             "{:+.1%} [{:+.1%}, {:+.1%}]" if title == "difference" else "{:.1%} [{:.1%}, {:.1%}]"
         )
         lines[name, title] = lines[name, title].format(*found)
 paired = (
-    pd.Series(lines).unstack().loc[[*lab.NAMES, "overall"], ["CLIP alone", "DA-CLIP", "difference"]]
+    pd.Series(lines).unstack().loc[[*lab.DEGRADATIONS, "overall"], ["CLIP alone", "DA-CLIP", "difference"]]
 )
 paired
 
@@ -288,7 +287,7 @@ for way, vectors in ways.items():
     found = said(vectors, lab.LABELS)
     hits = (found.named == found.truth).astype(float)
     without = said(vectors, lab.LABELS, "plain")
-    lines[way] = [*interval(hits, found.photos), *(100 * np.array(interval(hits - base, found.photos))),
+    lines[way] = [*bootstrap_interval(hits, found.photos), *(100 * np.array(bootstrap_interval(hits - base, found.photos))),
                   (without.named == without.truth).mean()]  # fmt: skip
 columns = ["value", "low", "high", "difference", "difference_low", "difference_high", "CLIP alone"]
 asked_in_ways = pd.DataFrame(lines, index=columns).T
@@ -393,7 +392,7 @@ bundled = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").
 typed(
     picture_of,
     {"phrase": "fog, mist"},
-    kind=["hazy", *(name for name in lab.NAMES if name != "hazy")],
+    kind=["hazy", *(name for name in lab.DEGRADATIONS if name != "hazy")],
     photo=["coffee", *(name for name in bundled.names if name != "coffee")],
 )
 
@@ -428,7 +427,7 @@ done = [{first, second} for first, second in zip(pairs["first"], pairs["second"]
 def top_two(embeddings):
     """The two likeliest of the ten for each embedding."""
     best = (embeddings @ ten_words.T).topk(2).indices
-    return [{lab.NAMES[k] for k in two} for two in best.tolist()]
+    return [{lab.DEGRADATIONS[k] for k in two} for two in best.tolist()]
 
 
 found = []
@@ -440,7 +439,7 @@ for space, embeddings in (("CLIP alone", plain_of_mixed), ("DA-CLIP", of_mixed))
             (
                 measured,
                 space,
-                "{:.0%} [{:.0%}, {:.0%}]".format(*interval(hits, pairs.photo.to_numpy())),
+                "{:.0%} [{:.0%}, {:.0%}]".format(*bootstrap_interval(hits, pairs.photo.to_numpy())),
             )
         )
 mixtures = pd.DataFrame(found, columns=["named in the top two", "space", "share"])
@@ -460,7 +459,7 @@ predictions.mixture_bars(
 
 # %%
 marks = []
-for name in lab.NAMES:
+for name in lab.DEGRADATIONS:
     own = [k for k, two in enumerate(done) if name in two]
     hits = np.array([name in top_two(of_mixed[[k]])[0] for k in own], float)
     marks.append((name, len(own), hits.mean()))
@@ -511,7 +510,7 @@ for space, scores in spaces.items():
         line = {"bias": bias, "alarms": alarms.mean(), "misses": misses.mean()}
         if bias in marked:
             for kind, values, own in (("alarms", alarms, is_clean), ("misses", misses, ~is_clean)):
-                _, line[f"{kind}_low"], line[f"{kind}_high"] = interval(
+                _, line[f"{kind}_low"], line[f"{kind}_high"] = bootstrap_interval(
                     values.astype(float), photos[own]
                 )
         rows.append(line)
@@ -546,7 +545,7 @@ for title, b in (("as it comes", 0.0), (f"bias {bias:+.2f}", bias)):
         "misses, severity above 0.75": (misses, ~is_clean & ~half & (severity > 0.75)),
     }
     found[title] = {
-        case: "{:.0%} [{:.0%}, {:.0%}]".format(*interval(values[own], photos[own]))
+        case: "{:.0%} [{:.0%}, {:.0%}]".format(*bootstrap_interval(values[own], photos[own]))
         for case, (values, own) in cases.items()
     }
 clean_or_not = pd.DataFrame(found)
@@ -614,10 +613,10 @@ for title, scores in settings.items():
     sure, answer = scores.softmax(1).max(1)
     sure, hits = sure.numpy()[other], (answer == labels).numpy()[other]
     diagrams[title] = reliability(sure, hits)
-    error = bootstrap(
+    error = estimate_statistic(
         lambda rows, sure=sure, hits=hits: expected_calibration_error(sure[rows], hits[rows]),
         photos[other],
-        recentred=True,
+        recentre=True,
         resamples=200,
     )
     errors[title] = {
@@ -645,7 +644,7 @@ judged = pd.DataFrame(
     {"done": truth, "sure": sure.numpy(), "right": (answer == labels).numpy(), "photo": photos}
 )[other]
 corners = judged.groupby("done")[["sure", "right"]].mean().loc[list(lab.LABELS)]
-gaps = {name: interval((part.sure - part.right).to_numpy(), part.photo.to_numpy())
+gaps = {name: bootstrap_interval((part.sure - part.right).to_numpy(), part.photo.to_numpy())
         for name, part in judged.groupby("done")}  # fmt: skip
 corners["sure - right [95 %]"] = [
     "{:+.2f} [{:+.2f}, {:+.2f}]".format(*gaps[name]) for name in corners.index
@@ -690,13 +689,13 @@ hits = []
 for index in tqdm(
     range(min(len(bundled), max(2, scale.examples // 5))), desc="attributing", leave=False
 ):
-    for k, name in enumerate(lab.NAMES):
+    for k, name in enumerate(lab.DEGRADATIONS):
         cut = bundled[index][:, 100:164, 80 + 8 * k : 144 + 8 * k]
         heat = attribute(pipe, left_half(cut, name, 0.8, seeded(8, index, k)), name, steps=4).heat
         left, right_side = heat[:, :32].sum(), heat[:, 32:].sum()
         hits.append((name, bundled.names[index], float(left > right_side)))
 hits = pd.DataFrame(hits, columns=["degradation", "photo", "hit"])
-pointing = interval(hits.hit.to_numpy(), hits.photo.to_numpy())
+pointing = bootstrap_interval(hits.hit.to_numpy(), hits.photo.to_numpy())
 print(
     "the degraded half speaks louder: {:.0%} [{:.0%}, {:.0%}]".format(*pointing),
     f"of {len(hits)} images",
@@ -770,7 +769,7 @@ pd.DataFrame(
 root = Path(temporary.name) / "set"
 for k in range(max(1, scale.examples // 10)):
     cut = bundled[k][:, 60:188, 100:228]
-    for j, name in enumerate(lab.NAMES):
+    for j, name in enumerate(lab.DEGRADATIONS):
         for part, image in (("LQ", degrade(cut, name, 0.7, seeded(10, k, j))), ("GT", cut)):
             (root / "test" / name / part).mkdir(parents=True, exist_ok=True)
             save_image(image, root / "test" / name / part / f"{k}.png")
@@ -918,7 +917,7 @@ check("05.4", calibration_error)
 # ## The numbers obtained
 
 # %%
-overall = interval(right - right_alone, of)
+overall = bootstrap_interval(right - right_alone, of)
 pd.Series(
     {
         "named right, of ten: CLIP alone": paired.loc["overall", "CLIP alone"],

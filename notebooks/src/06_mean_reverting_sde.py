@@ -249,7 +249,7 @@ exact_density = np.concatenate([clean_density[:, None], exact_density], 1)
 images = torch.full((500 * scale.examples, 1, 1, 1), grey, dtype=torch.float64)
 
 
-def path(name, steps, timestep_spacing="time", predict=best, seed=6):
+def path(name, steps, timestep_spacing="linspace", predict=best, seed=6):
     """Times and states, from T to 0."""
     settings = {"steps": steps, "generator": seeded(seed)}
     if name == "euler-maruyama":
@@ -288,11 +288,11 @@ diffusion.ends(
     {
         f"{name}\n{count} step{'s' * (count > 1)}": path(name, count, timestep_spacing)[1][-1]
         for name, count, timestep_spacing in (
-            ("posterior", 1, "time"),
-            ("posterior", 5, "time"),
-            ("posterior", 20, "time"),
-            ("dpmpp-2m", 20, "time"),
-            ("euler-maruyama", 20, "time"),
+            ("posterior", 1, "linspace"),
+            ("posterior", 5, "linspace"),
+            ("posterior", 20, "linspace"),
+            ("dpmpp-2m", 20, "linspace"),
+            ("euler-maruyama", 20, "linspace"),
         )
     },
 )
@@ -326,12 +326,12 @@ toy = pd.DataFrame(
     [
         (name, timestep_spacing, count, 255 * np.abs(np.sort(path(name, count, timestep_spacing)[1][-1]) - right).mean())
         for name, timestep_spacing in (
-            ("posterior", "time"),
-            ("dpmpp-2m-sde", "time"),
-            ("ddim", "time"),
-            ("dpmpp-2m", "time"),
+            ("posterior", "linspace"),
+            ("dpmpp-2m-sde", "linspace"),
+            ("ddim", "linspace"),
+            ("dpmpp-2m", "linspace"),
             ("dpmpp-2m", "logsnr"),
-            ("euler-maruyama", "time"),
+            ("euler-maruyama", "linspace"),
         )
         for count in counts
     ],
@@ -545,10 +545,10 @@ def judged(images, **facts):
 
 rows = [judged(degraded_all, sampler="input", timestep_spacing="", steps=0)]
 kinds = (
-    ("posterior", "time"),
+    ("posterior", "linspace"),
     ("posterior", "logsnr"),
     ("dpmpp-2m", "logsnr"),
-    ("euler-maruyama", "time"),
+    ("euler-maruyama", "linspace"),
 )
 with torch.inference_mode():
     told = pipe.restorer.prepare(*pipe.encode(list(degraded_all)))
@@ -743,7 +743,7 @@ pd.Series(
 #
 # - `07_train_restorer`: the network that gives the estimate, and how two embeddings steer it.
 # - `08_compare_restorations`: samplers, steps, seeds and backbones side by side.
-# - `daclip-lab restore --sampler dpmpp-2m --spacing logsnr --steps 10`: the same on a photo of your own.
+# - `daclip-lab restore --sampler dpmpp-2m --timestep-spacing logsnr --steps 10`: the same on a photo of your own.
 #
 # ## References
 #

@@ -37,8 +37,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.ablation.embedding_arithmetic import steering_table
 from daclip_lab.course import check
+from daclip_lab.course.analysis import steering_table
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Synthetic
 from daclip_lab.diffusion.samplers import denoiser, sample
@@ -269,14 +269,14 @@ recipe = replace(
 net = lab.presets.build_restorer(scale.network, d, seed=0)
 source = Synthetic(
     photos=lab.sample_photos("train"),
-    scenes=scale.scenes,
-    clean=scale.clean,
-    mixed=scale.mixed,
+    scene_prob=scale.scene_prob,
+    clean_prob=scale.clean_prob,
+    second_degradation_prob=scale.second_degradation_prob,
     severity=scale.severity,
 )
 
 # The exam: crops of the test photos in all ten ways, and what DA-CLIP says of them.
-exam = Protocol(crop=recipe.size, crops=max(1, scale.examples // 20), seed=1)
+exam = Protocol(crop=recipe.image_size, crops=max(1, scale.examples // 20), seed=1)
 parts = [degraded_crops(photos, index, exam) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
 done = pd.Series([fact["degradation"] for _, _, known in parts for fact in known])
@@ -300,7 +300,7 @@ def gain(images):
 
 
 parameters = sum(p.numel() for p in net.parameters())
-print(f"{parameters / 1e6:.1f} million parameters, {recipe.steps} steps of {recipe.batch} crops")
+print(f"{parameters / 1e6:.1f} million parameters, {recipe.steps} steps of {recipe.batch_size} crops")
 print(f"{len(degraded)} crops in the exam, of photos that are not trained on")
 
 # %%
@@ -340,7 +340,7 @@ def curves():
 board = display(curves(), display_id=True)
 for step in lab.train_restorer(net, pipe.daclip, sde, source, recipe):
     # The running average, in two lines. Early on it is kept short, or it would remember the random start.
-    decay = min(recipe.average, (1 + step.index) / (10 + step.index))
+    decay = min(recipe.ema_decay, (1 + step.index) / (10 + step.index))
     with torch.no_grad():
         for mean, weight in zip(average.parameters(), net.parameters(), strict=True):
             mean.lerp_(weight, 1 - decay)
@@ -383,8 +383,8 @@ chosen = [
     for k, name in enumerate(("low-light", "rainy", "noisy", "uncompleted"))
 ]
 columns = {"degraded": degraded, **{f"step {s}": samples[s] for s in shown[1:]}, "clean": clean}
-zoom = -(-110 // recipe.size)
-side = zoom * recipe.size
+zoom = -(-110 // recipe.image_size)
+side = zoom * recipe.image_size
 caption = "A degraded crop, then what the running average makes of it after more and more steps. PSNR in dB."
 with canvas(GAP + len(columns) * (side + GAP), len(chosen) * (side + 28) + 36, caption) as figure:
     for row, index in enumerate(chosen):
@@ -427,7 +427,7 @@ pd.DataFrame(
 )
 
 # %%
-rows = [*lab.NAMES, "overall"]
+rows = [*lab.DEGRADATIONS, "overall"]
 caption = (
     "Marks: mean gain over the degraded crops; lines: 95 % intervals over photos. Left of the dotted line a restoration "
     "is worse than none."
@@ -476,7 +476,7 @@ pd.DataFrame(
         "the right word (dB)": right_word,
         "the other words, mean (dB)": others,
         "its own embedding (dB)": steering.own,
-        "nothing (dB)": steering.nothing,
+        "nothing (dB)": steering.none,
         "the word that helps most": best,
     }
 ).round(1)

@@ -40,12 +40,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.ablation.embedding_arithmetic import gains
+from daclip_lab.ablation.embedding_arithmetic import steering_gains
 from daclip_lab.course import check
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import degrade
+from daclip_lab.degradations.apply import degrade
 from daclip_lab.diffusion.samplers import (
     SAMPLERS,
     TIMESTEP_SPACINGS,
@@ -61,7 +61,7 @@ from daclip_lab.figures.restoration_wall import restoration_wall
 from daclip_lab.figures.severity import strip
 from daclip_lab.figures.tradeoff import tradeoff
 from daclip_lab.metrics import image_quality
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.models.daclip import Embeddings
 from daclip_lab.training.presets import build_restorer
 from daclip_lab.widgets.compare import compare
@@ -259,7 +259,7 @@ sure.round(1).to_frame()
 
 # %%
 protocol = Protocol(crop=64, crops=1, mixtures=0, seed=8)
-ten = len(lab.NAMES)
+ten = len(lab.DEGRADATIONS)
 parts = [degraded_crops(photos, index, protocol) for index in range(len(photos))]
 clean_ten = torch.cat([clean[:ten] for clean, _, _ in parts])
 degraded_ten = torch.cat([images[:ten] for _, images, _ in parts])
@@ -303,7 +303,7 @@ with torch.inference_mode():
     predict = denoiser(pipe.restorer, sde, degraded, pipe.restorer.prepare(*own))
     for count in counts:
         *_, last = euler_maruyama(predict, sde, degraded, steps=count, generator=seeded(0))
-        results["euler-maruyama", "time", count] = last.state.clamp(0, 1)
+        results["euler-maruyama", "linspace", count] = last.state.clamp(0, 1)
 
 scores = {
     key: {name: f(images, clean).numpy() for name, f in measures.items()}
@@ -333,12 +333,12 @@ means.set_index(["sampler", "timestep_spacing", "steps"]).loc[
 # bootstrap).
 
 # %%
-first = scores["posterior", "time", 1]
+first = scores["posterior", "linspace", 1]
 differences = pd.DataFrame(
     [
-        (name, sampler, timestep_spacing, count, *interval(values - first[name], photo_of))
+        (name, sampler, timestep_spacing, count, *bootstrap_interval(values - first[name], photo_of))
         for (sampler, timestep_spacing, count), found in scores.items()
-        if timestep_spacing == "time" and sampler in SAMPLERS and count > 1
+        if timestep_spacing == "linspace" and sampler in SAMPLERS and count > 1
         for name, values in found.items()
     ],
     columns=["measure", "sampler", "timestep_spacing", "steps", "mean", "low", "high"],
@@ -430,7 +430,7 @@ perception = pd.DataFrame(
             "sharpness": (edges(images).mean() / clean_edges.mean()).item(),
         }
         for (sampler, timestep_spacing, count), images in results.items()
-        if (sampler, timestep_spacing) in (("posterior", "time"), ("dpmpp-2m-sde", "logsnr"), ("dpmpp-2m", "time"))
+        if (sampler, timestep_spacing) in (("posterior", "linspace"), ("dpmpp-2m-sde", "logsnr"), ("dpmpp-2m", "linspace"))
     ]
 ).sort_values(["sampler", "timestep_spacing", "steps"])  # fmt: skip
 sampler_comparison.perception_distortion(
@@ -557,7 +557,7 @@ strip(
 
 # %%
 larger = Protocol(crop=192, crops=1, mixtures=0, seed=8)
-trained_on = scale.restorer.size
+trained_on = scale.restorer.image_size
 windows = {f"{trained_on} px, as in training": trained_on, "the whole crop": larger.crop}
 pairs_of_windows = []
 for index in tqdm(range(len(photos)), desc="windows", leave=False):
@@ -573,7 +573,7 @@ for index in tqdm(range(len(photos)), desc="windows", leave=False):
         pairs_of_windows.append({"photo": photos.names[index]} | found)
 by_window = pd.DataFrame(pairs_of_windows)
 small, large = (by_window[name] for name in windows)
-gap = interval((large - small).to_numpy(), by_window.photo.to_numpy())
+gap = bootstrap_interval((large - small).to_numpy(), by_window.photo.to_numpy())
 print(f"{len(by_window)} crops of {larger.crop} px: windows of {trained_on} px {small.mean():.2f} dB, of the whole crop {large.mean():.2f} dB")  # fmt: skip
 print(f"whole less {trained_on} px: {gap[0]:+.2f} dB, 95 % interval [{gap[1]:+.2f}, {gap[2]:+.2f}]")
 
@@ -620,15 +620,15 @@ strip(
 # %% [markdown]
 # Told "low-light", did it brighten, and did the rain stay? Now the same counted, over all ten degradations. "A wrong
 # word" is that of another degradation, a fixed one for each; "negated" is the opposite of the image's own embedding;
-# "nothing" leaves out the content, too. The last two columns split the crops by whether DA-CLIP *named* the
+# "none" leaves out the content, too. The last two columns split the crops by whether DA-CLIP *named* the
 # degradation rightly.
 
 # %%
-words = torch.stack([pipe.word(name) for name in lab.NAMES])
-truth = torch.tensor([lab.NAMES.index(name) for name in facts.degradation])
+words = torch.stack([pipe.word(name) for name in lab.DEGRADATIONS])
+truth = torch.tensor([lab.DEGRADATIONS.index(name) for name in facts.degradation])
 answers = pipe.encode(list(degraded_ten)).degradation
 named = ((answers @ words.T).argmax(1) == truth).numpy()
-table = gains(
+table = steering_gains(
     pipe,
     degraded_ten,
     clean_ten,
@@ -639,7 +639,7 @@ table = gains(
 
 def gain_of(values, rows):
     """The mean gain of some crops, with its interval over photos, as text."""
-    mean_gain, low, high = interval(values[rows], facts.photo.to_numpy()[rows])
+    mean_gain, low, high = bootstrap_interval(values[rows], facts.photo.to_numpy()[rows])
     return "" if np.isnan(mean_gain) else f"{mean_gain:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
@@ -648,7 +648,7 @@ pd.DataFrame(
     {
         title: {
             told: gain_of(table[told].to_numpy(), rows)
-            for told in ("own", "the right word", "a wrong word", "negated", "nothing")
+            for told in ("own", "the right word", "a wrong word", "negated", "none")
         }
         for title, rows in {
             f"all {len(facts)} crops": everything,
@@ -766,7 +766,7 @@ price.round(2).T
 
 # %%
 coffee = middle("coffee", 96)
-TELLING = ["its own embedding", "the right word", "nothing", *lab.NAMES]
+TELLING = ["its own embedding", "the right word", "nothing", *lab.DEGRADATIONS]
 
 
 @lru_cache(maxsize=256)
@@ -819,7 +819,7 @@ compared(
     attempt,
     look,
     labels=("degraded", "restored"),
-    degradation=list(lab.NAMES),
+    degradation=list(lab.DEGRADATIONS),
     severity=[step / 10 for step in range(1, 11)],
     sampler=list(SAMPLERS),
     steps=[1, 2, 3, 5, 10, 20, 50, 100],
@@ -858,7 +858,7 @@ strip(
 
 # %%
 result = lab.evaluate(pipe, photos, protocol)
-by_name = result.table().psnr_gain[list(lab.NAMES)].sort_values(ascending=False)
+by_name = result.table().psnr_gain[list(lab.DEGRADATIONS)].sort_values(ascending=False)
 names_shown = list(by_name.index[[0, -1]])
 wall = [each for each in extremes(pipe, photos, result) if each.degradation in names_shown]
 wall.sort(key=lambda each: names_shown.index(each.degradation))

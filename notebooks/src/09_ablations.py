@@ -40,12 +40,12 @@ from scipy import stats
 
 import daclip_lab as lab
 from daclip_lab.ablation.conditioning import (
+    build_eval_set,
     conditioning_gains,
     conditioning_variants,
-    eval_set_of,
     paired_differences,
 )
-from daclip_lab.ablation.study import VARIANTS, Plan, ablate, compared, seed_interval
+from daclip_lab.ablation.study import VARIANTS, AblationPlan, ablate, differences_to, seed_interval
 from daclip_lab.course import check
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
@@ -53,7 +53,7 @@ from daclip_lab.data.training_pairs import Synthetic
 from daclip_lab.evaluation.protocol import Protocol
 from daclip_lab.figures import ablation
 from daclip_lab.figures.severity import strip
-from daclip_lab.metrics.bootstrap import interval
+from daclip_lab.metrics.bootstrap import bootstrap_interval
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -86,7 +86,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # Crops of the eight bundled photos, in all ten ways; the weights that come with the package have seen none of them. The
 # shipped restorer undoes each crop again and again, in one step and from the same noise, and is told:
 #
-# - **nothing**: zeros for both embeddings;
+# - **none**: zeros for both embeddings;
 # - **degradation** or **content**: one embedding of DA-CLIP, zeros for the other;
 # - **both**: as always;
 # - **oracle**: what a perfect DA-CLIP would say, the right word and CLIP's embedding of the *clean* crop;
@@ -94,7 +94,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # - **another content**: the content embedding of another photo with the same damage, and its own degradation embedding.
 #
 # How familiar are these to the network? In its training, *both* embeddings were left out together, for one example in
-# ten. So "nothing" is a case that it has practised, and "both" is the usual one. **One alone it has never met**, nor a
+# ten. So "none" is a case that it has practised, and "both" is the usual one. **One alone it has never met**, nor a
 # stranger's content; a wrong word only where DA-CLIP itself was wrong; the oracle's embeddings only early in its
 # training (the card of the weights tells how that went). A loss there can mean that something is missing, or merely
 # that it looks odd.
@@ -104,17 +104,17 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # %%
 photos = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").paths])
 crops = max(1, scale.examples // 20)
-asked = eval_set_of(photos, Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9))
+asked = build_eval_set(photos, Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9))
 print(f"{len(asked.degraded)} degraded crops of {len(photos)} photos")
 
 ways = conditioning_variants(pipe, asked)
 gains, restored = conditioning_gains(pipe, asked, ways, steps=1)
-to_nothing = paired_differences(gains, "nothing", asked.facts)
+to_nothing = paired_differences(gains, "none", asked.metadata)
 ablation.differences(
     to_nothing,
-    "nothing",
+    "none",
     caption=f"The shipped restorer: how much better it restores the same crops than when it is told nothing, which gains "
-    f"{gains['nothing'].mean():.2f} dB over the degraded ones. Lines: 95 % intervals over {len(photos)} photos.",
+    f"{gains['none'].mean():.2f} dB over the degraded ones. Lines: 95 % intervals over {len(photos)} photos.",
 )
 
 # %% [markdown]
@@ -137,23 +137,23 @@ ablation.differences(
 ablation.differences_by_degradation(
     to_nothing,
     ["degradation", "content", "both", "oracle"],
-    "nothing",
-    caption=f"{len(asked.facts) // len(lab.NAMES)} crops of each degradation. Right of the dotted line: better than when told "
+    "none",
+    caption=f"{len(asked.metadata) // len(lab.DEGRADATIONS)} crops of each degradation. Right of the dotted line: better than when told "
     "nothing. Lines: 95 % intervals over photos.",
 )
 
 # %%
-to_both = paired_differences(gains, "both", asked.facts).query("degradation == 'overall'")
+to_both = paired_differences(gains, "both", asked.metadata).query("degradation == 'overall'")
 pd.DataFrame(
     {
         "gain (dB)": gains.mean(),
         **{
             f"less that of {name} (dB)": (
                 table.query("degradation == 'overall'")
-                .set_index("told")
+                .set_index("conditioning")
                 .apply(lambda line: f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]", axis=1)
             )
-            for name, table in (("nothing", to_nothing), ("both", to_both))
+            for name, table in (("none", to_nothing), ("both", to_both))
         },
     },
     index=pd.Index(gains.columns, name="told"),
@@ -167,16 +167,16 @@ pd.DataFrame(
 
 # %%
 shown = {
-    name: int(np.flatnonzero((asked.facts.degradation == name) & (asked.facts.photo == "astronaut"))[0])
-    for name in lab.NAMES
+    name: int(np.flatnonzero((asked.metadata.degradation == name) & (asked.metadata.photo == "astronaut"))[0])
+    for name in lab.DEGRADATIONS
 }  # fmt: skip
 
 
 def difference_of(left, right, name):
     """What telling the right one gains over the left one, in words."""
-    inside = (asked.facts.degradation == name).to_numpy()
+    inside = (asked.metadata.degradation == name).to_numpy()
     values = (gains[right] - gains[left]).to_numpy()
-    mean, low, high = interval(values[inside], asked.facts.photo.to_numpy()[inside])
+    mean, low, high = bootstrap_interval(values[inside], asked.metadata.photo.to_numpy()[inside])
     return (
         f"{right} less {left}: {values[shown[name]]:+.2f} dB on this crop; "
         f"on all {inside.sum()} {name} crops {mean:+.2f} dB, 95 % interval [{low:+.2f}, {high:+.2f}]"
@@ -186,9 +186,9 @@ def difference_of(left, right, name):
 ablation.explorer(
     lambda way, name: restored[way][shown[name]],
     list(ways),
-    list(lab.NAMES),
+    list(lab.DEGRADATIONS),
     difference_of,
-    {"left": "nothing", "right": "both", "degradation": "rainy"},
+    {"left": "none", "right": "both", "degradation": "rainy"},
 )
 
 # %%
@@ -209,9 +209,9 @@ strip(
 # easy ones drop out. Here are the two sides, each by itself, and then their difference, crop by crop:
 
 # %%
-crop_photos = asked.facts.photo.to_numpy()
-alone = {name: interval(gains[name].to_numpy(), crop_photos) for name in ("nothing", "both")}
-paired = interval((gains["both"] - gains["nothing"]).to_numpy(), crop_photos)
+crop_photos = asked.metadata.photo.to_numpy()
+alone = {name: bootstrap_interval(gains[name].to_numpy(), crop_photos) for name in ("none", "both")}
+paired = bootstrap_interval((gains["both"] - gains["none"]).to_numpy(), crop_photos)
 for name, (mean, low, high) in alone.items():
     print(f"{name:>16}: {mean:5.2f} dB [{low:5.2f}, {high:5.2f}], {high - low:.2f} dB wide")
 print(
@@ -243,7 +243,7 @@ print(
 # - train for the same number of steps under the same learning rate. (A fairer race would tune the rate for each.)
 #
 # The training loop needs no option for this. It asks a DA-CLIP for two embeddings; it gets a stand-in that puts zeros in
-# the place of what is left out (`analysis.ablation.MaskedDaCLIP`, which you will write in exercise 09.2). The oracle is an option of
+# the place of what is left out (`ablation.study.MaskedDaCLIP`, which you will write in exercise 09.2). The oracle is an option of
 # the loop: the word for what was done, and CLIP's embedding of the clean crop. No example is left untold, so that every
 # network gets in the exam just what it got in training.
 #
@@ -251,31 +251,31 @@ print(
 
 # %%
 steps = max(8, scale.restorer.steps // 32)
-plan = Plan(
+plan = AblationPlan(
     network={"kind": "nafnet", "width": 16, "encoder": (1, 1), "middle": 1, "decoder": (1, 1),
-             "steering": 64},
+             "conditioning_dim": 64},
     recipe=replace(
         scale.restorer,
         steps=steps,
-        batch=min(8, scale.restorer.batch),
+        batch_size=min(8, scale.restorer.batch_size),
         learning_rate=3e-3,
         warmup=steps // 16,
         t_max_prob=1.0,
         conditioning_dropout=0.0,
         harm_penalty=0.0,  # it makes a long training safer, and a short one slower
     ),
-    source=Synthetic(photos=lab.sample_photos("train"), scenes=scale.scenes, clean=0.0, severity=scale.severity),
-    exam=eval_set_of(lab.sample_photos("test"), Protocol(crop=scale.restorer.size, crops=crops, seed=1)),
-    moments=tuple(round(steps * share) for share in (0.125, 0.25, 0.5, 0.75)),
+    source=Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob, clean_prob=0.0, severity=scale.severity),
+    eval_set=build_eval_set(lab.sample_photos("test"), Protocol(crop=scale.restorer.image_size, crops=crops, seed=1)),
+    eval_steps=tuple(round(steps * share) for share in (0.125, 0.25, 0.5, 0.75)),
 )  # fmt: skip
 network = lab.presets.build_restorer(plan.network, pipe.settings.clip.embed_dim)
 parameters = sum(p.numel() for p in network.parameters())
-exam_photos = plan.exam.facts.photo
-print(f"{parameters / 1e6:.2f} million parameters, {steps} steps of {plan.recipe.batch} crops")
+exam_photos = plan.eval_set.metadata.photo
+print(f"{parameters / 1e6:.2f} million parameters, {steps} steps of {plan.recipe.batch_size} crops")
 print(f"exam: {len(exam_photos)} degraded crops of {exam_photos.nunique()} photos")
 
 before = time.perf_counter()
-# Give it a `folder`, and finished runs are kept there and not done again.
+# Give it a file `out`, and finished runs are kept there and not done again.
 result = ablate(pipe, plan, seeds=(0, 1, 2))
 seconds = time.perf_counter() - before
 
@@ -317,7 +317,7 @@ ablation.curves_with_bands(
 factors = {n: stats.t.ppf(0.975, n - 1) for n in (2, 3, 5, 10, 30)}
 print("t for 2, 3, 5, 10, 30 seeds:", ", ".join(f"{t:.2f}" for t in factors.values()))
 
-table = compared(result.gains, exam_photos)
+table = differences_to(result.gains, exam_photos)
 runs = result.gains.mean().unstack("variant")[list(VARIANTS)]
 ablation.seeds_and_photos(
     runs,
@@ -380,8 +380,8 @@ verdicts.to_frame()
 
 # %%
 small = result.gains.T.groupby("variant").mean().T  # the mean over seeds, for each crop
-trained = paired_differences(small, "none", plan.exam.facts).query("told == 'both'")
-not_told = to_nothing.query("told == 'both'")
+trained = paired_differences(small, "none", plan.eval_set.metadata).query("conditioning == 'both'")
+not_told = to_nothing.query("conditioning == 'both'")
 both_ways = pd.DataFrame(
     {
         title: rows.set_index("degradation").apply(
@@ -393,10 +393,10 @@ both_ways = pd.DataFrame(
         )
     }
 )
-without = small["none"].groupby(plan.exam.facts.degradation).mean()
+without = small["none"].groupby(plan.eval_set.metadata.degradation).mean()
 without["overall"] = small["none"].mean()
 both_ways["B: gain of those without (dB)"] = without.map("{:+.2f}".format)
-both_ways.loc[[*lab.NAMES, "overall"]]
+both_ways.loc[[*lab.DEGRADATIONS, "overall"]]
 
 # %% [markdown]
 # Intervals of single degradations rest on very few crops in B, of four photos. They are there so that nobody takes the means
@@ -554,10 +554,10 @@ if ... not in needed.values():
 # ## The numbers obtained
 
 # %%
-overall = to_nothing[to_nothing.degradation == "overall"].set_index("told")
+overall = to_nothing[to_nothing.degradation == "overall"].set_index("conditioning")
 pd.Series(
     {
-        "A: the shipped restorer told nothing, gain (dB)": f"{gains['nothing'].mean():.2f}",
+        "A: the shipped restorer told nothing, gain (dB)": f"{gains['none'].mean():.2f}",
         **{
             f"A: {name} less nothing (dB)": f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]"
             for name, line in overall.iterrows()
@@ -581,7 +581,7 @@ pd.Series(
 # %% [markdown]
 # ## What next
 #
-# - More seeds, longer trainings: change `seeds` and `steps` in part 5, and give `ablate` a `folder`, so that it goes on
+# - More seeds, longer trainings: change `seeds` and `steps` in part 5, and give `ablate` a file `out`, so that it goes on
 #   where it was interrupted.
 # - `07_train_restorer`: how the two embeddings enter the network that was ablated here.
 # - `04_degradation_space`: what else the degradation embedding knows besides the name.

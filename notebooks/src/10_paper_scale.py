@@ -469,8 +469,8 @@ figure
 recipes = {"controller": paper.daclip, "restorer": paper.restorer}
 fields = {
     "steps": "steps",
-    "images a step": "batch",
-    "side of an image (pixels)": "size",
+    "images a step": "batch_size",
+    "side of an image (pixels)": "image_size",
     "largest learning rate": "learning_rate",
     "warm-up (steps)": "warmup",
     "weight decay": "weight_decay",
@@ -482,7 +482,7 @@ table = pd.DataFrame(
     }
 )
 table.loc["images in all (millions)"] = [
-    f"{recipe.steps * recipe.batch / 1e6:.1f}" for recipe in recipes.values()
+    f"{recipe.steps * recipe.batch_size / 1e6:.1f}" for recipe in recipes.values()
 ]
 table.loc["time that the paper gives"] = ["3 hours, 4 x A100", "not said"]
 table
