@@ -1,1 +1,1 @@
-"""Speed, memory and quality against the straightforward way: `python -m benchmarks`."""
+"""Speed, memory and quality against a naive baseline: `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""Time and memory of our way against the straightforward way, both in one run: prints tables and draws one figure."""
+"""Time and memory of this implementation against a naive baseline: prints tables and draws one figure."""
 
 import argparse
 import platform
@@ -7,22 +7,20 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks import network, photos, sight, tradeoff, training
+from benchmarks import full_images, network, receptive_field, tradeoff, training
 from daclip_lab.figures.tradeoff import tradeoff as draw
 
-PARTS = ("network", "photos", "tradeoff", "training", "sight")
+PARTS = ("network", "full_images", "tradeoff", "training", "receptive_field")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the parts that are asked for, or all."""
+    """Run the named parts, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}")
     parser.add_argument("--weights", default="lab", help="a folder, or shipped weights by name")
-    parser.add_argument(
-        "--bf16", action="store_true", help="also where the processor only imitates bfloat16"
-    )
+    parser.add_argument("--bf16", action="store_true", help="also without native bfloat16")
     parser.add_argument("--compile", action="store_true", help="also a compiled U-Net (minutes)")
-    parser.add_argument("--toy", action="store_true", help="tiny sizes: does it run at all?")
+    parser.add_argument("--toy", action="store_true", help="tiny sizes, only to see that it runs")
     parser.add_argument("--out", default="runs/benchmarks", type=Path, help="folder for the files")
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
@@ -45,11 +43,14 @@ def measure(part: str, options: argparse.Namespace) -> tuple[str, pd.DataFrame |
         settings = network.TOY if options.toy else network.PAPER
         table = network.table(settings, bf16=options.bf16, compiled=options.compile)
         return "One call of the paper-size U-Net, random weights", table
-    if part == "photos":
-        table = photos.table(options.weights, toy=options.toy)
+    if part == "full_images":
+        table = full_images.table(options.weights, toy=options.toy)
         return f"Whole photos, weights {options.weights!r}, from image to image", table
-    if part == "sight":
-        return "What a cut changes, by distance", sight.table(options.weights, toy=options.toy)
+    if part == "receptive_field":
+        return (
+            "Difference that a cut makes to the output, by distance from the cut",
+            receptive_field.table(options.weights, toy=options.toy),
+        )
     if part == "training":
         return "Training speed", training.table(toy=options.toy)
     table = tradeoff.table(options.weights, toy=options.toy)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.apart import GB, apart, resident
-from benchmarks.straightforward import WrittenOut, matrix_gigabytes
+from benchmarks.isolated_process import GB, resident, run_isolated
+from benchmarks.naive_baseline import NaiveUNet, matrix_gigabytes
 from daclip_lab.data.seeding import seeded
 from daclip_lab.diffusion.tiling import TILE, Tiled
 from daclip_lab.models.unet import ConditionalUNet
@@ -23,13 +23,13 @@ TOY = {
     "network": {"channels": 32, "multipliers": (1, 1, 2, 2), "context": 16},
     "tile": 64,
 }
-SIDES = ("straightforward", "ours", "ours, bf16", "ours, tiles", "ours, compiled")
+SIDES = ("naive", "ours", "ours, bf16", "ours, tiles", "ours, compiled")
 
 
 def table(settings: dict, *, bf16: bool, compiled: bool) -> pd.DataFrame:
     """A row per size and side: seconds of the fastest call, peak, peak above the weights (GB), largest difference.
 
-    The sides take turns. Where the straightforward way would not fit into memory it is not started.
+    The sides take turns. Where the naive network would not fit into memory it is not run.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -43,34 +43,34 @@ def table(settings: dict, *, bf16: bool, compiled: bool) -> pd.DataFrame:
                         continue
                     if side == "ours, tiles" and size < 1024 and settings is PAPER:
                         continue
-                    if side == "straightforward" and not fits(size):
+                    if side == "naive" and not fits(size):
                         continue
-                    answer = Path(folder) / f"{side}.npy"
-                    measured = apart(
+                    output = Path(folder) / f"{side}.npy"
+                    measured = run_isolated(
                         "network.call",
                         side=side,
                         size=size,
                         network=settings["network"],
                         tile=settings["tile"],
-                        answer=str(answer),
+                        output=str(output),
                     )
-                    run[side].append(measured | {"answer": np.load(answer)})
+                    run[side].append(measured | {"output": np.load(output)})
             rows += [row(size, side, found, run) for side, found in run.items()]
     return pd.DataFrame([each for each in rows if each]).set_index(["size (px)", "side"])
 
 
 def row(size: int, side: str, found: list[dict], run: dict) -> dict | None:
-    """What several calls of one side say, or why there was none."""
+    """The measurements of one side, or the reason why there are none."""
     head = {"size (px)": size, "side": side}
     if not found:
-        if side != "straightforward":
+        if side != "naive":
             return None
         note = f"does not fit: one attention matrix is {matrix_gigabytes(size):.1f} GB, softmax makes a second"
         return head | {"note": note}
-    against = run["straightforward"] or run["ours"]
-    difference = np.abs(found[0]["answer"] - against[0]["answer"]).max()
+    against = run["naive"] or run["ours"]
+    difference = np.abs(found[0]["output"] - against[0]["output"]).max()
     fastest = min(each["seconds"] for each in found)
-    baseline = run["straightforward"]
+    baseline = run["naive"]
     return head | {
         "seconds": fastest,
         "times faster": min(e["seconds"] for e in baseline) / fastest if baseline else np.nan,
@@ -88,7 +88,7 @@ def fits(size: int) -> bool:
 
 
 @torch.inference_mode()
-def call(side: str, size: int, network: dict, tile: int, answer: str) -> dict:
+def call(side: str, size: int, network: dict, tile: int, output: str) -> dict:
     """Two calls of one side in this process: seconds of the second, and memory before the first."""
     torch.manual_seed(0)
     net = ConditionalUNet(**network).eval()
@@ -99,8 +99,8 @@ def call(side: str, size: int, network: dict, tile: int, answer: str) -> dict:
     state, degraded = torch.rand(2, 1, 3, size, size, generator=seeded(2))
     t = torch.tensor([50])
     weights = resident()
-    if side == "straightforward":
-        net = WrittenOut(net)
+    if side == "naive":
+        net = NaiveUNet(net)
     conditions = net.prepare(content, degradation)
     if side == "ours, tiles":
         net = Tiled(net, size, size, tile)
@@ -110,7 +110,7 @@ def call(side: str, size: int, network: dict, tile: int, answer: str) -> dict:
     for _ in range(2):
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=side == "ours, bf16"):
-            said = net(state, degraded, t, conditions)
+            result = net(state, degraded, t, conditions)
         seconds.append(time.perf_counter() - start)
-    np.save(answer, said.float().numpy())
+    np.save(output, result.float().numpy())
     return {"seconds": seconds[1], "weights": weights}

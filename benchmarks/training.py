@@ -1,4 +1,4 @@
-"""Training speed: pairs that one process makes per second, against pairs that the restorer consumes."""
+"""Training speed: pairs that one process generates per second, and pairs that the restorer consumes."""
 
 import time
 
@@ -13,12 +13,12 @@ from daclip_lab.training.objectives import train_restorer
 
 
 class Again:
-    """A source that costs nothing: it hands out the same examples over and over."""
+    """A source that costs nothing: the same examples again and again."""
 
     def __init__(self, examples: list[Example]):
         self.examples, self.drawn = examples, 0
 
-    def draw(self, generator, size: int) -> Example:
+    def draw(self, generator, size: int, *, captions: bool = True) -> Example:
         self.drawn += 1
         return self.examples[self.drawn % len(self.examples)]
 

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import network, photos, tradeoff, training, variants
+from benchmarks import ablations, full_images, network, tradeoff, training
 from benchmarks.__main__ import main
-from benchmarks.apart import peak, resident
-from benchmarks.straightforward import Recomputed, WrittenOut, matrix_gigabytes
+from benchmarks.isolated_process import peak, resident
+from benchmarks.naive_baseline import NaiveUNet, RecomputedConditions, matrix_gigabytes
 from daclip_lab.data.seeding import seeded
 from daclip_lab.models.unet import ConditionalUNet
 
@@ -17,18 +17,18 @@ def here(monkeypatch):
     """Sides run in this process: starting one takes seconds."""
     predicted = []
 
-    def apart(function, **arguments):
+    def run_isolated(function, **arguments):
         predicted.append(arguments["side"])
         module, name = function.split(".")
-        side = getattr({"network": network, "photos": photos}[module], name)
+        side = getattr({"network": network, "full_images": full_images}[module], name)
         return side(**arguments) | {"peak": peak()}
 
-    monkeypatch.setattr(network, "apart", apart)
-    monkeypatch.setattr(photos, "apart", apart)
+    monkeypatch.setattr(network, "run_isolated", run_isolated)
+    monkeypatch.setattr(full_images, "run_isolated", run_isolated)
     return predicted
 
 
-def test_the_straightforward_network_says_the_same(randomize):
+def test_the_naive_network_gives_the_same_output(randomize):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = randomize(ConditionalUNet(channels=32, multipliers=(1, 2), context=16)).eval()
@@ -37,11 +37,11 @@ def test_the_straightforward_network_says_the_same(randomize):
     t = torch.tensor([3, 90])
     with torch.no_grad():
         ours = net(state, degraded, t, net.prepare(content, degradation))
-        again = Recomputed(net)
+        again = RecomputedConditions(net)
         torch.testing.assert_close(
             again(state, degraded, t, again.prepare(content, degradation)), ours
         )
-        written = WrittenOut(net)  # takes the network over
+        written = NaiveUNet(net)  # takes the network over
         theirs = written(state, degraded, t, written.prepare(content, degradation))
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
 
@@ -55,7 +55,7 @@ def test_matrices_grow_with_the_square_of_the_pixels():
 def test_the_network_table_has_a_row_per_side(here):
     table = network.table(network.TOY, bf16=True, compiled=False)
     sides = list(table.loc[48].index)
-    assert sides == here == ["straightforward", "ours", "ours, bf16", "ours, tiles"]
+    assert sides == here == ["naive", "ours", "ours, bf16", "ours, tiles"]
     found = table.loc[48]
     assert found.loc["ours", "difference"] < 1e-4
     assert found.loc["ours, bf16", "difference"] < 0.1
@@ -65,31 +65,31 @@ def test_the_network_table_has_a_row_per_side(here):
 def test_what_does_not_fit_is_said_by_arithmetic(here, monkeypatch):
     monkeypatch.setattr(network, "fits", lambda size: False)
     table = network.table(network.TOY, bf16=False, compiled=False)
-    assert "straightforward" not in here
-    assert "attention matrix" in table.loc[(48, "straightforward"), "note"]
+    assert "naive" not in here
+    assert "attention matrix" in table.loc[(48, "naive"), "note"]
     assert table.loc[(48, "ours"), "difference"] == 0
 
 
 def test_both_sides_restore_the_same_photo(here, weights):
-    table = photos.table(str(weights), toy=True)
-    assert here == ["straightforward", "ours"]
-    assert table.calls.to_dict() == {"straightforward": 4, "ours": 2}
+    table = full_images.table(str(weights), toy=True)
+    assert here == ["naive", "ours"]
+    assert table.calls.to_dict() == {"naive": 4, "ours": 2}
     assert table["PSNR before (dB)"].nunique() == 1
-    assert table["times faster"]["straightforward"] == 1
+    assert table["times faster"]["naive"] == 1
 
 
 def test_a_side_runs_in_a_process_of_its_own(capfd, tmp_path):
-    from benchmarks.apart import apart
+    from benchmarks.isolated_process import run_isolated
 
     large = torch.ones(150_000_000)  # 0.6 GB here are none of its business
     settings = network.TOY
-    found = apart(
+    found = run_isolated(
         "network.call",
         side="ours",
         size=48,
         network=settings["network"],
         tile=64,
-        answer=str(tmp_path / "a.npy"),
+        output=str(tmp_path / "a.npy"),
     )
     assert peak() > 0.6 and large[0] == 1
     assert 0 < found["weights"] <= found["peak"] < resident()
@@ -100,7 +100,7 @@ def test_the_tradeoff_is_a_row_per_setting_and_a_figure(weights, tmp_path, capsy
         [
             "tradeoff",
             "training",
-            "sight",
+            "receptive_field",
             "--toy",
             "--weights",
             str(weights),
@@ -114,7 +114,7 @@ def test_the_tradeoff_is_a_row_per_setting_and_a_figure(weights, tmp_path, capsy
     assert {"PSNR (dB)", "SSIM", "MS-SSIM", "gradient similarity"} <= set(table.columns)
     assert (tmp_path / "tradeoff.png").read_bytes()[:4] == b"\x89PNG"
     assert "pairs consumed per second" in printed and "Quality against steps" in printed
-    seen = pd.read_csv(tmp_path / "sight.csv", index_col=0)["largest difference"]
+    seen = pd.read_csv(tmp_path / "receptive_field.csv", index_col=0)["largest difference"]
     assert list(seen.index) == [0, 8, 16] and seen[0] > seen[16]
 
 
@@ -149,7 +149,7 @@ def test_variants_are_compared_with_the_lab_over_seeds_and_photos():
         ("other", 0): run([0, 0, 0, 0], [nan, 1, nan, 1]),
         ("other", 1): run([1, 0, 1, 0], [0, nan, 2, nan]),
     }
-    table = variants.compared(runs)
+    table = ablations.compared(runs)
     other = table.loc[("named", "other")]
     assert other["mean"] == 0.25
     assert other["difference"] == -0.375
@@ -165,14 +165,14 @@ def test_a_variant_is_trained_once_and_kept(tmp_path, photo, monkeypatch, capsys
         (tmp_path / "photos").mkdir(exist_ok=True)
         save_image(photo.roll(number, -1), tmp_path / "photos" / f"{number}.png")
     few = {
-        variants.LAB: variants.Variant(),
-        "no caution": variants.Variant(recipe={"harm_penalty": 0.0}),
+        ablations.LAB: ablations.Variant(),
+        "no caution": ablations.Variant(recipe={"harm_penalty": 0.0}),
     }
-    monkeypatch.setattr(variants, "VARIANTS", {"restorer": few})
+    monkeypatch.setattr(ablations, "VARIANTS", {"restorer": few})
     call = ["--toy", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "runs")]
-    variants.main(call)
+    ablations.main(call)
     printed = capsys.readouterr().out
     assert "gain, told nothing" in printed and "no caution" in printed
-    monkeypatch.setattr(variants, "run", None)
-    variants.main(call)
+    monkeypatch.setattr(ablations, "run", None)
+    ablations.main(call)
     assert capsys.readouterr().out == printed

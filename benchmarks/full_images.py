@@ -1,4 +1,4 @@
-"""Whole photos with the shipped weights: our default against 100 posterior steps taken the straightforward way."""
+"""Whole photos with the shipped weights: our default against 100 posterior steps of the naive baseline."""
 
 import time
 from collections import deque
@@ -7,32 +7,35 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks.apart import apart, resident
-from benchmarks.straightforward import Recomputed
+from benchmarks.isolated_process import resident, run_isolated
+from benchmarks.naive_baseline import RecomputedConditions
 from daclip_lab.data.photos import sample_photos
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import NAMES, camera, degrade
+from daclip_lab.degradations.apply import camera, degrade
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.diffusion.samplers import denoiser, sample
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.pipeline.pipeline import load
 
-SIDES = ("straightforward", "ours")
+SIDES = ("naive", "ours")
 
 
 def table(weights: str, *, toy: bool) -> pd.DataFrame:
     """Means over whole bundled test photos, each degraded in another of five ways; the sides take turns."""
     count = len(sample_photos("test"))
-    jobs = [(index % count, name) for index, name in enumerate(NAMES[::2])][: 1 if toy else None]
+    jobs = [(index % count, name) for index, name in enumerate(DEGRADATIONS[::2])][
+        : 1 if toy else None
+    ]
     found = []
     for photo, name in tqdm(jobs, "photos", leave=False):
         for side in SIDES:
             job = {"photo": photo, "name": name, "side": side, "weights": weights, "toy": toy}
-            found.append({"side": side, **apart("photos.restore", **job)})
+            found.append({"side": side, **run_isolated("full_images.restore", **job)})
     means = pd.DataFrame(found).groupby("side", sort=False)
     result = means[["seconds", "calls", "PSNR (dB)", "PSNR before (dB)"]].mean()
     result["peak (GB)"] = means["peak"].max()
     result["above weights (GB)"] = means.apply(lambda part: (part.peak - part.held).max())
-    result["times faster"] = result.seconds["straightforward"] / result.seconds
+    result["times faster"] = result.seconds["naive"] / result.seconds
     return result
 
 
@@ -42,7 +45,7 @@ def restore(photo: int, name: str, side: str, weights: str, toy: bool) -> dict:
     clean = sample_photos("test")[photo]
     if toy:
         clean = clean[:, :48, :64].contiguous()
-    generator = seeded(6, photo, NAMES.index(name))
+    generator = seeded(6, photo, DEGRADATIONS.index(name))
     degraded = camera(degrade(clean, name, 0.6, generator), generator)[None]
     pipe = load(weights)
     held, start = resident(), time.perf_counter()
@@ -51,7 +54,7 @@ def restore(photo: int, name: str, side: str, weights: str, toy: bool) -> dict:
     if side == "ours":
         path = pipe.trajectory(degraded)
     else:
-        net = Recomputed(pipe.restorer)
+        net = RecomputedConditions(pipe.restorer)
         embeddings = net.prepare(*pipe.encode(list(degraded)))
         predict = denoiser(net, pipe.sde, degraded, embeddings)
         steps = 4 if toy else pipe.sde.steps

@@ -1,11 +1,11 @@
-"""How far the shipped restorer looks: what a cut changes in its answer, by the distance from the cut."""
+"""The receptive field of the shipped restorer: how much a cut changes its output, by the distance from the cut."""
 
 import pandas as pd
 import torch
 
 from daclip_lab.data.photos import sample_photos
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import degrade
+from daclip_lab.degradations.apply import degrade
 from daclip_lab.models.nafnet import common_means
 from daclip_lab.pipeline.pipeline import load
 
@@ -26,17 +26,17 @@ def table(weights: str, *, toy: bool) -> pd.DataFrame:
     differences = []
     for name in NAMES:
         degraded = degrade(photo, name, 0.7, seeded(1))[None]
-        told = pipe.restorer.prepare(*pipe.encode(list(degraded)))
+        conditions = pipe.restorer.prepare(*pipe.encode(list(degraded)))
         state = pipe.sde.prior(degraded, torch.randn(degraded.shape, generator=seeded(2)))
         t = torch.tensor([pipe.sde.steps])
 
-        def look(given=(state, degraded, t, told)):
+        def run(given=(state, degraded, t, conditions)):
             pipe.restorer(*given)
             yield given[1][0, 0].numel()
 
-        with common_means(pipe.restorer, look):  # as the tiles of an image have them
-            whole = pipe.restorer(state, degraded, t, told)[inside]
-            cut = pipe.restorer(state[inside], degraded[inside], t, told)
+        with common_means(pipe.restorer, run):  # as the tiles of an image have them
+            whole = pipe.restorer(state, degraded, t, conditions)[inside]
+            cut = pipe.restorer(state[inside], degraded[inside], t, conditions)
         differences.append((whole - cut).abs().amax((0, 1)))
     differences = torch.stack(differences)
     rows = {

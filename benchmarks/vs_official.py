@@ -1,4 +1,4 @@
-"""The numbers of docs/departures.md that need no training: `python benchmarks/departures.py`, about two minutes."""
+"""The numbers of docs/departures.md that need no training: `python -m benchmarks.vs_official`, about two minutes."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ PAIRS = (2103, 6000, 3550, 485, 3550, 861, 1800, 2680, 1872, 29900)
 
 
 def pair_by_position(daclip: lab.DaCLIP) -> lab.DaCLIP:
-    """What the authors' initialisation makes of a fresh controller: ln_post lands in the first zero layer."""
+    """A fresh controller as the authors initialise it: ln_post is copied into the first zero layer."""
     visual, first = daclip.clip.visual, daclip.controller.zeros[0]
     own = daclip.controller.visual.ln_post
     with torch.no_grad():
@@ -32,21 +32,21 @@ def pair_by_position(daclip: lab.DaCLIP) -> lab.DaCLIP:
 
 def start(clip: Clip, photos: list[torch.Tensor]) -> dict[str, tuple[float, float]]:
     """Mean cosines of a fresh DA-CLIP's two embeddings to CLIP's, for both initialisations."""
-    seen = torch.cat([views(photo, clip.config.image_size, "both") for photo in photos])
+    crops = torch.cat([views(photo, clip.config.image_size, "both") for photo in photos])
     with torch.inference_mode():
-        plain = clip.encode_image(seen)
+        plain = clip.encode_image(crops)
         fresh = {"by name": lab.DaCLIP(clip), "by position": pair_by_position(lab.DaCLIP(clip))}
         return {
-            name: tuple((e * plain).sum(1).mean().item() for e in daclip.encode_image(seen))
+            name: tuple((e * plain).sum(1).mean().item() for e in daclip.encode_image(crops))
             for name, daclip in fresh.items()
         }
 
 
 def shifted(sde: MeanRevertingSDE, steps: int) -> float:
-    """How far the noise of a schedule of `steps` is from the one that the network knows for the time it is told.
+    """The largest relative difference between the noise of a schedule of `steps` and that of the training schedule.
 
-    So the authors' `sample_T` takes fewer steps: by another schedule, whose time t stands for t * T / steps. Returns
-    the largest difference, as a share of the noise that the network was trained with.
+    The authors' `sample_T` takes fewer steps by another schedule, whose time t is given to the network as
+    t * T / steps.
     """
     coarse = MeanRevertingSDE(**presets.SDE | {"steps": steps})
     times = [round(t * sde.steps / steps) for t in range(1, steps + 1)]
@@ -77,7 +77,7 @@ def attention_matrix(side: int, heads: int = 16) -> float:
 
 
 def against_pil(photo: torch.Tensor, size: int) -> torch.Tensor:
-    """What differs in the paper's view of a photo from what PIL makes of its 8-bit file, of 255: (3, size, size)."""
+    """The paper's view of a photo minus the one that PIL makes of its 8-bit file, of 255: (3, size, size)."""
     whole = to_pil(photo)
     w, h = whole.size
     new = (size, int(h * size / w)) if w < h else (int(w * size / h), size)
@@ -132,8 +132,10 @@ def main() -> None:
     print(f"6. the paper's view, {size} pixels, against PIL's own, of 255 (bundled photos)")
     noisy = [degrade(photo, "noisy", 1.0, seeded(0)) for photo in photos]
     for name, some in (("clean", photos), ("noisy", noisy)):
-        apart = torch.stack([against_pil(photo, size) for photo in some])
-        print(f"   {name}: at most {apart.abs().max():.1f}, rms {apart.square().mean().sqrt():.2f}")
+        differences = torch.stack([against_pil(photo, size) for photo in some])
+        print(
+            f"   {name}: at most {differences.abs().max():.1f}, rms {differences.square().mean().sqrt():.2f}"
+        )
 
 
 if __name__ == "__main__":

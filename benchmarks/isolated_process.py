@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 GB = 1e9
 
 
-def apart(function: str, **arguments) -> dict:
+def run_isolated(function: str, **arguments) -> dict:
     """Call `module.function` of this folder in a fresh process; returns its result, a dict, and the `peak` in GB."""
-    command = [sys.executable, "-m", "benchmarks.apart", function, json.dumps(arguments)]
+    command = [sys.executable, "-m", "benchmarks.isolated_process", function, json.dumps(arguments)]
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
     run = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if run.returncode:

@@ -1,7 +1,7 @@
-"""The straightforward way: the same networks and weights, written as one would write them down first.
+"""The naive baseline: the same networks and weights without optimisations.
 
-Attention makes its matrix of all pixels by all pixels, cross-attention asks its one token at every pixel, what an
-image's embeddings add is computed again at every call, and everything is in float32.
+Attention stores its matrix of all pixels by all pixels, cross-attention is computed to its one token at every pixel,
+the terms that depend on the embeddings alone are computed again at every call, and everything is in float32.
 """
 
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from daclip_lab.models.unet import HEAD, ConditionalUNet, Conditions, SpatialTransformer
 
 
-class Recomputed(nn.Module):
-    """A restorer that works out at every call what the embeddings of the image add."""
+class RecomputedConditions(nn.Module):
+    """A restorer that computes the embeddings' terms again at every call."""
 
     def __init__(self, net: nn.Module):
         super().__init__()
@@ -25,8 +25,8 @@ class Recomputed(nn.Module):
         return self.net(state, degraded, t, self.net.prepare(*embeddings))
 
 
-class WrittenOut(Recomputed):
-    """The paper's U-Net with every attention written out; it takes over the U-Net that it is given."""
+class NaiveUNet(RecomputedConditions):
+    """The paper's U-Net with every attention written out; it changes the U-Net that it is given."""
 
     def __init__(self, net: ConditionalUNet):
         super().__init__(net)
@@ -44,7 +44,7 @@ class WrittenOut(Recomputed):
 
 
 class Attention(nn.Module):
-    """A `SpatialTransformer` in which every pixel scores every pixel, then the one token of the content."""
+    """A `SpatialTransformer` in which every pixel attends to every pixel, then to the one token of the content."""
 
     def __init__(self, transformer: SpatialTransformer):
         super().__init__()
@@ -62,10 +62,10 @@ class Attention(nn.Module):
         return x + inner.proj_out(tokens.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2))
 
 
-def attend(parts: nn.ModuleDict, asking: Tensor, offered: Tensor) -> Tensor:
-    """Multi-head attention of tokens (b, n, width) to tokens (b, m, context), the matrix (b, heads, n, m) and all."""
-    asked = parts["to_q"](asking), parts["to_k"](offered), parts["to_v"](offered)
-    q, k, v = (part.unflatten(2, (-1, HEAD)).transpose(1, 2) for part in asked)
+def attend(parts: nn.ModuleDict, queries: Tensor, context: Tensor) -> Tensor:
+    """Multi-head attention of tokens (b, n, width) to tokens (b, m, c), with the full matrix (b, heads, n, m)."""
+    projected = parts["to_q"](queries), parts["to_k"](context), parts["to_v"](context)
+    q, k, v = (part.unflatten(2, (-1, HEAD)).transpose(1, 2) for part in projected)
     weights = (q @ k.mT / HEAD**0.5).softmax(-1)
     return parts["to_out"]((weights @ v).transpose(1, 2).flatten(2))
 

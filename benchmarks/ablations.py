@@ -1,4 +1,4 @@
-"""What departures from the authors' code change in a short training: `python -m benchmarks.variants`, two hours.
+"""What departures from the authors' code change in a short training: `python -m benchmarks.ablations`, two hours.
 
 Every variant differs from what the lab does in one thing. For each seed all start from the same weights and see the
 same photos; their exam is the photos that training holds out. A finished run is kept as a JSON file, and is not done
@@ -186,7 +186,7 @@ def compared(runs: dict[tuple[str, int], dict]) -> pd.DataFrame:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train what has not been trained yet, and print a table for each part."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.variants", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"any of {', '.join(VARIANTS)}")
     parser.add_argument("--data", nargs="+", default=["data/bsds500/train", "data/bsds500/val"])
     parser.add_argument("--out", default="runs/variants", type=Path, help="folder for the runs")
