@@ -468,7 +468,7 @@ def test_bfloat16_is_for_the_network_alone(sde):
 
     mu = images().float()
     with torch.no_grad():
-        path = list(sample(denoiser(Network(), sde, mu, None, bf16=True), sde, mu, steps=2))
+        path = list(sample(denoiser(Network(), sde, mu, None, dtype=torch.bfloat16), sde, mu, steps=2))
         assert not torch.is_autocast_enabled("cpu")
     assert told == [torch.bfloat16] * 2
     assert all(step.state.dtype == step.clean.dtype == torch.float32 for step in path)

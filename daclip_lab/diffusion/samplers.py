@@ -12,6 +12,7 @@ order adds the change of the estimate since the last step (DPM-Solver++, 2211.01
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ Denoiser = Callable[[Tensor, int], Tensor]
 
 
 def denoiser(
-    net, sde: MeanRevertingSDE, degraded: Tensor, conditions, *, bf16: bool = False
+    net, sde: MeanRevertingSDE, degraded: Tensor, conditions, *, dtype: torch.dtype | None = None
 ) -> Denoiser:
     """The network as a function of state and time that answers with the clean image.
 
@@ -54,12 +55,12 @@ def denoiser(
         net: `net.prediction_type` says what it was trained to say: "noise" (the paper) is converted, "clean" is returned.
         degraded: (b, 3, h, w) in [0, 1].
         conditions: what `net.prepare` made of the images' embeddings: computed once, the same at every step.
-        bf16: run the network in bfloat16 (autocast); the state and the steps stay as they are.
+        dtype: number format in which the network computes (autocast), such as torch.bfloat16; the state stays as it is.
     """
 
     def predict(state: Tensor, t: int) -> Tensor:
         times = torch.full((len(state),), t, device=state.device)
-        with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(state.device.type, dtype) if dtype else nullcontext():
             prediction = net(state, degraded, times, conditions).to(state.dtype)
         if net.prediction_type == "epsilon":
             return sde.clean_from_noise(state, degraded, prediction, t)
