@@ -1,4 +1,4 @@
-"""A server of files on this machine, with the manners and the vices of those out there."""
+"""A file server on this machine, which can cut connections, redirect, and refuse ranges."""
 
 import re
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from threading import Thread
 
 
 class LocalServer(ThreadingHTTPServer):
-    """Serves `files`, name to bytes; what it was asked for is in `asked`."""
+    """Serves `files`, name to bytes; `requests` lists what was requested."""
 
     daemon_threads = True
 
@@ -15,14 +15,12 @@ class LocalServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.moved: dict[str, str] = {}  # name to name
-        self.asked: list[tuple[str, str | None]] = []  # name, Range
+        self.requests: list[tuple[str, str | None]] = []  # of GET: name, Range
         self.ranges = True
-        self.tags = True
-        self.lengths = True
-        self.cut: int | None = None  # bytes after which the next answer breaks off
+        self.cut: int | None = None  # bytes after which the next response breaks off
 
     def handle_error(self, request, client_address):
-        """A client that goes away early is no error of the server."""
+        """A client that closes its connection early is no error of the server."""
 
     def url(self, name):
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -34,10 +32,17 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
+    def do_HEAD(self):
+        self.respond(body=False)
+
     def do_GET(self):
+        self.respond(body=True)
+
+    def respond(self, body):
         server, name = self.server, self.path[1:]
         wanted = self.headers["Range"]
-        server.asked.append((name, wanted))
+        if body:
+            server.requests.append((name, wanted))
         if name in server.moved:
             self.send_response(302)
             self.send_header("Location", server.url(server.moved[name]))
@@ -46,8 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         if name not in server.files:
             return self.send_error(404)
         content = server.files[name]
-        tag = f'"{hash(content)}"'
-        start = 0
+        tag, start = f'"{hash(content)}"', 0
         if wanted and server.ranges and self.headers["If-Range"] in (None, tag):
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
             if start >= len(content):
@@ -55,22 +59,16 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if server.tags:
-            self.send_header("ETag", tag)
-        body = content[start:]
-        whole = len(body)
-        if server.cut is not None:
-            body, server.cut = body[: server.cut], None
-        if server.lengths:
-            self.send_header("Content-Length", str(whole))
-            self.end_headers()
-            self.wfile.write(body)
-        else:
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(body), body))
-            if len(body) == whole:
-                self.wfile.write(b"0\r\n\r\n")
+        self.send_header("ETag", tag)
+        self.send_header("Connection", "close")
+        self.send_header("X-Repo-Commit", "0" * 40)  # the Hub's
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        if body:
+            content = content[start:]
+            if server.cut is not None:
+                content, server.cut = content[: server.cut], None
+            self.wfile.write(content)
         self.close_connection = True
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from daclip_lab.errors import InputError
-from daclip_lab.files.download import SOURCES
+from daclip_lab.files.sources import SOURCES
 from daclip_lab.metrics import image_quality
 from daclip_lab.metrics.image_quality import (
     crop_border,

@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
 def fetch(options: argparse.Namespace) -> None:
     """Download a data set or weights by name, or list the names; run again after a cut, it goes on."""
     from daclip_lab.errors import InputError
-    from daclip_lab.files.download import SOURCES
+    from daclip_lab.files.sources import SOURCES
 
     if options.list or options.name is None:
         print("\n".join(table(SOURCES)))
@@ -45,11 +45,8 @@ def fetch_all(name: str, source, folder: Path) -> None:
     for file in source.files:
         done = fetch(file, folder)
         print(f"{', '.join(map(str, done.paths))}: {'fetched' if done.new else 'there already'}")
-        if done.note:
-            print(
-                f"The table knows no SHA-256 of {file.name}. What came has {done.sha256}: trusted this "
-                f"first time, kept in {done.note} and asked for from now on."
-            )
+        if done.sha256 and not file.sha256:
+            print(f"The table has no SHA-256 of {file.name}; this file's is {done.sha256}.")
 
 
 def default_folder(name: str, source) -> Path:
@@ -63,13 +60,13 @@ def default_folder(name: str, source) -> Path:
 
 def table(sources: dict) -> list[str]:
     """The lines of the table of all sources."""
-    from daclip_lab.files.transfer import readable
+    from daclip_lab.files.download import readable
 
     rows = [("name", "size", "what", "licence")]
     for name, source in sources.items():
         sizes = [file.size for file in source.files]
         known = "unknown" if None in sizes else readable(sum(sizes))
-        size = source.about or (known if sizes else "by hand")
+        size = source.size or (known if sizes else "by hand")
         rows.append((name, size, source.what, source.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     elsewhere = {

@@ -1,18 +1,38 @@
-"""What can be downloaded, how it comes here whole, and how it is unpacked."""
+"""Files of the table of sources: downloaded with resumption, verified, and unpacked."""
 
+import hashlib
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+import zlib
+from lzma import LZMAError
 from pathlib import Path
 from typing import NamedTuple
 
 from daclip_lab.errors import InputError
-from daclip_lab.files.archives import UnusableArchive, unpack
-from daclip_lab.files.sources import SOURCES, File, Source
-from daclip_lab.files.transfer import download, put_aside, trust, verify
+from daclip_lab.files.sources import File
 
-__all__ = ["SOURCES", "Fetched", "File", "Source", "fetch"]
+HUB_FILE = re.compile(
+    r"https://huggingface\.co/(?P<dataset>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)"
+)
+RETRIES = 3
+TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as cut."""
+DAMAGED = (
+    tarfile.TarError,  # also names and links that lead out of the folder
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+    EOFError,
+    RuntimeError,  # a zip with a password, or packed in a way that zipfile does not know
+)
+"""Errors of the readers for an archive that they cannot unpack."""
 
 
 class Fetched(NamedTuple):
-    """What one file of the table has become."""
+    """The result for one file of the table."""
 
     paths: list[Path]
     """The file itself, or the folders that were unpacked from it."""
@@ -20,42 +40,142 @@ class Fetched(NamedTuple):
     """False where all of it was there already."""
     sha256: str | None
     """Of the file; None for an archive that was unpacked earlier and is gone."""
-    note: Path | None
-    """Where the hash is kept for the next time, if the table does not know it and this was the first time."""
 
 
 def fetch(file: File, folder: Path) -> Fetched:
     """Bring one file of the table into a folder: downloaded, verified, and unpacked if it is an archive.
 
-    What is there is kept; what was interrupted goes on. A file that was put into the folder by hand is taken as if it
-    had been downloaded. An archive is removed once it is unpacked.
+    Existing files and folders are kept, an interrupted download is resumed. A file that was put into the folder by hand
+    is treated as if it had been downloaded. An archive is removed after unpacking.
 
-    Raises InputError where the server, the file, the archive or the disk does not allow it, and says what to do.
+    Raises InputError where the server, the file, the archive or the disk does not allow it, naming the way out.
     """
     target = folder / file.name
-    paths = [folder / name for _, name in file.folders] or [target]
+    paths = [folder / name for name in file.folders] or [target]
     if file.folders and all(path.exists() for path in paths):
-        return Fetched(paths, new=False, sha256=None, note=None)
+        return Fetched(paths, new=False, sha256=None)
+    new = not target.exists()
     try:
-        new = not target.exists()
         if new:
-            download(file, target)
+            folder.mkdir(parents=True, exist_ok=True)
+            _download(file, target)
         sha256 = verify(file, target)
         if file.folders:
-            _unpack(file, target)
-        # Only what proved usable is trusted from now on.
-        note = trust(file, target, sha256)
-        if file.folders:
+            unpack(target, {folder / name: inside for name, inside in file.folders.items()})
             target.unlink()
-            new = True
     except OSError as error:
-        raise InputError(f"{target}: {error.strerror or error}") from None
-    return Fetched(paths, new, sha256, note)
+        raise InputError(f"{target}: {error.strerror or error}") from error
+    return Fetched(paths, new or bool(file.folders), sha256)
 
 
-def _unpack(file: File, archive: Path) -> None:
-    """Unpack an archive; one that cannot be used is put aside, so that the next call downloads another."""
+def _download(file: File, target: Path) -> None:
+    """Download a file under its name; what an earlier call left unfinished is resumed."""
+    import gdown
+    from huggingface_hub import hf_hub_download
+
+    def check(done: int, total: int | None) -> None:
+        if total is None:
+            return
+        if file.size not in (None, total):
+            raise InputError(
+                f"{file.url}: {total} bytes at the server, {file.size} in the table: it is another file"
+            )
+        free = shutil.disk_usage(target.parent).free
+        if total - done > free:
+            raise InputError(f"{target}: {readable(total - done)} to come, {readable(free)} free")
+
     try:
-        unpack(archive, {inside: archive.parent / name for inside, name in file.folders})
-    except UnusableArchive as error:
-        raise InputError(f"{error}; it is kept as {put_aside(archive)}") from None
+        if hub := HUB_FILE.fullmatch(file.url):
+            hf_hub_download(
+                hub["repo"],
+                hub["name"],
+                revision=hub["revision"],
+                repo_type="dataset" if hub["dataset"] else "model",
+                local_dir=target.parent,
+            )
+        else:
+            if not file.sha256:
+                # Without a hash nobody would notice that the beginning is of another version.
+                for part in target.parent.glob(f"{target.name}{'?' * 8}.part"):
+                    part.unlink()
+            # gdown downloads from any address, not only from Google Drive.
+            gdown.download(
+                file.url,
+                str(target),
+                resume=bool(file.sha256),
+                retries=RETRIES,
+                timeout=TIMEOUT,
+                use_cookies=False,
+                progress=check,
+            )
+    except Exception as error:
+        # requests, httpx and hf_xet raise errors of their own; one with a number is the disk's.
+        if isinstance(error, InputError) or getattr(error, "errno", None):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"{file.url}: {reason}; run it again to resume, or put the file by hand at {target}"
+        ) from error
+
+
+def verify(file: File, path: Path) -> str:
+    """The SHA-256 of a file whose size and hash are those of the table.
+
+    Raises InputError where they are not, and renames the file to `<name>.refused`.
+    """
+    size = path.stat().st_size
+    if file.size not in (None, size):
+        raise InputError(f"{path}: {size} bytes, wanted {file.size}; {_refuse(path)}")
+    with path.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    if file.sha256 not in (None, sha256):
+        raise InputError(f"{path}: its SHA-256 is {sha256}, wanted {file.sha256}; {_refuse(path)}")
+    return sha256
+
+
+def unpack(archive: Path, folders: dict[Path, str]) -> None:
+    """Unpack a .zip or .tar(.gz, .bz2, .xz): each path becomes a folder of the archive ("" for all of it).
+
+    Folders that exist are kept. No folder appears under its name before it is complete, and no file outside of them.
+
+    Raises InputError, and renames the archive to `<name>.refused`, where it is damaged or lacks a folder, or where a
+    name or link in it leads out of the folder.
+    """
+    hidden = archive.with_name(f".{archive.name}.part")
+    shutil.rmtree(hidden, ignore_errors=True)  # of an interrupted call
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(hidden)
+        else:
+            with tarfile.open(archive) as opened:
+                opened.extractall(hidden, filter="data")
+        for target, inside in folders.items():
+            if not any((hidden / inside).glob("*")):
+                raise InputError(
+                    f"{archive}: holds no files in {inside or 'it'}; {_refuse(archive)}"
+                )
+            if not target.exists():
+                os.replace(hidden / inside, target)
+    except DAMAGED as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{archive} is damaged, or no archive that can be read ({reason}); {_refuse(archive)}"
+        ) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def readable(size: int) -> str:
+    """A size in the largest unit that leaves at least 1, in powers of ten: 1744725787 is 1.74 GB."""
+    for power, unit in ((9, "GB"), (6, "MB"), (3, "kB")):
+        if size >= 10**power:
+            return f"{size / 10**power:.3g} {unit}"
+    return f"{size} B"
+
+
+def _refuse(path: Path) -> str:
+    """Rename a file that is not what it should be, so that it is neither used nor lost; says where it is."""
+    refused = path.with_name(f"{path.name}.refused")
+    os.replace(path, refused)
+    return f"it is kept as {refused}"
