@@ -7,33 +7,42 @@ from importlib import import_module
 
 __version__ = "0.2.0"
 
-_HOME = {
-    "DaCLIP": "daclip_lab.models.daclip",
-    "EmbeddingTable": "daclip_lab.data.embedding_table",
-    "InputError": "daclip_lab.errors",
-    "DEGRADATIONS": "daclip_lab.degradations.registry",
-    "LABELS": "daclip_lab.degradations.registry",
-    "Pipeline": "daclip_lab.pipeline.pipeline",
-    "sample_photos": "daclip_lab.data.photos",
-    "degrade": "daclip_lab.pipeline.pipeline",
-    "evaluate": "daclip_lab.evaluation.evaluation",
-    "image_folder": "daclip_lab.data.photos",
-    "load": "daclip_lab.pipeline.pipeline",
-    "presets": "daclip_lab.training.presets",
-    "report": "daclip_lab.html_report.page",
-    "train_clip": "daclip_lab.training.objectives",
-    "train_daclip": "daclip_lab.training.objectives",
-    "train_restorer": "daclip_lab.training.objectives",
+_EXPORTS = {
+    "errors": ("InputError",),
+    "degradations.registry": ("DEGRADATIONS", "LABELS", "register_degradation"),
+    "data.image_io": ("read_image", "save_image", "to_pil"),
+    "data.seeding": ("seeded",),
+    "data.photos": ("Photos", "image_folder", "sample_photos"),
+    "data.degrade_image": ("degrade",),
+    "data.captions.attributes": ("caption",),
+    "data.training_pairs": ("Batches", "Synthetic"),
+    "data.embedding_table": ("EmbeddingTable",),
+    "models.daclip": ("DaCLIP", "Embeddings"),
+    "models.restorer": ("Restorer", "build_restorer", "register_restorer"),
+    "models.losses": ("chance", "floor"),
+    "diffusion.sde": ("MeanRevertingSDE",),
+    "diffusion.samplers": ("SAMPLERS", "denoiser", "sample"),
+    "training.presets": ("presets",),
+    "training.objectives": ("train_clip", "train_daclip", "train_restorer"),
+    "metrics.image_quality": ("psnr", "ssim"),
+    "metrics.bootstrap": ("interval",),
+    "pipeline.pipeline": ("Pipeline",),
+    "pipeline.loading": ("load",),
+    "evaluation.protocol": ("Protocol", "degraded_crops"),
+    "evaluation.evaluation": ("evaluate",),
+    "widgets.compare": ("compare",),
+    "html_report.page": ("report",),
 }
+_MODULES = {name: f"{__name__}.{module}" for module, names in _EXPORTS.items() for name in names}
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str):
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'daclip_lab' has no attribute {name!r}")
-    module = import_module(_HOME[name])
-    return module if _HOME[name].endswith(f".{name}") else getattr(module, name)
+    module = import_module(_MODULES[name])
+    return module if _MODULES[name].endswith(f".{name}") else getattr(module, name)
 
 
 def __dir__() -> list[str]:

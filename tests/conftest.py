@@ -33,7 +33,8 @@ def scale():
 def weights(tmp_path_factory, scale):
     """The folder of a tiny pipeline with random weights, in which every part has a say."""
     from daclip_lab.models.daclip import DaCLIP
-    from daclip_lab.pipeline.pipeline import Pipeline, Settings
+    from daclip_lab.pipeline.pipeline import Pipeline
+    from daclip_lab.pipeline.serialization import Settings
 
     settings = Settings(
         clip=scale.clip,
@@ -62,7 +63,7 @@ def precision(request, monkeypatch):
 @pytest.fixture
 def pipe(weights):
     """The tiny pipeline, loaded."""
-    from daclip_lab.pipeline.pipeline import load
+    from daclip_lab.pipeline.loading import load
 
     return load(weights)
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from daclip_lab.cli import main
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import ClipConfig, named_config, views
 from daclip_lab.pipeline.convert_official import authors_name, import_official, read_released
-from daclip_lab.pipeline.pipeline import Pipeline, load
+from daclip_lab.pipeline.loading import load
+from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training.checkpoints import read_tensors
 
 ASSETS = Path(__file__).parent / "assets"
@@ -106,7 +107,7 @@ def test_the_released_files_are_imported_at_full_size(tmp_path, capsys):
         assert torch.equal(tensor, restorer[name].float()), name
     photo = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
     answer = pipe.classify(photo)
-    assert tuple(answer.index) == NAMES
+    assert tuple(answer.index) == DEGRADATIONS
     assert answer.sum() == pytest.approx(1, abs=1e-5)
     assert pipe.restore(photo, steps=1).size == (56, 40)
 
@@ -207,7 +208,7 @@ def test_the_restorer_is_told_features_at_their_own_lengths(imported, photo, mon
         for each in told:
             torch.testing.assert_close(each[kind], wanted[kind], atol=1e-4, rtol=0)
     other = own.degradation[0].flip(0)
-    pipe.restore(photo, steps=1, as_degradation=other)
+    pipe.restore(photo, steps=1, degradation=other)
     longer = other[None] * wanted.degradation.norm()
     torch.testing.assert_close(told[-1][1], longer, atol=1e-4, rtol=0)
 

@@ -11,12 +11,13 @@ from PIL import Image
 
 import daclip_lab
 from daclip_lab.data.image_io import read_image, to_pil
-from daclip_lab.data.training_pairs import LABELS
+from daclip_lab.degradations.registry import LABELS
 from daclip_lab.diffusion.samplers import SAMPLERS
 from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import DaCLIP
-from daclip_lab.pipeline import pipeline
-from daclip_lab.pipeline.pipeline import Pipeline, load
+from daclip_lab.pipeline import loading
+from daclip_lab.pipeline.loading import load
+from daclip_lab.pipeline.pipeline import Pipeline
 
 
 def image(h, w, seed=0):
@@ -270,7 +271,7 @@ def test_loading_touches_no_global_randomness(weights):
 def test_unknown_weights_are_refused_with_what_is_shipped(tmp_path, monkeypatch, weights):
     shipped = tmp_path / "shipped"
     shutil.copytree(weights, shipped / "tiny")
-    monkeypatch.setattr(pipeline, "SHIPPED", shipped)
+    monkeypatch.setattr(loading, "SHIPPED", shipped)
     message = refusal(load, "nothing")
     assert "'nothing'" in message
     assert message.endswith("one of the shipped: tiny")
@@ -281,7 +282,7 @@ def test_a_folder_that_happens_to_have_the_name_of_shipped_weights_is_no_obstacl
     tmp_path, monkeypatch, weights
 ):
     shutil.copytree(weights, tmp_path / "shipped" / "tiny")
-    monkeypatch.setattr(pipeline, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path / "shipped")
     (tmp_path / "cwd" / "tiny").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "cwd")
     assert load("tiny").restorer is not None

@@ -11,7 +11,7 @@ from daclip_lab.data import embedding_table
 from daclip_lab.data.embedding_table import EmbeddingTable, fingerprint, gather
 from daclip_lab.data.image_io import read_image, save_image
 from daclip_lab.data.photos import image_folder
-from daclip_lab.data.training_pairs import LABELS
+from daclip_lab.degradations.registry import LABELS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.embed_protocol import embed_protocol
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
@@ -175,11 +175,11 @@ def test_pairs_bring_labels_partners_and_captions(pipe, pairs):
 
 def test_a_list_may_bring_what_is_known(pipe, photo):
     crops = [photo[:, :32, :32], photo[:, :40, :40]]
-    table = pipe.embed(crops, clean=crops, known={"severity": [0.2, 0.4], "photo": ["p", "p"]})
+    table = pipe.embed(crops, clean=crops, metadata={"severity": [0.2, 0.4], "photo": ["p", "p"]})
     assert list(table.rows.severity) == [0.2, 0.4] and table.rows.photo.nunique() == 1
     np.testing.assert_allclose(table.clean, table.plain, atol=1e-5)
     with pytest.raises(InputError, match="1 known 'severity' for 2 images"):
-        pipe.embed(crops, known={"severity": [1.0]})
+        pipe.embed(crops, metadata={"severity": [1.0]})
     with pytest.raises(InputError, match="1 clean partners for 2 images"):
         pipe.embed(crops, clean=crops[:1])
     with pytest.raises(InputError, match="no such file"):
@@ -250,7 +250,7 @@ def test_reading_does_not_keep_images_in_memory(pipe, photo_folder, monkeypatch)
         return read
 
     counted.most = 0
-    monkeypatch.setattr("daclip_lab.pipeline.pipeline.read_image", counted)
+    monkeypatch.setattr("daclip_lab.pipeline.encoder.read_image", counted)
     pipe.embed([photo_folder / "cup.png"] * 12)
     assert counted.most <= 2
 

@@ -156,15 +156,19 @@ def test_restoring_in_tiles_keeps_the_size_and_the_seed(pipe):
 
 
 def test_tiles_can_be_embedded_by_themselves(pipe, monkeypatch):
-    image, encoded = noise(3, 70, 170).sigmoid(), []
-    plain = pipe.encode
-    monkeypatch.setattr(
-        pipe, "encode", lambda images: (encoded.append(len(images)), plain(images))[1]
-    )
+    image, sizes = noise(3, 70, 170).sigmoid(), []
+    conditioning = pipe.conditioning
+
+    def counted(images, *others):
+        sizes.append(tuple(images.shape[-2:]))
+        return conditioning(images, *others)
+
+    monkeypatch.setattr(pipe, "conditioning", counted)
     for options, wanted in (({}, 1), ({"tile": 64}, 1), ({"tile": 64, "embed_tiles": True}, 8)):
-        encoded.clear()
+        sizes.clear()
         pipe.restore(image, steps=2, **options)
-        assert encoded == [1] * wanted
+        assert len(sizes) == wanted
+        assert (sizes == [(70, 170)]) == (wanted == 1)
 
 
 @pytest.mark.parametrize("tile", [0, 32])
@@ -182,7 +186,11 @@ def test_the_command_line_hands_spacing_and_tiles_on(pipe, weights, photo_folder
         return main(["restore", source, "-o", target, "--weights", str(weights), *options])
 
     settings = {"steps": 3, "sampler": "dpmpp-2m-sde", "timestep_spacing": "logsnr", "tile": 64}
-    options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
+    options = [
+        part
+        for key, value in settings.items()
+        for part in (f"--{key.replace('_', '-')}", str(value))
+    ]
     assert run(*options, "--embed-tiles") == 0
     wanted = np.asarray(pipe.restore(source, embed_tiles=True, **settings))
     assert np.array_equal(np.asarray(Image.open(target)), wanted)

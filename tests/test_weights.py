@@ -5,7 +5,7 @@ import pytest
 from daclip_lab.data.photos import sample_photos
 from daclip_lab.evaluation.evaluation import evaluate
 from daclip_lab.evaluation.protocol import Protocol
-from daclip_lab.pipeline.pipeline import SHIPPED, load
+from daclip_lab.pipeline.loading import SHIPPED, load
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def loaded(options: argparse.Namespace):
     import torch
 
     from daclip_lab.errors import InputError
-    from daclip_lab.pipeline.pipeline import load
+    from daclip_lab.pipeline.loading import load
 
     available = torch.cuda.is_available()
     if options.device == "cuda" and not available:

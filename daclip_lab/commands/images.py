@@ -97,9 +97,9 @@ def restore(options: argparse.Namespace) -> None:
 def degrade(options: argparse.Namespace) -> None:
     """Degrade one image, or draw a sheet of all severities."""
     from daclip_lab.commands.severity_sheet import degradation_sheet
+    from daclip_lab.data.degrade_image import degrade as degraded_image
     from daclip_lab.data.image_io import FORMATS, save_image
     from daclip_lab.files.storage import check_output
-    from daclip_lab.pipeline import pipeline
 
     check_output(options.output, FORMATS)
     if options.sheet:
@@ -115,5 +115,5 @@ def degrade(options: argparse.Namespace) -> None:
     if options.crop is not None:
         raise InputError("--crop is for a --sheet; one degraded image is as large as it was")
     severity = 0.5 if options.severity is None else options.severity
-    degraded = pipeline.degrade(options.image, options.name, severity=severity, seed=options.seed)
+    degraded = degraded_image(options.image, options.name, severity=severity, seed=options.seed)
     save_image(degraded, options.output)

@@ -2,7 +2,8 @@
 
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip
-from daclip_lab.pipeline.pipeline import Pipeline, load
+from daclip_lab.pipeline.loading import load
+from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.pipeline.serialization import Settings
 from daclip_lab.training.presets import Scale
 

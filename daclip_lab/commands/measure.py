@@ -133,7 +133,7 @@ def wall(options: argparse.Namespace) -> None:
     from daclip_lab.data.image_io import FORMATS
     from daclip_lab.evaluation.evaluation import evaluate
     from daclip_lab.evaluation.examples import extremes
-    from daclip_lab.figures.restoration_wall import restoration_wall
+    from daclip_lab.figures.restoration import restoration_wall
     from daclip_lab.files.storage import check_output
 
     check_output(options.output, FORMATS)
@@ -152,7 +152,7 @@ def calibrate(options: argparse.Namespace) -> None:
 
     from daclip_lab.data.photos import image_folder
     from daclip_lab.evaluation.calibrate import calibrate
-    from daclip_lab.pipeline.pipeline import load
+    from daclip_lab.pipeline.loading import load
 
     pipe = load(options.weights)
     photos = held_out(image_folder(*options.data))

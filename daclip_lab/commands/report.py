@@ -24,7 +24,7 @@ def report(options: argparse.Namespace) -> None:
     from daclip_lab.data.embedding_table import EmbeddingTable
     from daclip_lab.files.storage import check_output
     from daclip_lab.html_report.page import report
-    from daclip_lab.pipeline.pipeline import load
+    from daclip_lab.pipeline.loading import load
 
     check_output(options.output)
     against = load(options.against) if options.against else None
@@ -40,5 +40,5 @@ def report(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     print(f"{options.output}: {found.table}")
-    for why, what in found.skipped.items():
-        print(f"  left out: {what}: {why}")
+    for reason, measures in found.skipped_by_reason().items():
+        print(f"  skipped: {', '.join(measures)}: {reason}")

@@ -24,10 +24,10 @@ def degradation_sheet(
     """
     from PIL import Image
 
+    from daclip_lab.data.degrade_image import degrade
     from daclip_lab.data.image_io import read_image
-    from daclip_lab.degradations.rules import NAMES
+    from daclip_lab.degradations.registry import DEGRADATIONS
     from daclip_lab.figures.severity import SEVERITIES, sheet
-    from daclip_lab.pipeline.pipeline import degrade
 
     pixels = read_image(image)
     if crop is not None:
@@ -39,7 +39,7 @@ def degradation_sheet(
     kinds = (
         {f"seed {s}": (name, s) for s in range(seed, seed + SEEDS)}
         if name
-        else {each: (each, seed) for each in NAMES}
+        else {each: (each, seed) for each in DEGRADATIONS}
     )
     height, width = pixels.shape[1:]
     most = int((MOST_PIXELS / (len(kinds) * len(SEVERITIES))) ** 0.5)

@@ -11,12 +11,14 @@ from daclip_lab.data.pairs import PairFolder
 from daclip_lab.data.training_pairs import Source, Synthetic
 from daclip_lab.degradations.registry import LABELS
 from daclip_lab.errors import InputError
-from daclip_lab.models.daclip import DaCLIP
-from daclip_lab.pipeline.pipeline import Pipeline, load
+from daclip_lab.models.daclip import DaCLIP, build_daclip
+from daclip_lab.models.restorer import build_restorer
+from daclip_lab.pipeline.loading import load
+from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training import objectives
 from daclip_lab.training.checkpoints import load_weights
-from daclip_lab.training.loop import Recipe, Step, steps_of
-from daclip_lab.training.presets import Scale, build_daclip, build_restorer
+from daclip_lab.training.presets import Scale
+from daclip_lab.training.recipes import Recipe, Step, steps_of
 
 
 class Training(NamedTuple):

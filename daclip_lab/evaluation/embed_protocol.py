@@ -8,7 +8,6 @@ from daclip_lab.data.embedding_table import EmbeddingTable, gather
 from daclip_lab.data.photos import Photos
 from daclip_lab.degradations.registry import LABELS
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.pipeline import image_listing
 from daclip_lab.pipeline.pipeline import Pipeline
 
 
@@ -42,11 +41,11 @@ def embed_protocol(
         of = [k // len(LABELS) for k in range(len(rows))]
         said = [caption(crop) for crop in crops]
         rows["caption"] = [said[k] for k in of]
-        part = image_listing.embed_some(pipe, list(degraded), rows)
+        part = pipe.embed_batch(list(degraded), rows)
         behind = pipe.encode_clip(list(crops)).numpy()[of]
         return replace(part, clean=behind)
 
-    provenance = image_listing.provenance(pipe) | {
+    provenance = pipe.provenance | {
         "protocol": asdict(protocol),
         "hash": protocol.hash,
     }

@@ -1,9 +1,10 @@
-"""CLIP, as DA-CLIP needs it: images in [0, 1] and plain texts in, embeddings of length 1 out.
+"""CLIP: images in [0, 1] and texts in, embeddings of length 1 out.
 
-The towers are open_clip's own classes; this room only adds what surrounds them: a small vocabulary, so that a lab-sized
-text tower need not carry 49,408 rows of which it can use a few hundred, and the views of an image of any size.
+The towers are open_clip's own classes. This module adds a small vocabulary, so that a small text tower does not carry
+49,408 rows of which it uses a few hundred, and the views of an image of any size.
 """
 
+import difflib
 import math
 import warnings
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ VIEWS = ("resize", "crops", "both")
 
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:
-    """What it takes to build a CLIP: open_clip's own architecture fields and how images are normalised."""
+    """The architecture of a CLIP, in open_clip's own fields, and the normalisation of its images."""
 
     embed_dim: int
     """Length of an embedding, d."""
@@ -30,7 +31,7 @@ class ClipConfig:
     text: dict
     """open_clip's `text_cfg`; `vocab_size` follows from `vocabulary` when that is given."""
     vocabulary: tuple[int, ...] = ()
-    """The token ids of open_clip's tokenizer that the text tower knows, ascending; empty means all of them."""
+    """The token ids of open_clip's tokenizer that have a row in the text tower, ascending; empty means all of them."""
     mean: tuple[float, ...] = field(default=open_clip.OPENAI_DATASET_MEAN)
     """Mean of each colour channel, subtracted before the image tower."""
     std: tuple[float, ...] = field(default=open_clip.OPENAI_DATASET_STD)
@@ -38,12 +39,15 @@ class ClipConfig:
 
     @property
     def image_size(self) -> int:
-        """Side of the square that the image tower sees, in pixels."""
+        """Side of the image tower's input, s, in pixels."""
         return self.vision["image_size"]
 
 
 def named_config(name: str) -> ClipConfig:
-    """The configuration of one of open_clip's architectures, such as "ViT-B-32" (the paper) or "ViT-L-14"."""
+    """The configuration of an open_clip architecture, such as "ViT-B-32" (the paper) or "ViT-L-14".
+
+    Raises InputError for an unknown name, and for an architecture with another activation than GELU.
+    """
     found = open_clip.get_model_config(name)
     if found is None:
         raise InputError(f"{name!r} is not an open_clip architecture; try 'ViT-B-32' or 'ViT-L-14'")
@@ -73,7 +77,7 @@ def vocabulary_of(texts: list[str]) -> tuple[int, ...]:
 class Clip(nn.Module):
     """A CLIP with its tokenizer and its preprocessing, over open_clip's own towers.
 
-    `encode_image` takes (b, 3, s, s) in [0, 1] at the model's own size (see `views`); `encode_text` takes strings.
+    `encode_image` takes (b, 3, s, s) in [0, 1], s = `config.image_size` (see `views`); `encode_text` takes strings.
     Both return (b, d) of length 1.
     """
 
@@ -95,11 +99,11 @@ class Clip(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """The inverse temperature that multiplies cosines."""
+        """The inverse temperature that multiplies cosines: a scalar."""
         return self.model.logit_scale.exp()
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] as the image tower wants them."""
+        """Images (b, 3, h, w) in [0, 1] minus `config.mean`, divided by `config.std`: the image tower's input."""
         return (images - self.mean) / self.std
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -107,7 +111,7 @@ class Clip(nn.Module):
         return F.normalize(self.visual(self.normalize(images)).float(), dim=-1)
 
     def encode_text(self, texts: list[str]) -> Tensor:
-        """Text embeddings (b, d) of length 1. A word outside the vocabulary is warned about."""
+        """Text embeddings (b, d) of length 1. Warns about words outside the vocabulary."""
         return self.encode_tokens(self.tokenize(texts))
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
@@ -115,26 +119,64 @@ class Clip(nn.Module):
         return F.normalize(self.model.encode_text(tokens).float(), dim=-1)
 
     def tokenize(self, texts: list[str]) -> Tensor:
-        """Token ids (b, context_length); with a small vocabulary they index its own table."""
+        """Token ids (b, context_length), int64; with a small vocabulary they index its own table.
+
+        Warns about words outside the vocabulary, which all share the row of padding.
+        """
         length = self.model.context_length
-        tokens = _tokenizer(length)(texts).to(self.mean.device)
-        if not self.config.vocabulary:
-            return tokens
-        known = torch.tensor(self.config.vocabulary, device=tokens.device)
-        # Ascending ids keep the end-of-text token the largest, which is where open_clip reads the embedding.
-        place = torch.searchsorted(known, tokens).clamp(max=len(known) - 1)
-        strange = (known[place] != tokens) & (tokens != 0)
-        if strange.any():
-            words = [_tokenizer(length).decode([i]).strip() for i in tokens[strange].tolist()]
-            warnings.warn(
-                f"this CLIP's text tower does not know {', '.join(sorted(set(words)))}",
-                stacklevel=2,
-            )
-        return torch.where(known[place] == tokens, place + 1, 0)
+        tokens = _tokenizer(length)(texts)
+        if self.config.vocabulary:
+            known = torch.tensor(self.config.vocabulary)
+            # Ascending ids keep the end-of-text token the largest, which is where open_clip reads the embedding.
+            row = torch.searchsorted(known, tokens).clamp(max=len(known) - 1)
+            unknown = known[row] != tokens
+            strange = tokens[unknown & (tokens != 0)].tolist()
+            if strange:
+                words = sorted({_tokenizer(length).decode([i]).strip() for i in strange})
+                warnings.warn(
+                    f"not in the vocabulary of this CLIP's text tower: {', '.join(words)}",
+                    stacklevel=2,
+                )
+            tokens = torch.where(unknown, 0, row + 1)
+        return tokens.to(self.mean.device)
+
+    def check_words(self, text: str) -> None:
+        """Raise InputError for an empty text, or for its first word outside the vocabulary, with near words inside."""
+        if not text.strip():
+            raise InputError(f"{text!r} holds no words")
+        known, tokenizer = set(self.config.vocabulary), _tokenizer(self.model.context_length)
+        for word in text.split():
+            if known and not known.issuperset(tokenizer.encode(word)):
+                whole = (tokenizer.decode([token]) for token in known)  # others are parts of words
+                near = difflib.get_close_matches(word, [w[:-1] for w in whole if w.endswith(" ")])
+                hint = f" (near: {', '.join(near)})" if near else ""
+                raise InputError(
+                    f"{word!r} is not in the vocabulary of this CLIP's text tower{hint}"
+                )
+
+
+# open_clip's private methods, used here and nowhere else; a test guards them.
+
+
+def tokens_of(visual: nn.Module, images: Tensor) -> Tensor:
+    """The input of an image tower's first block, (b, 1 + patches, width), from normalised images (b, 3, s, s).
+
+    Token 0 is the class token.
+    """
+    return visual._embeds(images)
+
+
+def project(visual: nn.Module, tokens: Tensor) -> Tensor:
+    """An image tower's output (b, d) from the tokens (b, n, width) of its last block.
+
+    It is the class token, normalised and projected; its length is not 1.
+    """
+    pooled, _ = visual._pool(tokens)
+    return pooled @ visual.proj
 
 
 def views(image: Tensor, size: int, view: str = "resize", most: int = 48) -> Tensor:
-    """What CLIP gets to see of one image of any size: (n, 3, size, size).
+    """CLIP's views of one image of any size: (n, 3, size, size) in [0, 1].
 
     A resize destroys noise, JPEG blocks and fine rain; crops at native resolution keep them.
 
@@ -143,23 +185,25 @@ def views(image: Tensor, size: int, view: str = "resize", most: int = 48) -> Ten
         view: `"resize"` is the whole image, its short side resized (bicubic) and the centre kept, as the paper does;
             `"crops"` is a grid of native crops that covers the image; `"both"` is the resized whole, then the crops.
         most: the largest number of crops; larger images are sampled by a sparser grid.
+
+    Raises InputError for an unknown view.
     """
     if view not in VIEWS:
         raise InputError(f"view {view!r} is unknown: use one of {', '.join(VIEWS)}")
     if min(image.shape[-2:]) < size:
         image = _resize_short_side(image, size)
-    seen = []
+    crops = []
     if view != "crops":
         small = _resize_short_side(image, size)
         # As torchvision rounds: the paper's preprocessing, to the pixel.
         top, left = (round((extent - size) / 2) for extent in small.shape[-2:])
-        seen.append(small[:, top : top + size, left : left + size])
-    # An image of CLIP's own size has one view, whatever was asked for.
+        crops.append(small[:, top : top + size, left : left + size])
+    # An image of CLIP's own size has one view, with "both" too.
     if view == "crops" or (view == "both" and image.shape[-2:] != (size, size)):
-        seen += [
+        crops += [
             image[:, y : y + size, x : x + size] for y, x in _grid(*image.shape[-2:], size, most)
         ]
-    return torch.stack(seen)
+    return torch.stack(crops)
 
 
 def _resize_short_side(image: Tensor, size: int) -> Tensor:
@@ -180,11 +224,13 @@ def _grid(height: int, width: int, size: int, most: int) -> list[tuple[int, int]
         shrink = math.sqrt(most / (rows * columns))
         rows = max(1, min(most, int(rows * shrink)))
         columns = max(1, min(most // rows, round(columns * shrink)))
-    return [(y, x) for y in _places(height - size, rows) for x in _places(width - size, columns)]
+    return [
+        (y, x) for y in _positions(height - size, rows) for x in _positions(width - size, columns)
+    ]
 
 
-def _places(last: int, count: int) -> list[int]:
-    """Whole numbers spread evenly from 0 to `last`; a single one lies in the middle."""
+def _positions(last: int, count: int) -> list[int]:
+    """`count` integers spread evenly from 0 to `last`; a single one lies in the middle."""
     if count == 1:
         return [last // 2]
     return torch.linspace(0, last, count).round().long().tolist()

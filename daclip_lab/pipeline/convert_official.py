@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip, ClipConfig, named_config
 from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.pipeline.serialization import Settings, Weights, check_preprocessing, write_folder
+from daclip_lab.models.restorer import build_restorer
 from daclip_lab.training import presets
 from daclip_lab.training.checkpoints import check_fit
 
@@ -79,7 +80,7 @@ def read_released(
             "scale": 0.5 if "downsample.weight" in tensors else 1,
         }
         with torch.device("meta"):
-            wanted = presets.build_restorer(network, clip.embed_dim).state_dict()
+            wanted = build_restorer(network, clip.embed_dim).state_dict()
         check_fit(wanted, tensors, str(restorer))
         weights["restorer"] = tensors
         source[Path(restorer).name] = sha256(restorer)
@@ -91,7 +92,7 @@ def read_released(
         steps=paper.steps,
         synonyms=False,
         # Wild-IR's controller was not trained on words for degradations (2404.09732).
-        labels=() if wild else NAMES,
+        labels=() if wild else DEGRADATIONS,
         source=source,
     )
     check_preprocessing(settings)

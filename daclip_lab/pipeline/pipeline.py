@@ -1,49 +1,29 @@
-"""The front door: name what is wrong with an image, embed it, restore it.
+"""The pipeline: classify, embed and restore images with DA-CLIP and the restorer that it conditions."""
 
-A pipeline is a folder: `pipeline.json`, and the weights of as many of its three parts as have been trained
-(`clip`, `controller`, `restorer`), each in safetensors.
-"""
-
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.data.image_io import read_image, to_pil
-from daclip_lab.data.prompts import training_texts
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations import rules
 from daclip_lab.diffusion.samplers import SAMPLERS, SampleStep, denoiser, sample
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.diffusion.tiling import Tiled, in_tiles
 from daclip_lab.errors import InputError
-from daclip_lab.models.clip import Clip, views
+from daclip_lab.models.clip import Clip
 from daclip_lab.models.daclip import DaCLIP, Embeddings
-from daclip_lab.pipeline import serialization
-from daclip_lab.pipeline.convert_official import read_released
-from daclip_lab.pipeline.image_listing import embed, means_of
+from daclip_lab.pipeline import inputs, serialization
+from daclip_lab.pipeline.encoder import Encoder
+from daclip_lab.pipeline.running import HALVES, evaluation_mode, running
 from daclip_lab.pipeline.serialization import Settings
 from daclip_lab.training.devices import has_bf16
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from PIL import Image
 
-SHIPPED = Path(__file__).parents[1] / "weights"
-
-
-class Pipeline:
-    """DA-CLIP and the restorer that it steers.
-
-    An image is a path, a PIL image, an array or a tensor, of any size from 16x16.
-    """
+class Pipeline(Encoder):
+    """DA-CLIP, which classifies and embeds images (see `Encoder`), and the restorer that it conditions."""
 
     def __init__(
         self,
@@ -53,171 +33,77 @@ class Pipeline:
         daclip: DaCLIP | None = None,
         restorer: nn.Module | None = None,
     ):
-        self.settings = settings
-        self.clip = daclip.clip if daclip is not None else clip
-        self.daclip = daclip
+        super().__init__(settings, clip=clip, daclip=daclip)
         self.restorer = restorer
         self.sde = MeanRevertingSDE(**settings.sde)
-        for part in self._parts:
-            part.eval().requires_grad_(False)
 
     @property
-    def _parts(self) -> list[nn.Module]:
-        return [part for part in (self.daclip or self.clip, self.restorer) if part is not None]
+    def _parts(self) -> dict[str, nn.Module]:
+        restorer = {} if self.restorer is None else {"restorer": self.restorer}
+        return super()._parts | restorer
 
-    @property
-    def device(self) -> torch.device:
-        """Where the networks run."""
-        return next(self._parts[0].parameters()).device
-
-    def to(self, device: str | torch.device) -> "Pipeline":
-        """Move the networks, for example to "cuda", and return this pipeline.
-
-        Naming, embedding and restoring then run there; what goes in and comes out lies on the CPU, except for the
-        states of a `trajectory`.
-        """
-        for part in self._parts:
-            part.to(device)
-        return self
-
-    def classify(self, image) -> "pd.Series | pd.DataFrame":
-        """The probability of each degradation, and of none ("clean") where the weights know it.
-
-        Returns a Series over `settings.labels`, summing to 1; for a list of images a DataFrame with a row for each.
-        """
-        import pandas as pd
-
-        many = isinstance(image, list | tuple)
-        degradation = self.encode(image if many else [image]).degradation
-        table = pd.DataFrame(
-            self.probabilities(degradation).double().numpy(), columns=self.settings.labels
-        )
-        return table if many else table.loc[0].rename(None)
-
-    def probabilities(self, degradation: Tensor) -> Tensor:
-        """The probabilities (n, k) of the k `settings.labels` that degradation embeddings (n, d) stand for."""
-        return (self.logits(degradation) / self.settings.temperature).softmax(1)
-
-    @torch.inference_mode()
-    def logits(self, degradation: Tensor) -> Tensor:
-        """The scaled cosines (n, k) of degradation embeddings (n, d) to the words for the k labels."""
-        return self._daclip().scale.cpu() * degradation @ self.word_embeddings.T
-
-    @cached_property
-    def word_embeddings(self) -> Tensor:
-        """The text embedding (k, d) that stands for each of the k `settings.labels`."""
-        if not self.settings.labels:
-            raise InputError(
-                "these weights name no degradation: their controller was trained without words (wild-IR)"
-            )
-        if not self.settings.synonyms:
-            return self.encode_text(self.settings.labels)
-        means = [self.encode_text(training_texts(name)).mean(0) for name in self.settings.labels]
-        return F.normalize(torch.stack(means), dim=-1)
-
-    @torch.inference_mode()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """The embeddings (n, d) of texts, of length 1."""
-        return self._daclip().encode_text(list(texts)).cpu()
-
-    @torch.inference_mode()
-    def encode(self, images: Sequence) -> Embeddings:
-        """Content and degradation embeddings (n, d) of n images: the means over the views of each, of length 1."""
-        return Embeddings(*self._pooled(images, self._daclip().encode_image))
-
-    @torch.inference_mode()
-    def steering(self, images: Sequence, embeddings: Embeddings | None = None) -> Embeddings:
-        """What the restorer is told of n images: their own embeddings (n, d), or others in the place of these.
-
-        The paper's U-Net wants them at the lengths that the controlled CLIP gave them; others get the lengths of the
-        images' own. The lab's restorer wants directions alone.
-        """
-        if not self.restorer.uses_unnormalized_embeddings:
-            return self.encode(images) if embeddings is None else embeddings
-        encode = partial(self._daclip().encode_image, normalize=False)
-        features = Embeddings(*self._pooled(images, encode, normalize=False))
-        return features if embeddings is None else embeddings.rescaled_like(features)
-
-    @torch.inference_mode()
-    def encode_clip(self, images: Sequence) -> Tensor:
-        """What CLIP makes of n images without its controller: (n, d)."""
-        clip = self._daclip().clip
-        return self._pooled(images, lambda seen: (clip.encode_image(seen),))[0]
-
-    @torch.inference_mode()
-    def encode_all(self, images: Sequence) -> list[Tensor]:
-        """Content, degradation and plain CLIP embeddings of n images, each read once: three tensors (n, d)."""
-        daclip = self._daclip()
-        return self._pooled(
-            images, lambda seen: (*daclip.encode_image(seen), daclip.clip.encode_image(seen))
-        )
-
-    def _pooled(self, images: Sequence, encode: Callable, normalize: bool = True) -> list[Tensor]:
-        size, view = self.settings.clip.image_size, self.settings.view
-        seen = (views(read_image(image), size, view) for image in images)
-        means = means_of(seen, lambda some: encode(some.to(self.device)))
-        return [F.normalize(mean, dim=-1) for mean in means] if normalize else means
-
-    def embed(
+    def restore(
         self,
         images,
         *,
-        clean: Sequence | None = None,
-        known: "pd.DataFrame | Mapping[str, Sequence] | None" = None,
-        out: str | Path | None = None,
-        half: bool = False,
-    ) -> EmbeddingTable:
-        """Content and degradation embeddings of images, CLIP's own, and what is known about each, as a table.
+        steps: int | None = None,
+        sampler: str = "posterior",
+        timestep_spacing: str = "linspace",
+        seed: int | Sequence[int] = 0,
+        tile: int | None = None,
+        embed_tiles: bool = False,
+        degradation=None,
+        embeddings: Embeddings | None = None,
+        output_type: str = "pil",
+        progress: bool = True,
+    ):
+        """Restore one image, or several, of at least 16x16 pixels each; several of one size run as a batch.
 
-        Thousands of images need no more memory than a few; a bar shows how far it is.
+        To restore many images of one size, compile the network first: `pipe.restorer.compile()`.
 
         Args:
-            images: a folder, real pairs in the authors' layout, one image, or a list of them, see `embedding.listing`.
-            clean: the clean partners of a list of images.
-            known: columns of what is known about a list of images, such as `degradation`, `severity` or `photo`.
-            out: Parquet file to write; an interrupted run goes on where it was.
-            half: write the embeddings in float16.
+            steps, sampler, timestep_spacing, tile, embed_tiles, degradation, embeddings: see `trajectory`.
+            seed: image k gets its noise from `seed` + k, or from the k-th of a list of seeds: a result does not depend
+                on the other images.
+            output_type: "pil"; "pt" for float32 tensors (3, h, w); "np" for float32 arrays (h, w, 3); in [0, 1].
+            progress: show a bar when it takes longer than two seconds.
 
-        Raises InputError, naming the file, for an image that cannot be read.
+        Returns an image of the same size, or a list of them. Raises InputError for an argument that cannot be used.
         """
-        self._daclip()
-        return embed(self, images, clean=clean, known=known, out=out, half=half)
-
-    def word(self, words: str) -> Tensor:
-        """The degradation embedding (d,) of words: for one of `settings.labels`, what the classifier compares with."""
-        if words in self.settings.labels:
-            return self.word_embeddings[self.settings.labels.index(words)]
-        return self.encode_text([words])[0]
-
-    def restore(self, image, *, as_degradation=None, **options) -> "Image.Image":
-        """The image without its degradation, as a PIL image of the same size, at least 16x16 pixels.
-
-        `as_degradation`, words or an embedding (d,), tells the restorer what to undo instead of what DA-CLIP sees; the
-        content stays the image's own. Whether the restorer follows is measured in `analysis.arithmetic`.
-
-        The options are those of `trajectory`, such as `steps`, `sampler`, `seed` and `tile`. Who restores many images
-        of one size may compile the network before: `pipe.restorer.compile()`.
-        """
-        degraded = read_image(image)[None]
-        if min(degraded.shape[-2:]) < 16:
-            h, w = degraded.shape[-2:]
-            name = f"{image}: " if isinstance(image, str | Path) else ""
-            raise InputError(f"{name}{w}x{h} pixels are too few: restoring wants at least 16x16")
-        if as_degradation is not None:
-            told = self.word(as_degradation) if isinstance(as_degradation, str) else as_degradation
-            content = self.encode([degraded]).content
-            if told.shape != content[0].shape:
-                raise InputError(
-                    f"as_degradation: {tuple(told.shape)}, wanted ({len(content[0])},)"
+        images, several = inputs.as_list(images)
+        seeds = inputs.seeds_of(seed, len(images))
+        if output_type not in inputs.OUTPUT_TYPES:
+            raise InputError(f"output_type={output_type!r}: use one of {inputs.OUTPUT_TYPES}")
+        if embeddings is not None and any(len(e) != len(images) for e in embeddings):
+            raise InputError(
+                f"{len(embeddings[0])} embeddings for {len(images)} images: wanted one for each"
+            )
+        restored = [None] * len(images)
+        total = len(images) * (steps or self.settings.steps)
+        with tqdm(
+            None, "restoring", total, unit="step", leave=False, delay=2, disable=not progress
+        ) as bar:
+            for places, batch in inputs.equal_sizes(images):
+                path = self.trajectory(
+                    batch,
+                    steps=steps,
+                    sampler=sampler,
+                    timestep_spacing=timestep_spacing,
+                    seed=[seeds[k] for k in places],
+                    tile=tile,
+                    embed_tiles=embed_tiles,
+                    degradation=degradation,
+                    embeddings=embeddings and Embeddings(*(e[places] for e in embeddings)),
                 )
-            options["embeddings"] = Embeddings(content, told[None])
-        path = self.trajectory(degraded, **options)
-        steps = options.get("steps") or self.settings.steps
-        # Only the last step is kept: all states of a large photo would not fit into memory.
-        bar = tqdm(path, "restoring", steps, unit="step", leave=False, delay=2)
-        return to_pil(deque(bar, maxlen=1).pop().state[0].clamp(0, 1).cpu())
+                for step in (
+                    path
+                ):  # only the last state is kept: all of a large photo would not fit into memory
+                    state = step.state
+                    bar.update(len(places))
+                for k, image in zip(places, state, strict=True):
+                    restored[k] = inputs.as_output(image, output_type)
+        return restored if several else restored[0]
 
-    @torch.inference_mode()
     def trajectory(
         self,
         degraded: Tensor,
@@ -225,52 +111,103 @@ class Pipeline:
         steps: int | None = None,
         sampler: str = "posterior",
         timestep_spacing: str = "linspace",
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         tile: int | None = None,
         embed_tiles: bool = False,
+        degradation=None,
         embeddings: Embeddings | None = None,
     ) -> Iterator[SampleStep]:
-        """Restore a batch (b, 3, h, w) step by step: yields a `SampleStep` each.
+        """Restore a batch (b, 3, h, w) in [0, 1] step by step: yields a `SampleStep` each, on the pipeline's device.
 
-        The network runs in bfloat16 where the processor has it.
+        The network computes in bfloat16 where the processor has it, or in the number format of its weights.
 
         Args:
-            steps: calls of the network, 1 to T; None takes what the weights want.
+            steps: calls of the network, 1 to T; None takes `settings.steps`.
             sampler: one of `diffusion.samplers.SAMPLERS`.
-            spacing: how the times of the steps are spread, see `diffusion.samplers.time_points`.
-            seed: decides the noise; the same seed gives the same images.
-            tile: side in pixels of the tiles that the network sees, 0 for none; None takes tiles for large images only,
-                see `diffusion.tiling`.
-            embed_tiles: steer every tile by its own embeddings instead of those of the whole image: for damage that is
-                not everywhere the same. Where it is, colours may differ from tile to tile.
-            embeddings: steer by these embeddings instead of the images' own, see `steering`.
+            timestep_spacing: how the times of the steps are spread, see `diffusion.samplers.time_points`.
+            seed: image k gets its noise from `seed` + k, or from the k-th of a list of seeds.
+            tile: side in pixels of the tiles that the network sees, 0 for none; None tiles large images only, see
+                `diffusion.tiling`.
+            embed_tiles: condition each tile on its own embeddings instead of those of the whole image, for damage that
+                is not the same everywhere. Colours may then differ between tiles.
+            degradation: what to remove instead of what DA-CLIP sees: words, or an embedding (d,). The content stays the
+                image's own. `ablation.embedding_arithmetic` measures whether the restorer follows.
+            embeddings: (b, d) each, used instead of the images' own, see `conditioning`.
         """
         if self.restorer is None:
             raise InputError("these weights hold no restorer: load some that do, such as 'lab'")
         if sampler not in SAMPLERS:
             raise InputError(f"sampler {sampler!r} is unknown: use one of {', '.join(SAMPLERS)}")
+        steps = self.settings.steps if steps is None else steps
+        inputs.whole_number("steps", steps, 1, self.sde.steps)
+        if tile is not None:
+            inputs.whole_number("tile", tile)
+        seeds = inputs.seeds_of(seed, len(degraded))
         net = in_tiles(self.restorer, *degraded.shape[-2:], tile)
-        if embed_tiles and embeddings is None and self.daclip and isinstance(net, Tiled):
-            conditions = [self.conditions(part) for part in net.cut(degraded)]
-        else:
-            conditions = self.conditions(degraded, embeddings)
-        degraded = degraded.to(self.device)
-        yield from sample(
-            denoiser(net, self.sde, degraded, conditions, bf16=has_bf16(degraded.device)),
-            self.sde,
-            degraded,
-            steps=self.settings.steps if steps is None else steps,
-            timestep_spacing=timestep_spacing,
-            generator=seeded(seed),
-            **SAMPLERS[sampler],
-        )
+        options = {"steps": steps, "timestep_spacing": timestep_spacing, **SAMPLERS[sampler]}
+        by_tile = embed_tiles and embeddings is None and self.daclip and isinstance(net, Tiled)
 
-    def conditions(self, degraded: Tensor, embeddings: Embeddings | None = None):
-        """What the restorer makes of `steering` for a batch (b, 3, h, w), once for all steps; see its `prepare`."""
-        told = embeddings or (None, None)
-        if self.daclip is not None:
-            told = self.steering(list(degraded), embeddings)
-        return self.restorer.prepare(*(e if e is None else e.to(self.device) for e in told))
+        @torch.inference_mode()
+        def path() -> Iterator[SampleStep]:
+            if by_tile:
+                conditions = [
+                    self.conditions(part, None, degradation) for part in net.cut(degraded)
+                ]
+            else:
+                conditions = self.conditions(degraded, embeddings, degradation)
+            images = degraded.to(self.device)
+            half = torch.bfloat16 if has_bf16(images.device) else None
+            dtype = self.dtype if self.dtype in HALVES else half
+            predict = denoiser(net, self.sde, images, conditions, dtype=dtype)
+
+            def evaluated(state: Tensor, t: int) -> Tensor:
+                with evaluation_mode(self.restorer):
+                    return predict(state, t)
+
+            yield from sample(
+                evaluated, self.sde, images, generator=[seeded(s) for s in seeds], **options
+            )
+
+        return path()
+
+    def conditions(self, degraded: Tensor, embeddings: Embeddings | None = None, degradation=None):
+        """What the restorer's `prepare` computes from `conditioning` for a batch (b, 3, h, w), once for all steps."""
+        given = self.conditioning(degraded, embeddings, degradation)
+        with running(self.restorer):
+            return self.restorer.prepare(*(e if e is None else e.to(self.device) for e in given))
+
+    @torch.inference_mode()
+    def conditioning(self, images, embeddings: Embeddings | None = None, degradation=None):
+        """The embeddings (n, d) that the restorer is conditioned on for n images, on the pipeline's device.
+
+        They are the images' own, or `embeddings`, with `degradation` (words, or an embedding (d,)) in the place of the
+        degradation embedding. A restorer that `uses_unnormalized_embeddings` (the paper's U-Net) gets them at the
+        lengths that the controlled CLIP gives to the images' own; the lab's restorer gets unit vectors.
+        """
+        if self.daclip is None:
+            return embeddings or (None, None)
+        unnormalized = self.restorer.uses_unnormalized_embeddings
+        chosen = embeddings
+        if embeddings is None or unnormalized:
+            encode = partial(self.daclip.encode_image, normalize=not unnormalized)
+            own = Embeddings(*self._encoded(images, encode, normalize=not unnormalized))
+            chosen = own if embeddings is None else embeddings
+        if degradation is not None:
+            chosen = chosen._replace(
+                degradation=self._vector(degradation).expand_as(chosen.degradation)
+            )
+        if unnormalized and chosen is not own:
+            chosen = Embeddings(*(e.to(self.device) for e in chosen)).rescaled_like(own)
+        return chosen
+
+    def _vector(self, degradation) -> Tensor:
+        """The degradation embedding (d,) that words or numbers stand for, on the pipeline's device."""
+        if isinstance(degradation, str):
+            return self.word(degradation).to(self.device)
+        vector, d = torch.as_tensor(degradation, dtype=torch.float32), self.settings.clip.embed_dim
+        if vector.shape != (d,):
+            raise InputError(f"degradation: {tuple(vector.shape)}, wanted words or ({d},)")
+        return vector.to(self.device)
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write the pipeline into a folder; `half` stores the weights in float16, at half the size."""
@@ -280,50 +217,3 @@ class Pipeline:
     def save_settings(self, folder: str | Path) -> None:
         """Write `pipeline.json` alone."""
         serialization.write_settings(folder, self.settings)
-
-    def _daclip(self) -> DaCLIP:
-        if self.daclip is None:
-            raise InputError("these weights hold no controller: load some that do, such as 'lab'")
-        return self.daclip
-
-
-def degrade(image, name: str, *, severity: float = 0.5, seed: int = 0) -> "Image.Image":
-    """An image with one of the ten degradations, as a PIL image of the same size.
-
-    `severity` runs from 0 (the image unchanged) to 1; `seed` decides everything else.
-    """
-    return to_pil(rules.degrade(read_image(image), name, severity, seeded(seed)))
-
-
-def load(weights: str | Path = "lab", restorer: str | Path | None = None) -> Pipeline:
-    """A pipeline from a folder, by the name of weights that come with the package, or from the authors' files.
-
-    Args:
-        weights: a folder with a `pipeline.json`; "lab"; or a DA-CLIP that the authors released, such as
-            "daclip_ViT-B-32.pt" (`daclip-lab import-official` makes a folder of it, which loads faster).
-        restorer: the restorer that the authors released with it, such as "universal-ir.pth".
-
-    Raises InputError where there are none, or where they do not fit together.
-    """
-    path = Path(weights)
-    if restorer is not None or path.is_file():
-        settings, tensors = read_released(path, restorer)
-    else:
-        path = _folder(path)
-        settings, tensors = serialization.read_folder(path)
-    # Building a network draws initial weights; the caller's random state is not ours to move.
-    with torch.random.fork_rng(devices=[]):
-        parts = serialization.build(settings, tensors, path)
-    return Pipeline(settings, **parts)
-
-
-def _folder(path: Path) -> Path:
-    """The folder of that name, or of the shipped weights of that name."""
-    for folder in (path, SHIPPED / path):
-        if (folder / "pipeline.json").is_file():
-            return folder
-    shipped = sorted(file.parent.name for file in SHIPPED.glob("*/pipeline.json"))
-    raise InputError(
-        f"no weights at {str(path)!r}: wanted a folder with a pipeline.json, the authors' .pt file, "
-        f"or one of the shipped: {', '.join(shipped)}"
-    )

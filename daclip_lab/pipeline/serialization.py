@@ -16,8 +16,8 @@ from daclip_lab.errors import InputError
 from daclip_lab.files.storage import read_json, write_json
 from daclip_lab.models.clip import Clip, ClipConfig
 from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.models.restorer import build_restorer
 from daclip_lab.training.checkpoints import load_weights, read_tensors, write_tensors
-from daclip_lab.training.presets import build_restorer
 
 FORMAT = 1
 PARTS = ("clip", "controller", "restorer")
@@ -33,7 +33,7 @@ class Settings:
     clip: ClipConfig
     """The architecture of CLIP, and how images are normalised for it."""
     network: dict
-    """What `presets.build_restorer` needs."""
+    """What `models.restorer.build_restorer` needs."""
     sde: dict
     """Arguments of MeanRevertingSDE."""
     view: str
@@ -86,10 +86,15 @@ def tensors_of(
         return tensor.half() if half and tensor.is_floating_point() else tensor
 
     return {
-        part: {name: stored(tensor) for name, tensor in module.state_dict().items()}
+        part: {name: stored(tensor) for name, tensor in state_of(module).items()}
         for part, module in modules.items()
         if module is not None
     }
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a module, under the same names if `torch.compile` wrapped it."""
+    return {name.replace("_orig_mod.", ""): t for name, t in module.state_dict().items()}
 
 
 class _Controller(nn.Module):
