@@ -64,12 +64,12 @@ def test_two_processes_do_what_one_does_with_the_batches_of_both(launched):
 
         drawn = 0
 
-        def draw(self, generator, size):
+        def draw(self, generator, size, **options):
             half, place = divmod(self.drawn, RECIPE.batch_size // 2)
             if place == 0:
                 self.generator = seeded(RECIPE.seed, half)
             self.drawn += 1
-            return super().draw(self.generator, size)
+            return super().draw(self.generator, size, **options)
 
     line, losses = train_line(Both())
     apart = read_tensors(out / "line0.safetensors")

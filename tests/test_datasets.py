@@ -1,6 +1,7 @@
 """Batch k depends on (seed, k) alone; what is made on the fly has the shares and severities asked for."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,15 +10,15 @@ from daclip_lab.data.image_io import save_image
 from daclip_lab.data.pairs import PairFolder
 from daclip_lab.data.photos import image_folder
 from daclip_lab.data.seeding import seeded
-from daclip_lab.data.training_pairs import Batches, Synthetic
-from daclip_lab.degradations.registry import LABELS
+from daclip_lab.data.training_pairs import Batches, DatasetSource, Synthetic
+from daclip_lab.errors import InputError
+from daclip_lab.training.objectives import train_restorer
 
 
 def same(a, b):
     return (
         torch.equal(a.clean, b.clean)
         and torch.equal(a.degraded, b.degraded)
-        and torch.allclose(a.severity, b.severity, rtol=0, atol=0, equal_nan=True)
         and (a.labels, a.captions) == (b.labels, b.captions)
     )
 
@@ -71,13 +72,82 @@ def test_sources_can_be_sent_to_another_process(photos, pairs):
         assert same(pickle.loads(pickle.dumps(batches))[3], batches[3])
 
 
-# ---- labels ----
+@pytest.mark.parametrize("kind", ["photos", "scenes", "pairs", "pairs, whole", "dataset"])
+def test_without_captions_the_images_are_the_same(kind, photos, pairs, photo):
+    source = {
+        "photos": Synthetic(photos=photos, scene_prob=0.3, second_degradation_prob=0.5),
+        "scenes": Synthetic(photos=None),
+        "pairs": PairFolder(pairs),
+        "pairs, whole": PairFolder(pairs, crop="whole"),
+        "dataset": DatasetSource(Darker(photo)),
+    }[kind]
+    full, bare = (Batches(source, size=32, batch=4, seed=1, captions=c)[2] for c in (True, False))
+    assert all(full.captions) and bare.captions == [""] * 4
+    assert same(replace(full, captions=bare.captions), bare)
 
 
-def test_labels_are_the_ten_names_and_clean():
-    assert len(LABELS) == 11
-    assert LABELS[-1] == "clean"
-    assert LABELS[:2] == ("motion-blurry", "hazy")
+def test_no_caption_is_made_where_none_is_wanted(photos, pairs, photo, monkeypatch):
+    def refuse(image):
+        raise AssertionError("a caption was made")
+
+    monkeypatch.setattr("daclip_lab.data.training_pairs.caption", refuse)
+    monkeypatch.setattr("daclip_lab.data.pairs.caption", refuse)
+    for source in (Synthetic(photos=photos), PairFolder(pairs), DatasetSource(Darker(photo))):
+        Batches(source, size=16, batch=2, captions=False)[0]
+        with pytest.raises(AssertionError, match="caption"):
+            Batches(source, size=16, batch=2)[0]
+
+
+# ---- datasets of pairs ----
+
+
+class Darker(torch.utils.data.Dataset):
+    """Three photos and the same at other brightnesses."""
+
+    def __init__(self, photo, captions=False):
+        self.photo, self.captions = photo, captions
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        item = (self.photo * (0.3 + 0.2 * index), self.photo, ("low-light", "hazy", "rainy")[index])
+        return (*item, f"number {index}") if self.captions else item
+
+
+def test_any_dataset_of_pairs_is_a_source(photo):
+    source, generator = DatasetSource(Darker(photo, captions=True)), seeded(1)
+    drawn = [source.draw(generator, 24) for _ in range(20)]
+    assert {(e.label, e.caption) for e in drawn} == {
+        ("low-light", "number 0"),
+        ("hazy", "number 1"),
+        ("rainy", "number 2"),
+    }
+    for example in drawn:
+        share = 0.3 + 0.2 * int(example.caption[-1])
+        assert torch.equal(example.degraded, example.clean * share)
+        windows = photo.unfold(1, 24, 1).unfold(2, 24, 1)
+        assert (windows == example.clean[:, None, None]).all(0).all(-1).all(-1).any()
+    assert not all(torch.equal(drawn[0].clean, example.clean) for example in drawn)
+
+
+def test_a_dataset_is_trained_on(photo, scale):
+    losses = []
+    for _ in range(2):
+        net, sde = scale.build_restorer(seed=1), scale.build_sde()
+        recipe = replace(scale.restorer, steps=2, batch_size=2, image_size=24)
+        steps = train_restorer(net, None, sde, DatasetSource(Darker(photo)), recipe)
+        losses.append([step.loss for step in steps])
+    assert len(losses[0]) == 2 and losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("degraded", "clean"), [((3, 40, 40), (3, 40, 41)), ((3, 20, 40),) * 2, ((1, 40, 40),) * 2]
+)
+def test_items_that_are_no_pair_are_refused(degraded, clean):
+    source = DatasetSource([(torch.zeros(degraded), torch.zeros(clean), "hazy")])
+    with pytest.raises(InputError, match=rf"item 0 .*\({degraded[0]}, {degraded[1]}"):
+        source.draw(seeded(0), 24)
 
 
 # ---- pairs made on the fly ----
@@ -88,12 +158,16 @@ def test_synthetic_shares_are_as_asked(photos):
 
     def labels(**settings):
         source = Synthetic(photos=photos, **settings)
-        return [source.draw(generator, 16).label for _ in range(30)]
+        return [source.draw(generator, 16, captions=False).label for _ in range(30)]
 
     assert set(labels(clean_prob=1.0)) == {"clean"}
+    never = labels(clean_prob=0.0, degradations=("hazy", "noisy"), second_degradation_prob=1.0)
+    assert set(never) == {"hazy", "noisy"}
     never = labels(clean_prob=0.0)
     assert "clean" not in never
     assert len(set(never)) > 5
+    some = [label for _ in range(10) for label in labels(clean_prob=0.3)]
+    assert 0.22 < some.count("clean") / len(some) < 0.38
 
 
 def test_severities_lie_in_their_range_and_clean_has_none(photos):

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from daclip_lab.degradations import fields, sensor, weather
-from daclip_lab.degradations.rules import CLEAN, MIX_ORDER, NAMES, camera, degrade, mix
+from daclip_lab.degradations.apply import camera, degrade, mix
+from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS, mixing_order
 from daclip_lab.errors import InputError
 
 
@@ -25,11 +26,11 @@ def photo(seed: int, h: int = 64, w: int = 64) -> torch.Tensor:
     return torch.from_numpy((0.1 + 0.6 * scene + 0.1 * grain).astype(np.float32))
 
 
-each = pytest.mark.parametrize("name", NAMES)
+each = pytest.mark.parametrize("name", DEGRADATIONS)
 
 
 def test_the_names_are_the_ten_of_the_paper_in_their_order():
-    assert NAMES == (
+    assert DEGRADATIONS == (
         "motion-blurry",
         "hazy",
         "jpeg-compressed",
@@ -41,7 +42,7 @@ def test_the_names_are_the_ten_of_the_paper_in_their_order():
         "snowy",
         "uncompleted",
     )
-    assert sorted(MIX_ORDER) == sorted(NAMES)
+    assert sorted(mixing_order()) == sorted(DEGRADATIONS)
 
 
 @each
@@ -102,7 +103,7 @@ def test_the_input_and_the_global_random_state_are_left_alone(name):
 @pytest.mark.parametrize("severity", [0, 0.5])
 def test_the_generator_moves_on_by_one_draw_whatever_the_name(severity):
     after = set()
-    for name in (*NAMES, CLEAN):
+    for name in (*DEGRADATIONS, CLEAN):
         source = generator(5)
         degrade(photo(0), name, severity, source)
         after.add(torch.rand((), generator=source).item())

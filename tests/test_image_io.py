@@ -2,13 +2,14 @@
 
 import io
 import os
+import struct
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from daclip_lab.data.image_io import FORMATS, find_images, read_image, save_image, to_pil
 from daclip_lab.errors import InputError
@@ -45,13 +46,32 @@ def test_png_round_trip_loses_nothing(tmp_path_factory, height, width, seed):
     assert torch.equal(read_image(path), as_tensor(array))
 
 
-@pytest.mark.parametrize("kind", ["path", "str", "pil", "numpy", "tensor", "batch", "uint8 tensor"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "path",
+        "str",
+        "bytes",
+        "memoryview",
+        "BytesIO",
+        "file",
+        "pil",
+        "numpy",
+        "tensor",
+        "batch",
+        "uint8 tensor",
+    ],
+)
 def test_every_kind_of_image_gives_the_same_tensor(tmp_path, kind):
     array = levels()
     save_image(Image.fromarray(array), tmp_path / "a.png")
     image = {
         "path": tmp_path / "a.png",
         "str": str(tmp_path / "a.png"),
+        "bytes": (tmp_path / "a.png").read_bytes(),
+        "memoryview": memoryview((tmp_path / "a.png").read_bytes()),
+        "BytesIO": io.BytesIO((tmp_path / "a.png").read_bytes()),
+        "file": (tmp_path / "a.png").open("rb"),
         "pil": Image.fromarray(array),
         "numpy": array,
         "tensor": as_tensor(array),
@@ -159,6 +179,71 @@ def test_exif_orientation_is_applied(tmp_path):
         assert result[:, :20].eq(1).all() and result[:, 20:].eq(0).all()
 
 
+def display_p3() -> bytes:
+    """An ICC profile of the colours of Display P3, with a gamma of 2.2."""
+
+    def fixed(*numbers):
+        return b"".join(struct.pack(">i", round(65536 * number)) for number in numbers)
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, int(2.2 * 256)) + b"\0\0"
+    tags = {
+        b"rXYZ": b"XYZ \0\0\0\0" + fixed(0.51512, 0.2412, -0.00105),
+        b"gXYZ": b"XYZ \0\0\0\0" + fixed(0.29198, 0.69225, 0.04189),
+        b"bXYZ": b"XYZ \0\0\0\0" + fixed(0.1571, 0.06657, 0.78407),
+        b"wtpt": b"XYZ \0\0\0\0" + fixed(0.9642, 1, 0.8249),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 3) + b"P3\0" + bytes(79),
+        b"cprt": b"text\0\0\0\0none\0\0\0\0",
+    }
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, tag in tags.items():
+        place = 132 + 12 * len(tags) + len(data)
+        table += name + struct.pack(">II", place, len(tag))
+        data += tag + bytes(-len(tag) % 4)
+    header = (
+        struct.pack(">I", 128 + len(table) + len(data)) + b"lcms" + struct.pack(">I", 0x02100000)
+    )
+    header += (
+        b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249) + bytes(48)
+    )
+    return header + table + data
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "P", "JPEG"])
+def test_a_colour_profile_is_converted_to_srgb(tmp_path, kind):
+    image, path = Image.new("RGB", (16, 16), (60, 210, 70)), tmp_path / "a.png"
+    if kind == "RGBA":
+        image.putalpha(255)
+    if kind == "P":
+        image = image.quantize(4)
+    if kind == "JPEG":
+        path = tmp_path / "a.jpg"
+    image.save(path, icc_profile=display_p3(), quality=100)
+    # What a viewer with colour management shows: this green lies outside of sRGB.
+    shown = read_image(path)[:, 8, 8].mul(255).round().tolist()
+    assert shown == pytest.approx([0, 215, 28], abs=4 if kind == "JPEG" else 0)
+    save_image(read_image(path), tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as written:
+        assert "icc_profile" not in written.info
+        assert written.getpixel((8, 8)) == pytest.approx((0, 215, 28), abs=4)
+
+
+def test_a_profile_of_srgb_or_a_damaged_one_changes_nothing(tmp_path):
+    array = levels()
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, b"damaged", display_p3()[:200]):
+        Image.fromarray(array).save(tmp_path / "a.png", icc_profile=profile)
+        assert torch.equal(read_image(tmp_path / "a.png"), as_tensor(array))
+
+
+def test_orientation_and_profile_together(tmp_path):
+    image, exif = Image.new("RGB", (16, 8), (60, 210, 70)), Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.png", exif=exif, icc_profile=display_p3())
+    shown = read_image(tmp_path / "a.png")
+    assert shown.shape == (3, 16, 8) and shown[1].mul(255).round().eq(215).all()
+
+
 def test_an_animation_gives_its_first_frame(tmp_path):
     red, blue = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
     red.save(tmp_path / "a.gif", save_all=True, append_images=[blue])
@@ -245,6 +330,14 @@ def test_things_that_are_no_images(image):
     assert type(image).__name__ in refusal(image)
 
 
+@pytest.mark.parametrize(
+    "images",
+    [torch.rand(4, 3, 8, 8), np.zeros((4, 8, 8, 3)), iter(["a.png"])],
+)
+def test_several_images_are_refused_with_the_advice_to_pass_a_list(images):
+    assert "pass a list" in refusal(images)
+
+
 # ---- what is written ----
 
 
@@ -302,3 +395,16 @@ def test_find_images_refuses_what_has_none(tmp_path):
         find_images(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         find_images(tmp_path / "none")
+
+
+def test_linked_folders_are_entered_once_and_loops_end(tmp_path):
+    disk, data = tmp_path / "disk", tmp_path / "data"
+    for path in (disk / "deep" / "a.png", data / "noisy" / "b.png"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (data / "rainy").symlink_to(disk)
+    (disk / "back").symlink_to(data)
+    (data / "again").symlink_to(data / "noisy")
+    (data / "c.png").symlink_to(disk / "deep" / "a.png")
+    names = [path.relative_to(data).as_posix() for path in find_images(data)]
+    assert names == ["c.png", "noisy/b.png", "rainy/deep/a.png"]

@@ -13,10 +13,10 @@ from daclip_lab.data import pairs as module
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import read_image, save_image, to_pil
 from daclip_lab.data.pair_files import find_pairs
-from daclip_lab.data.pairs import PairFolder, in_order, large_part
+from daclip_lab.data.pairs import PairFolder, large_part
 from daclip_lab.data.seeding import seeded
-from daclip_lab.data.training_pairs import LABELS, Batches, Synthetic
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.data.training_pairs import Batches, Synthetic
+from daclip_lab.degradations.registry import DEGRADATIONS, LABELS, in_order
 from daclip_lab.errors import InputError
 from daclip_lab.training.presets import paper
 
@@ -136,18 +136,42 @@ def test_of_two_partners_the_one_of_the_same_ending_counts(root, photo):
         find_pairs(root)
 
 
-def test_strangers_are_partners_in_the_order_of_their_names(root):
-    """The authors' own raindrop set: `0_rain.png` and `0_clean.png`; they pair by sorting alone."""
-    for number in (0, 1):
-        for kind, end in (("LQ", "rain"), ("GT", "clean")):
-            file = root / "hazy" / kind / f"{number}.png"
-            if file.exists():
-                file.rename(file.with_name(f"{number}_{end}.png"))
-    found = [(low, clean) for label, low, clean in files(find_pairs(root)) if label == "hazy"]
-    assert ("1_rain.png", "1_clean.png") in found
-    (root / "hazy" / "GT" / "1_clean.png").unlink()
-    with pytest.raises(InputError, match=r"holds no image|no partner of the same name"):
-        find_pairs(root)
+def empty_pairs(folder, degraded, clean):
+    """Files of these names in LQ and GT; only names matter."""
+    for kind, names in (("LQ", degraded), ("GT", clean)):
+        for name in names:
+            (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / kind / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("degraded", "clean"),
+    [
+        (["0_rain.png", "1_rain.png"], ["0_clean.png", "1_clean.png"]),  # the authors' raindrop set
+        (["x1.png", "x2.png", "x10.png"], ["c01.png", "c02.png", "c10.png"]),
+        (["only_rain.png"], ["the_clean_one.png"]),
+    ],
+)
+def test_names_that_differ_are_partners_by_their_numbers(tmp_path, degraded, clean):
+    pairs = find_pairs(empty_pairs(tmp_path, degraded, clean))
+    found = {(pair.degraded.name, pair.clean.name) for pair in pairs}
+    assert found == set(zip(degraded, clean, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("degraded", "clean", "fault"),
+    [
+        (["r1.png", "r2.png", "r4.png"], ["n1.png", "n2.png", "n3.png"], "r4.png"),
+        (["r1.png", "r2.png"], ["n1.png", "n2.png", "n3.png"], "n3.png"),
+        (["r1.png", "r01.png"], ["n1.png", "n2.png"], "r1.png"),
+        (["a.png", "b.png"], ["c.png", "d.png"], "b.png"),
+        (["1_90.png", "2_90.png"], ["1.jpg", "2.jpg"], "1_90.png"),
+    ],
+)
+def test_names_that_differ_and_do_not_number_alike_are_refused(tmp_path, degraded, clean, fault):
+    with pytest.raises(InputError, match=rf"[/\\]{fault} has no partner"):
+        find_pairs(empty_pairs(tmp_path, degraded, clean))
 
 
 def test_what_is_missing_is_named(root, tmp_path):
@@ -403,7 +427,7 @@ def test_a_training_takes_one_degradation_alone(tree, photo_folder, scale):
 def test_a_source_tells_what_it_draws(tree, photo_folder, scale):
     assert labels_of(source_of([str(tree)], scale)) == ("hazy", "rainy")
     assert labels_of(source_of([str(photo_folder)], scale)) == LABELS
-    assert labels_of(source_of([str(photo_folder)], paper())) == NAMES
+    assert labels_of(source_of([str(photo_folder)], paper())) == DEGRADATIONS
 
 
 def test_pairs_and_photos_are_not_mixed(tree, photo_folder, scale):
@@ -421,7 +445,22 @@ def test_a_tenth_of_the_photos_is_held_out(tmp_path, photo, scale):
 
 
 def test_halves_of_pairs_are_no_photos_but_one_half_may_be(tree, scale):
-    with pytest.raises(InputError, match="looks like one of a pair: name the folder"):
-        source_of([str(tree / "train" / "hazy" / "LQ"), str(tree / "train" / "hazy" / "GT")], scale)
-    clean = source_of([str(tree / "train" / "hazy" / "GT")], scale)
-    assert len(clean.photos) == 2
+    halves = [str(tree / "train" / "hazy" / kind) for kind in ("LQ", "GT")]
+    with pytest.raises(InputError, match=r"hazy.LQ and GT .*<degradation>/LQ"):
+        source_of(halves, scale)
+    assert len(source_of(halves[1:], scale).photos) == 2
+
+
+@pytest.mark.parametrize(
+    "halves",
+    [("input", "target"), ("lq", "gt"), ("a/blur", "a/sharp"), ("low", "high"), ("Rain/x", "norain/x"),
+     ("shadow", "shadow_free")],
+)  # fmt: skip
+def test_pairs_of_other_layouts_are_no_photos(tmp_path, photo, scale, halves):
+    for half in halves:
+        for folder in ("set", "set2"):
+            (tmp_path / folder / half).mkdir(parents=True)
+            save_image(photo, tmp_path / folder / half / "1.png")
+    named = [half.rsplit("/x")[0].split("/")[-1] for half in halves]
+    with pytest.raises(InputError, match=f"{named[0]} and {named[1]} .*<degradation>/LQ"):
+        source_of([str(tmp_path)], scale)

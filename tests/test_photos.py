@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from daclip_lab.data.image_io import read_image
-from daclip_lab.data.photos import BUNDLED, Photos, image_folder, sample_photos
+from daclip_lab.data.image_io import read_image, save_image
+from daclip_lab.data.photos import Photos, image_folder, sample_photos
 from daclip_lab.data.seeding import choose, seeded, uniform
 from daclip_lab.errors import InputError
 
@@ -70,14 +70,60 @@ def test_splits_share_no_photo(tmp_path, photo_folder):
             photos.split(held_out=wrong)
 
 
-def test_bundled_photos_exist_and_their_splits_share_none():
+def test_sample_photos_exist_and_their_splits_share_none():
     train, test = sample_photos("train"), sample_photos("test")
-    assert (len(train), len(test)) == (len(BUNDLED["train"]), len(BUNDLED["test"]))
-    assert len(test) >= 3
+    assert (len(train), len(test)) == (6, 8)
+    assert test.names[0] == "colosseum" and "osprey" in test.names
     assert not set(train.names) & set(test.names)
-    assert min(min(p.shape[-2:]) for p in test) >= 64
+    assert {tuple(photo.shape) for photo in test} == {(3, 448, 672)}
+    # A clean photo that is dark all over would pass for low light.
+    assert min(photo.mean() for photo in test) > 0.15
     with pytest.raises(InputError, match="'validation' is unknown"):
         sample_photos("validation")
+
+
+def test_the_test_photos_need_no_other_package(monkeypatch):
+    monkeypatch.setattr("daclip_lab.data.photos.find_spec", lambda package: None)
+    assert len(sample_photos("test")) == 8
+    with pytest.raises(InputError, match="astronaut"):
+        sample_photos("train")
+
+
+@pytest.mark.parametrize(("fit", "reads"), [(2, "ababa"), (1, "aabaabba")])
+def test_decoded_photos_stay_within_a_budget_of_bytes(tmp_path, monkeypatch, fit, reads):
+    for name in "abc":
+        save_image(torch.zeros(3, 10, 20), tmp_path / f"{name}.png")
+    photos = Photos([tmp_path / f"{name}.png" for name in "abc"], max_bytes=fit * 600)
+    opened = []
+    monkeypatch.setattr(
+        "daclip_lab.data.photos.read_image",
+        lambda image: opened.append(image.stem) or read_image(image),
+    )
+    for name in reads:
+        photos._decode("abc".index(name))
+    assert len(opened) == {2: 2, 1: 5}[fit]
+    photos._decode(2)
+    photos._decode("ab".index(reads[-1]))
+    assert len(photos._decoded) <= fit and opened[-1] == ("c" if fit == 2 else "a")
+
+
+def test_a_photo_beyond_the_budget_is_read_and_not_kept(photo_folder):
+    photos = Photos([photo_folder / "cup.png"], max_bytes=100)
+    assert photos[0].shape == (3, 64, 96) and not photos._decoded
+
+
+def test_the_hash_is_of_contents_not_of_names(tmp_path, photo_folder):
+    cup, face = photo_folder / "cup.png", photo_folder / "face.png"
+    copies = [tmp_path / "1.png", tmp_path / "2.png"]
+    for path, copy in zip((cup, face), copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    known = Photos([cup, face]).content_hash
+    assert Photos(copies).content_hash == known
+    assert Photos(copies[::-1]).content_hash != known
+    copies[1].write_bytes(cup.read_bytes())
+    assert Photos(copies).content_hash != known
+    with pytest.raises(InputError, match=r"gone\.png"):
+        _ = Photos([tmp_path / "gone.png"]).content_hash
 
 
 def test_an_empty_list_of_photos_is_refused(tmp_path):

@@ -8,8 +8,9 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from daclip_lab.data import prompts
 from daclip_lab.data.captions.attributes import caption
-from daclip_lab.data.prompts import WORDS, all_texts, describe, held_out_texts, training_texts
+from daclip_lab.data.prompts import all_texts, describe, held_out_texts, training_texts
 from daclip_lab.data.scenes import scene
+from daclip_lab.degradations.prompt_phrases import WORDS
 from daclip_lab.errors import InputError
 
 TOKENIZER = SimpleTokenizer()

@@ -24,7 +24,7 @@ RECIPE = Recipe(steps=6, batch_size=4, image_size=8, learning_rate=0.1, bf16=Fal
 class Grays:
     """Gray images whose degraded partners are dark by different amounts."""
 
-    def draw(self, generator, size):
+    def draw(self, generator, size, *, captions=True):
         bright, dark = torch.rand(2, generator=generator)
         clean = torch.full((3, size, size), bright.item())
         return Example(clean=clean, degraded=dark * clean, label="hazy", severity=1.0, caption="")

@@ -4,13 +4,15 @@ Inside the library an image is a float32 tensor (3, h, w) in [0, 1]. This is the
 into that, or refused with one line that says what would be right.
 """
 
+import io
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from daclip_lab.errors import InputError
 from daclip_lab.files.storage import atomic_write, check_output
@@ -26,22 +28,30 @@ FORMATS = {
     ".bmp": "BMP",
 }
 TOLERANCE = 1e-3  # resizing and float arithmetic leave values a little outside of [0, 1]
-WANTED = "an array (h, w), (h, w, 3) or (h, w, 4), or a tensor (3, h, w) or (1, 3, h, w)"
+WANTED = (
+    "an array (h, w), (h, w, 3) or (h, w, 4), or a tensor (3, h, w) or (1, 3, h, w); "
+    "of several images pass a list"
+)
 
 
 def read_image(image) -> torch.Tensor:
     """Turn any image into a float32 tensor (3, h, w) in [0, 1] that shares no memory with it.
 
-    `image` is a path, a PIL image, a numpy array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or a torch tensor (h, w),
-    (1, h, w), (3, h, w) or (1, 3, h, w). Arrays and tensors hold bool, uint8, uint16, or floats in [0, 1].
+    `image` is a path, the bytes of a file or a binary file object, a PIL image, a numpy array (h, w), (h, w, 1),
+    (h, w, 3) or (h, w, 4), or a torch tensor (h, w), (1, h, w), (3, h, w) or (1, 3, h, w). Arrays and tensors hold
+    bool, uint8, uint16, or floats in [0, 1].
 
-    What a person would expect: the EXIF orientation is applied; gray becomes RGB; 16-bit gray keeps its precision;
-    of an animation the first frame counts; transparency lies over white.
+    The EXIF orientation is applied; an embedded colour profile is converted to sRGB; gray becomes RGB; 16-bit gray
+    keeps its precision; of an animation the first frame counts; transparency lies over white.
 
     Raises InputError for anything else, naming the file or what is wrong with the values.
     """
     if isinstance(image, (str, os.PathLike)):
         return _read_file(Path(image))
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        image = io.BytesIO(image)
+    if isinstance(image, io.IOBase):
+        return _decode(image, "the bytes")
     if isinstance(image, Image.Image):
         try:
             return _from_array(_pixels(image))
@@ -51,13 +61,18 @@ def read_image(image) -> torch.Tensor:
         return _from_array(_channels_last(image))
     if isinstance(image, np.ndarray):
         return _from_array(image)
+    hint = "; of several images pass a list" if isinstance(image, Iterator) else ""
     raise InputError(
-        f"an image is a path, a PIL image, a numpy array or a torch tensor, not {type(image).__name__}"
+        "an image is a path, the bytes of a file, a PIL image, a numpy array or a torch tensor, "
+        f"not {type(image).__name__}{hint}"
     )
 
 
 def to_pil(image: torch.Tensor) -> Image.Image:
-    """Turn a tensor (3, h, w) or (1, 3, h, w) into a PIL RGB image; values are clamped to [0, 1] and rounded."""
+    """Turn a tensor (3, h, w) or (1, 3, h, w) into a PIL RGB image; values are clamped to [0, 1] and rounded.
+
+    Raises InputError for another shape or NaN.
+    """
     image = image.detach().float().cpu()
     if image.ndim == 4 and image.shape[0] == 1:
         image = image[0]
@@ -70,9 +85,11 @@ def to_pil(image: torch.Tensor) -> Image.Image:
 
 
 def save_image(image: torch.Tensor | Image.Image, path: str | os.PathLike) -> None:
-    """Write an image in the format that the extension names; PNG, TIFF and BMP lose nothing beyond 8 bits.
+    """Write an image as sRGB in the format that the extension names; PNG, TIFF and BMP lose nothing beyond 8 bits.
 
-    The file appears whole or not at all. Raises InputError for an unknown extension, or where nothing can be written.
+    EXIF data and colour profiles are not written. The file appears whole or not at all.
+
+    Raises InputError for an unknown extension, or where nothing can be written.
     """
     path = check_output(path, FORMATS)
     picture = to_pil(image if isinstance(image, torch.Tensor) else read_image(image))
@@ -80,57 +97,72 @@ def save_image(image: torch.Tensor | Image.Image, path: str | os.PathLike) -> No
         with atomic_write(path) as part:
             picture.save(part, format=FORMATS[path.suffix.lower()], quality=95)
     except ValueError as error:  # too wide for WebP
-        raise InputError(f"{path} cannot be written: {_one_line(error)}") from None
+        raise InputError(f"{path}: cannot be written: {_one_line(error)}") from None
 
 
 def find_images(folder: str | os.PathLike) -> list[Path]:
-    """List the images below a folder, sorted; hidden files and folders are left out.
+    """List the images below a folder, sorted; links to folders are followed, hidden files and folders left out.
+
+    Each folder is entered once, however many links lead to it or back to it.
 
     Raises InputError when there is no such folder or no image in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    found = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    found = sorted(_images_below(folder, set()))
     if not found:
         raise InputError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
     return found
 
 
+def _images_below(folder: Path, entered: set[str]) -> Iterator[Path]:
+    if (real := os.path.realpath(folder)) in entered:
+        return
+    entered.add(real)
+    # Links last: a folder that is also reached directly keeps its own name.
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_symlink(), path)):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _images_below(path, entered)
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            yield path
+
+
 def _read_file(path: Path) -> torch.Tensor:
     try:
         if path.is_dir():
-            raise InputError("this is a folder; name an image file in it")
+            raise InputError(f"{path}: this is a folder; name an image file in it")
         if not path.is_file():
-            raise InputError("no such file")
-        if path.stat().st_size == 0:
-            raise InputError("the file is empty")
+            raise InputError(f"{path}: no such file")
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"{path}: cannot be read: {_one_line(error)}") from None
+    return _decode(path, str(path))
+
+
+def _decode(file, name: str) -> torch.Tensor:
+    """The image in a file (a path or a binary file object); an InputError begins with `name`."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 return _from_array(_pixels(image))
     except InputError as error:
         reason = str(error)
     except Image.UnidentifiedImageError:
-        reason = "not an image, or of a kind that cannot be read"
+        empty = isinstance(file, Path) and file.stat().st_size == 0
+        reason = "the file is empty" if empty else "not an image, or of a kind that cannot be read"
     except Image.DecompressionBombError:
         reason = f"too large; at most {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels are read"
     except Exception as error:  # damaged bytes make the decoders raise nearly anything
         reason = f"cannot be read: {_one_line(error)}"
-    raise InputError(f"{path}: {reason}")
+    raise InputError(f"{name}: {reason}")
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
     """The upright pixels of a PIL image as an array that `_from_array` takes."""
     image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        return np.asarray(image.convert("RGBA"))
     if image.mode == "F":
         return np.asarray(image)
     if image.mode.startswith("I"):  # 16-bit gray, which Pillow may also keep in 32 bits
@@ -138,7 +170,25 @@ def _pixels(image: Image.Image) -> np.ndarray:
         if levels.min() < 0 or levels.max() > 65535:
             raise InputError("the 32-bit integers reach outside of 0..65535")
         return levels.astype(np.uint16)
-    return np.asarray(image.convert("RGB"))
+    rgb = _srgb(image)
+    if image.has_transparency_data:
+        rgb.putalpha(image.convert("RGBA").getchannel("A"))
+    return np.asarray(rgb)
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    """An image of 8 bits as RGB, converted from its embedded colour profile to sRGB."""
+    colours = {"L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
+    plain = image if image.mode == colours else image.convert(colours)
+    if embedded := image.info.get("icc_profile"):
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))
+            if not ImageCms.getProfileDescription(profile).startswith("sRGB"):
+                target = ImageCms.createProfile("sRGB")
+                return ImageCms.profileToProfile(plain, profile, target, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # a damaged profile, or one for another kind of pixels: ignored, as viewers do
+    return image.convert("RGB")
 
 
 def _channels_last(tensor: torch.Tensor) -> np.ndarray:

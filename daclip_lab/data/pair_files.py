@@ -1,12 +1,14 @@
 """Which files are pairs: a degraded image and its clean partner, in the layouts of the DA-CLIP authors.
 
-A folder: `<root>/train/<degradation>/{LQ,GT}`, files paired by name, or by order where no name is in both. A table:
-see `caption_table`.
+A folder: `<root>/train/<degradation>/{LQ,GT}`, files paired by name, or by the numbers in their names where no name is
+in both. A table: see `captions.table`.
 """
 
 import os
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,11 @@ from daclip_lab.data.image_io import find_images
 from daclip_lab.errors import InputError
 
 PARTS = ("train", "val", "test")
-LOW, CLEAN = "LQ", "GT"
+DEGRADED_DIR, CLEAN_DIR = "LQ", "GT"
+LAYOUT = f"<degradation>/{DEGRADED_DIR} and <degradation>/{CLEAN_DIR}"
+OTHER_CLEAN_DIRS = {"gt", "groundtruth", "target", "targets", "clean", "clear", "sharp", "hq", "high", "norain",
+                    "shadowfree", "reference"}  # fmt: skip
+"""How other projects call the folder of clean partners; lower case, letters only."""
 
 
 class Pair(NamedTuple):
@@ -34,16 +40,17 @@ def find_pairs(root: str | Path) -> list[Pair]:
 
     root: a folder that holds `<degradation>/LQ` and `<degradation>/GT` or a folder `train` that does; one degradation
     alone, with LQ and GT in it; or a table whose images lie in folders LQ, their partners beside it in GT. The endings
-    of partners may differ. Where no name in LQ is one in GT, and both hold as many images, they are partners in the
-    order of their names, as everywhere in the authors' code (`0_rain.png`, `0_clean.png`). Raises InputError as
-    `PairFolder` does.
+    of partners may differ. Where no name in LQ is one in GT, the numbers in the names decide (`7_rain.png` and
+    `07_clean.png`), if they are those of exactly one image on either side for every image.
+
+    Raises InputError, naming the file, for an image without a partner or with two, and as `read_table` does.
     """
     root = Path(root)
     if root.is_file():
         return _by_table(root)
     pairs = []
     for folder in _degradations(root):
-        label, partners = Path(os.path.abspath(folder)).name, _Partners(folder / LOW)
+        label, partners = Path(os.path.abspath(folder)).name, _Partners(folder / DEGRADED_DIR)
         for low in partners.degraded:
             pairs.append(Pair(low, partners.of(low), label))
     return pairs
@@ -53,32 +60,42 @@ def is_pairs(root: str | Path) -> bool:
     """Whether a path is meant for `find_pairs`: a table, or a folder in the authors' layout."""
     root = Path(root)
     return root.suffix.lower() in (".csv", ".tsv") or any(
-        any(root.glob(f"{inside}{LOW}")) for inside in ("", "*/", f"{PARTS[0]}/*/")
+        any(root.glob(f"{inside}{DEGRADED_DIR}")) for inside in ("", "*/", f"{PARTS[0]}/*/")
     )
 
 
 def refuse_halves(images: Iterable[Path]) -> None:
-    """Raise InputError where photos are halves of pairs, in a place that `find_pairs` does not know."""
-    kinds = {path.parent.name.upper(): path for path in images}
-    if {LOW, CLEAN} <= kinds.keys():
-        raise InputError(
-            f"{kinds[LOW]} looks like one of a pair: name the folder that holds <degradation>/{LOW} and "
-            f"<degradation>/{CLEAN}, in capitals"
-        )
+    """Raise InputError where photos seem to be halves of pairs in a layout that `find_pairs` does not know.
+
+    The sign is a folder called `target`, `gt`, `clean` or the like with another folder of images beside it.
+    """
+    images = [Path(os.path.abspath(path)) for path in images]
+    common = Path(os.path.commonpath(images))
+    siblings = defaultdict(set)
+    for folder in {parent for path in images for parent in path.parents}:
+        if common in folder.parents:
+            siblings[folder.parent].add(folder)
+    for folders in siblings.values():
+        for clean in sorted(folders):
+            if re.sub("[^a-z]", "", clean.name.lower()) in OTHER_CLEAN_DIRS and len(folders) > 1:
+                other = min(folders - {clean})
+                raise InputError(
+                    f"{other} and {clean.name} beside it look like the halves of pairs: "
+                    f"name one of them alone, or arrange them as {LAYOUT}, in capitals"
+                )
 
 
 def _degradations(root: Path) -> list[Path]:
     """The folders that hold LQ and GT."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    if (root / LOW).is_dir():
+    if (root / DEGRADED_DIR).is_dir():
         return [root]
     for folder in (root, root / PARTS[0]):
-        if found := sorted(low.parent for low in folder.glob(f"[!.]*/{LOW}")):
+        if found := sorted(low.parent for low in folder.glob(f"[!.]*/{DEGRADED_DIR}")):
             return found
     raise InputError(
-        f"{root} holds no pairs: wanted folders <degradation>/{LOW} and <degradation>/{CLEAN} in it, "
-        f"or in its folder {PARTS[0]}"
+        f"{root} holds no pairs: wanted folders {LAYOUT} in it, or in its folder {PARTS[0]}"
     )
 
 
@@ -90,11 +107,11 @@ def _by_table(table: Path) -> list[Pair]:
             raise InputError(
                 f"{table}, line {row.line}: wanted 'caption: degradation', got {row.title!r}"
             )
-        low = next((p for p in row.path.parents if p.name == LOW), None)
+        low = next((p for p in row.path.parents if p.name == DEGRADED_DIR), None)
         if low is None:
             raise InputError(
-                f"{table}, line {row.line}: {row.path} lies in no folder {LOW}, beside which its "
-                f"partner would be in {CLEAN}"
+                f"{table}, line {row.line}: {row.path} lies in no folder {DEGRADED_DIR}, beside which its "
+                f"partner would be in {CLEAN_DIR}"
             )
         if low not in partners:
             partners[low] = _Partners(low)
@@ -106,20 +123,22 @@ class _Partners:
     """The clean images that belong to those of a folder LQ, see `find_pairs`."""
 
     def __init__(self, low: Path):
-        self.low, self.folder = low, low.parent / CLEAN
+        self.low, self.folder = low, low.parent / CLEAN_DIR
         self.degraded, clean = find_images(low), find_images(self.folder)
-        self.named: dict[str, list[Path]] = {}
-        for path in clean:
-            self.named.setdefault(_name(path, self.folder), []).append(path)
-        strangers = self.named.keys().isdisjoint(_name(path, low) for path in self.degraded)
-        if strangers and len(clean) == len(self.degraded):
-            self.named = {
-                _name(path, low): [partner]
-                for path, partner in zip(self.degraded, clean, strict=True)
-            }
+        self.key, self.clean = _name, _by(_name, clean, self.folder)
+        if self.clean.keys().isdisjoint(_by(_name, self.degraded, low)):
+            self.key, self.clean = _numbers, _by(_numbers, clean, self.folder)
+            sides = _by(_numbers, self.degraded, low), self.clean
+            for own, other in (sides, sides[::-1]):
+                for numbers, paths in own.items():
+                    if len(paths) > 1 or numbers not in other:
+                        raise InputError(
+                            f"{paths[-1]} has no partner: no name in {low} is one in {CLEAN_DIR} beside it, and the "
+                            "numbers in the names are not the same, each once"
+                        )
 
     def of(self, degraded: Path) -> Path:
-        found = self.named.get(_name(degraded, self.low), [])
+        found = self.clean.get(self.key(degraded, self.low), [])
         exact = [path for path in found if path.name == degraded.name]
         if not found:
             raise InputError(f"{degraded} has no partner of the same name in {self.folder}")
@@ -128,6 +147,17 @@ class _Partners:
         return (exact or found)[0]
 
 
+def _by(key: Callable[[Path, Path], Hashable], paths: list[Path], folder: Path) -> dict:
+    found = defaultdict(list)
+    for path in paths:
+        found[key(path, folder)].append(path)
+    return found
+
+
 def _name(path: Path, folder: Path) -> str:
     # Some systems write an accent as a letter of its own.
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+
+
+def _numbers(path: Path, folder: Path) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", _name(path, folder))))

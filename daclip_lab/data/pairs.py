@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.captions.table import read_table
 from daclip_lab.data.image_io import read_image
-from daclip_lab.data.pair_files import LOW, PARTS, Pair, find_pairs
+from daclip_lab.data.pair_files import DEGRADED_DIR, PARTS, Pair, find_pairs
 from daclip_lab.data.seeding import choose, uniform
 from daclip_lab.data.training_pairs import Example
-from daclip_lab.degradations.registry import LABELS
+from daclip_lab.degradations.registry import in_order
 from daclip_lab.errors import InputError
 
 CROPS = ("patch", "whole")
@@ -64,7 +64,7 @@ class PairFolder:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The degradations: first those of `LABELS`, in that order, then others by the alphabet."""
+        """The degradations: first the registered ones, in their order, then others by the alphabet."""
         return in_order(self.pairs)
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class PairFolder:
             raise InputError(f"no pairs of {label!r}: there are {', '.join(self.labels)}")
         return self.pairs[label]
 
-    def draw(self, generator: torch.Generator, size: int) -> Example:
+    def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
         """A random pair as an `Example` of (3, size, size); its severity is unknown, NaN.
 
         Raises InputError, naming the file, where the two differ in size or are too small.
@@ -87,25 +87,23 @@ class PairFolder:
         pair = pairs[choose(generator, len(pairs))]
         if self.crop == "patch":
             degraded, clean = _patch(read_pair(pair, size), generator, size)
-            text = pair.caption or caption(clean)
+            text = captions and (pair.caption or caption(clean))
         else:
             whole = read_pair(pair, SMALLEST)
             degraded, clean = _whole(whole, generator, size)
-            text = pair.caption or self._describe(pair.clean, whole[1])
+            text = captions and (pair.caption or self._describe(pair.clean, whole[1]))
         return Example(
-            clean=clean, degraded=degraded, label=pair.label, severity=float("nan"), caption=text
+            clean=clean,
+            degraded=degraded,
+            label=pair.label,
+            severity=float("nan"),
+            caption=text or "",
         )
 
     def _describe(self, path: Path, image: Tensor) -> str:
         if path not in self._described:
             self._described[path] = caption(image)
         return self._described[path]
-
-
-def in_order(labels: Iterable[str]) -> tuple[str, ...]:
-    """Degradations without repetition: first those of `LABELS`, in that order, then others by the alphabet."""
-    labels = set(labels)
-    return (*(name for name in LABELS if name in labels), *sorted(labels - set(LABELS)))
 
 
 def _captioned(root: Path) -> list[Pair]:
@@ -130,7 +128,9 @@ def _captioned(root: Path) -> list[Pair]:
 
 
 def _table_of(root: Path, pair: Pair) -> Path | None:
-    degradation = next(p for p in Path(os.path.abspath(pair.degraded)).parents if p.name == LOW)
+    degradation = next(
+        p for p in Path(os.path.abspath(pair.degraded)).parents if p.name == DEGRADED_DIR
+    )
     part = degradation.parent.parent
     places = [Path(os.path.abspath(root)), part] + ([part.parent] if part.name in PARTS else [])
     names = ("captions.csv", f"daclip_{part.name}.csv")

@@ -1,6 +1,8 @@
-"""Clean photos: a list by name, read when first needed, from the installed packages or from any folder."""
+"""Clean photos: a list by name, read when first needed, from the package, the installed libraries or any folder."""
 
+import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,25 +14,25 @@ from daclip_lab.data.image_io import find_images, read_image, to_pil
 from daclip_lab.data.seeding import choose, seeded, uniform
 from daclip_lab.errors import InputError
 
-MOST_DECODED = 600
-"""Photos kept in memory as pixels: 3 bytes each, 280 MB if all are 481x321."""
+MAX_BYTES = 256 * 2**20
+"""Memory for decoded photos in each process, by default: 580 photos of 481x321, 32 of 2040x1356."""
 
 
 class Photos:
-    """A list of photos by name, decoded when first needed and kept in memory (up to `MOST_DECODED`).
+    """A list of photos by name, decoded when first needed; those used last stay in memory, up to `max_bytes`.
 
-    `photos[i]` is a (3, h, w) tensor in [0, 1]; `photos.names[i]` says which photo it is.
+    `photos[i]` is a (3, h, w) tensor in [0, 1], `photos.names[i]` its name. Raises InputError for an empty list.
     """
 
-    def __init__(self, paths: list[Path]):
+    def __init__(self, paths: list[Path], *, max_bytes: int = MAX_BYTES):
         if not paths:
             raise InputError("no photos: the list of paths is empty")
-        self.paths = list(paths)
+        self.paths, self.max_bytes = list(paths), max_bytes
         self._decoded: dict[int, Image.Image] = {}
 
     def __getstate__(self) -> dict:
         # A worker process that is not forked decodes for itself.
-        return {"paths": self.paths, "_decoded": {}}
+        return self.__dict__ | {"_decoded": {}}
 
     @property
     def names(self) -> list[str]:
@@ -38,12 +40,20 @@ class Photos:
         stems = [path.stem for path in self.paths]
         return stems if len(set(stems)) == len(stems) else [str(path) for path in self.paths]
 
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the bytes of all files, in order: it changes with any photo, not with names or folders."""
+        return content_hash(self.paths)
+
     def _decode(self, index: int) -> Image.Image:
-        if index not in self._decoded:
-            if len(self._decoded) >= MOST_DECODED:
-                self._decoded.pop(next(iter(self._decoded)))
-            self._decoded[index] = to_pil(read_image(self.paths[index]))
-        return self._decoded[index]
+        photo = self._decoded.pop(index, None) or to_pil(read_image(self.paths[index]))
+        room = self.max_bytes - _bytes(photo)
+        if room >= 0:
+            used = sum(map(_bytes, self._decoded.values()))
+            while used > room:
+                used -= _bytes(self._decoded.pop(next(iter(self._decoded))))
+            self._decoded[index] = photo  # the last of the dict is the one used last
+        return photo
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -55,14 +65,20 @@ class Photos:
         return (self[i] for i in range(len(self)))
 
     def split(self, held_out: int, seed: int = 0) -> tuple["Photos", "Photos"]:
-        """Two lists without a photo in common: all but `held_out` photos, and those."""
+        """Two lists without a photo in common: all but `held_out` photos, and those.
+
+        Raises InputError where either list would be empty.
+        """
         if not 0 < held_out < len(self):
             raise InputError(
                 f"held_out={held_out}: wanted 1 to {len(self) - 1} of {len(self)} photos"
             )
         order = torch.randperm(len(self), generator=seeded(seed)).tolist()
-        first, second = sorted(order[held_out:]), sorted(order[:held_out])
-        return Photos([self.paths[i] for i in first]), Photos([self.paths[i] for i in second])
+        parts = sorted(order[held_out:]), sorted(order[:held_out])
+        first, second = (
+            Photos([self.paths[i] for i in part], max_bytes=self.max_bytes) for part in parts
+        )
+        return first, second
 
     def crop(self, generator: torch.Generator, size: int) -> Tensor:
         """A random square of a random photo, at a random scale, perhaps mirrored: (3, size, size).
@@ -85,29 +101,48 @@ class Photos:
         return read_image(square)
 
 
-BUNDLED = {
-    "train": ("chelsea", "hubble_deep_field", "motorcycle_left", "flower"),
-    "test": ("astronaut", "coffee", "rocket", "china"),
-}
-"""Photos inside the scikit-image and scikit-learn wheels, split by photo once and for all."""
+def _bytes(photo: Image.Image) -> int:
+    return 3 * photo.width * photo.height
+
+
+def content_hash(files: list[Path]) -> str:
+    """SHA-256 of the contents of files, in order; an InputError names one that cannot be read."""
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return digest.hexdigest()
+
+
+BUNDLED = Path(__file__).parents[1] / "photos"
+"""The test photos, in the package itself; `data/bundled/README.md` names their sources."""
+TRAIN = ("astronaut", "chelsea", "china", "coffee", "flower", "motorcycle_left")
+"""Training photos inside the scikit-image and scikit-learn wheels."""
 
 
 def sample_photos(split: str) -> Photos:
-    """The photos that come with the installed packages: no download. `split` is "train" or "test"."""
-    if split not in BUNDLED:
+    """The photos that need no download: `split` is "train" or "test".
+
+    The test photos come with this package, those to train on with scikit-image and scikit-learn. Raises InputError for
+    another split, or where these libraries are not installed.
+    """
+    if split == "test":
+        return image_folder(BUNDLED)
+    if split != "train":
         raise InputError(f"split {split!r} is unknown: use 'train' or 'test'")
-    folders = [
-        Path(find_spec("skimage").origin).parent / "data",
-        Path(find_spec("sklearn").origin).parent / "datasets" / "images",
-    ]
+    homes = [("skimage", "data"), ("sklearn", "datasets/images")]
+    specs = [(find_spec(package), inside) for package, inside in homes]
+    folders = [Path(spec.origin).parent / inside for spec, inside in specs if spec]
     files = {file.stem: file for folder in folders for file in sorted(folder.iterdir())}
-    missing = [name for name in BUNDLED[split] if name not in files]
-    if missing:
+    if missing := [name for name in TRAIN if name not in files]:
         raise InputError(
-            f"the installed scikit-image and scikit-learn do not hold {', '.join(missing)}: "
-            "install scikit-image 0.20 or newer"
+            f"the photos {', '.join(missing)} come with scikit-image 0.20 or newer and scikit-learn: "
+            "pip install 'daclip-lab[analysis]'"
         )
-    return Photos([files[name] for name in BUNDLED[split]])
+    return Photos([files[name] for name in TRAIN])
 
 
 def image_folder(*folders: str | Path) -> Photos:

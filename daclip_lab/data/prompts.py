@@ -1,8 +1,8 @@
-"""The language of degradations: what people call each of them, and how a caption mentions one.
+"""Prompts: the phrasings of a degradation in sentences, and captions that mention one.
 
-The paper asks with one bare word for each degradation (its ten names). Somebody who types a prompt says "foggy" or
-"with rain streaks", so the lab's text tower learns many phrasings, and some are kept out of every training so that
-understanding of new words can be measured.
+The paper classifies with one bare word for each degradation (its ten names). Users write "foggy" or "with rain
+streaks", so the lab's text tower is trained on many phrasings, and some are held out of every training so that
+generalisation to new words can be measured.
 """
 
 import functools
@@ -11,10 +11,11 @@ import torch
 
 from daclip_lab.data import scenes
 from daclip_lab.data.captions import attributes
-from daclip_lab.degradations.prompt_phrases import WORDS, Words
-from daclip_lab.errors import InputError
+from daclip_lab.data.seeding import choose
+from daclip_lab.degradations.prompt_phrases import Words
+from daclip_lab.degradations.registry import label_names, words_of
 
-# How a phrasing is asked for on its own: the bare word, as in the paper, and in sentences.
+# Prompts of a phrasing alone: the bare word, as in the paper, and in sentences.
 TEMPLATES = ("{}", "a {} photo", "a {} image", "a {} picture", "a photo that is {}")
 CLAUSE_TEMPLATES = ("{}", "a photo {}", "an image {}", "a picture {}")
 
@@ -53,51 +54,53 @@ COMMON = (
 def training_texts(name: str) -> list[str]:
     """List every training phrasing of a degradation in every template, the bare canonical word first.
 
-    name: one of the ten names, or "clean". Raises InputError for any other.
+    name: a registered degradation, or "clean". Raises InputError for any other.
     """
-    words = _words(name)
+    words = words_of(name)
     return _fill(words.adjectives, TEMPLATES) + _fill(words.clauses, CLAUSE_TEMPLATES)
 
 
 def held_out_texts(name: str) -> list[str]:
-    """List the phrasings of a degradation that no training sees, in every template.
-
-    name: one of the ten names, or "clean". Raises InputError for any other.
-    """
-    words = _words(name)
-    return _fill(words.held_out_adjectives, TEMPLATES) + _fill(
-        words.held_out_clauses, CLAUSE_TEMPLATES
-    )
+    """List the phrasings of a degradation that no training uses, in every template; `name` as above."""
+    words = words_of(name)
+    clauses = _fill(words.held_out_clauses, CLAUSE_TEMPLATES)
+    return _fill(words.held_out_adjectives, TEMPLATES) + clauses
 
 
 def describe(caption: str, name: str, generator: torch.Generator) -> str:
-    """Weave a random training phrasing of a degradation into a caption, as captions on the web do.
+    """Insert a random training phrasing of a degradation into a caption, as captions on the web do.
 
-    caption: a sentence of `attributes.caption` or of a scene; name: one of the ten names, or "clean". The result has at
-    most 32 BPE tokens, start and end included. Raises InputError for an unknown name.
+    caption: a sentence of `attributes.caption` or of a scene; name: as above. For the ten the result has at most 32 BPE
+    tokens, start and end included. Raises InputError for an unknown name.
     """
-    words = _words(name)
+    words = words_of(name)
     phrase = _pick(words.train, generator)
     form = _pick(_ADJECTIVE_FORMS if phrase in words.adjectives else _CLAUSE_FORMS, generator)
     return _article(form, phrase).format(phrase=phrase, caption=caption)
 
 
-@functools.cache
 def all_texts() -> tuple[str, ...]:
-    """Collect texts that hold every word the lab can print or a person is likely to type.
+    """Texts that hold every word the lab can print or a user is likely to type.
 
     A tokenizer table made from the BPE tokens of these texts covers captions, scenes, and all phrasings, held-out ones
-    too: a real CLIP knows those words as well, only not in these sentences.
+    and those of registered degradations too: a CLIP trained on the web has seen those words as well.
     """
-    phrasings = [text for name in WORDS for text in training_texts(name) + held_out_texts(name)]
+    return _all_texts(tuple(map(words_of, label_names())))
+
+
+@functools.cache
+def _all_texts(every: tuple[Words, ...]) -> tuple[str, ...]:
+    texts = [
+        text
+        for words in every
+        for phrases, templates in (
+            (words.adjectives + words.held_out_adjectives, TEMPLATES),
+            (words.clauses + words.held_out_clauses, CLAUSE_TEMPLATES),
+        )
+        for text in _fill(phrases, templates)
+    ]
     forms = [form.format(phrase="", caption="") for form in _ADJECTIVE_FORMS + _CLAUSE_FORMS]
-    return (*phrasings, *forms, *attributes.PHRASES, *scenes.PHRASES, *COMMON)
-
-
-def _words(name: str) -> Words:
-    if name not in WORDS:
-        raise InputError(f"unknown degradation {name!r}; choose one of {', '.join(WORDS)}")
-    return WORDS[name]
+    return (*texts, *forms, *attributes.PHRASES, *scenes.PHRASES, *COMMON)
 
 
 def _fill(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:
@@ -111,4 +114,4 @@ def _article(template: str, phrase: str) -> str:
 
 
 def _pick(options: tuple[str, ...], generator: torch.Generator) -> str:
-    return options[int(torch.randint(len(options), (), generator=generator))]
+    return options[choose(generator, len(options))]

@@ -1,10 +1,10 @@
-"""The pairs that trainings are made of: a clean image, what became of it, and the words for both.
+"""The pairs that trainings are made of: a clean image, its degraded version, and the words for both.
 
 A *source* draws one example from a `torch.Generator`. `Batches` turns any source into a list of batches in which batch
 k depends on (seed, k) alone: a training can stop and go on at any step, in any number of processes, on the same data.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -15,11 +15,8 @@ from daclip_lab.data.photos import Photos
 from daclip_lab.data.scenes import scene
 from daclip_lab.data.seeding import choose, seeded, uniform
 from daclip_lab.degradations.apply import camera, mix
-from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS
+from daclip_lab.degradations.registry import CLEAN, degradation_names
 from daclip_lab.errors import InputError
-
-LABELS = (*DEGRADATIONS, CLEAN)
-"""The eleven answers to "what is wrong with this image?", in the order of every table and every class index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +28,24 @@ class Example:
     degraded: Tensor
     """(3, h, w) in [0, 1]: the clean image, degraded and taken by a camera."""
     label: str
-    """One of `LABELS`; of two degradations at once, one of them at random."""
+    """The degradation, or "clean"; of two at once, one of them at random."""
     severity: float
     """0..1, of that degradation; NaN where it is unknown."""
     caption: str
-    """What the clean image shows."""
+    """What the clean image shows; "" where captions were not wanted."""
 
 
 class Source(Protocol):
-    """Anything that examples can be drawn from."""
+    """Anything that training pairs can be drawn from."""
 
-    def draw(self, generator: torch.Generator, size: int) -> Example: ...
+    def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
+        """A random pair of (3, size, size); without `captions` the images are the same and the caption is ""."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic:
-    """Pairs made on the fly: crops of photos, or procedural scenes, degraded at random."""
+    """A source of pairs made on the fly: crops of photos, or procedural scenes, degraded at random."""
 
     photos: Photos | None
     """Where crops come from; None for scenes only."""
@@ -57,33 +56,59 @@ class Synthetic:
     second_degradation_prob: float = 0.0
     """Share of the degraded examples that carry a second degradation."""
     severity: tuple[float, float] = (0.1, 1.0)
-    """Range of severities, evenly distributed."""
+    """Range of severities, uniformly distributed."""
+    degradations: tuple[str, ...] = field(default_factory=degradation_names)
+    """The degradations, all as frequent: by default the ten and those registered so far."""
 
-    def draw(self, generator: torch.Generator, size: int) -> Example:
+    def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
         if self.photos is None or uniform(generator) < self.scene_prob:
             drawn = scene(generator, height=size, width=size)
-            clean, text = drawn.image, drawn.caption
+            clean, text = drawn.image, drawn.caption if captions else ""
         else:
             clean = self.photos.crop(generator, size)
-            text = caption(clean)
+            text = caption(clean) if captions else ""
         if uniform(generator) < self.clean_prob:
             label, severity, degraded = CLEAN, 0.0, clean
         else:
-            label = DEGRADATIONS[choose(generator, len(DEGRADATIONS))]
+            label = self.degradations[choose(generator, len(self.degradations))]
             severity = uniform(generator, *self.severity)
             steps = [(label, severity)]
             if self.second_degradation_prob and uniform(generator) < self.second_degradation_prob:
-                # Every ordered pair is as likely, so a pair is called by either of its names half of the time.
-                others = [name for name in DEGRADATIONS if name != label]
+                # Every ordered pair is as likely, so either of its two names is the label half of the time.
+                others = [name for name in self.degradations if name != label]
                 second = others[choose(generator, len(others))]
                 steps.append((second, uniform(generator, *self.severity)))
             degraded = mix(clean, steps, generator)
+        degraded = camera(degraded, generator)
+        return Example(clean=clean, degraded=degraded, label=label, severity=severity, caption=text)
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Any map-style dataset of pairs as a source: a random item, and the same random square of both images.
+
+    Items are (degraded, clean, label) or (degraded, clean, label, caption), the images float32 tensors (3, h, w) in
+    [0, 1] of one size. Without a caption, one is made from the visible attributes of the clean square. `draw` raises
+    InputError, naming the item, where the images differ in shape or are smaller than `size`.
+    """
+
+    dataset: torch.utils.data.Dataset
+
+    def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
+        index = choose(generator, len(self.dataset))
+        degraded, clean, label, *given = self.dataset[index]
+        if degraded.shape != clean.shape or len(clean) != 3 or min(clean.shape[-2:]) < size:
+            raise InputError(
+                f"item {index} of the dataset holds images {tuple(degraded.shape)} and {tuple(clean.shape)}: "
+                f"wanted equal shapes (3, h, w) of at least {size} pixels"
+            )
+        top, left = (choose(generator, side - size + 1) for side in clean.shape[-2:])
+        degraded, clean = (
+            image[:, top : top + size, left : left + size].float() for image in (degraded, clean)
+        )
+        text = (given[0] if given else caption(clean)) if captions else ""
         return Example(
-            clean=clean,
-            degraded=camera(degraded, generator),
-            label=label,
-            severity=severity,
-            caption=text,
+            clean=clean, degraded=degraded, label=label, severity=float("nan"), caption=text
         )
 
 
@@ -96,8 +121,6 @@ class Batch:
     degraded: Tensor
     """(b, 3, h, w) in [0, 1]."""
     labels: list[str]
-    severity: Tensor
-    """(b,)"""
     captions: list[str]
 
     @staticmethod
@@ -106,24 +129,34 @@ class Batch:
             clean=torch.stack([e.clean for e in examples]),
             degraded=torch.stack([e.degraded for e in examples]),
             labels=[e.label for e in examples],
-            severity=torch.tensor([e.severity for e in examples]),
             captions=[e.caption for e in examples],
         )
 
 
 class Batches(torch.utils.data.Dataset):
-    """An endless list of batches of a source: batch k is a pure function of (seed, k)."""
+    """An endless list of batches of a source: batch k is a pure function of (seed, k).
 
-    def __init__(self, source: Source, *, size: int, batch: int, seed: int = 0):
+    Without `captions` the images are the same and every caption is "", which saves a fifth of the time.
+    """
+
+    def __init__(
+        self, source: Source, *, size: int, batch: int, seed: int = 0, captions: bool = True
+    ):
         self.source, self.size, self.batch, self.seed = source, size, batch, seed
+        self.captions = captions
 
     def __getitem__(self, k: int) -> Batch:
         generator = seeded(self.seed, k)
-        return Batch.of([self.source.draw(generator, self.size) for _ in range(self.batch)])
+        return Batch.of(
+            [
+                self.source.draw(generator, self.size, captions=self.captions)
+                for _ in range(self.batch)
+            ]
+        )
 
 
-class Answers(torch.utils.data.Dataset):
-    """The batches, or the InputError that came up instead: raised in a worker, it would arrive as a traceback."""
+class CatchInputErrors(torch.utils.data.Dataset):
+    """The batches, or the InputError raised instead: from a worker process it would arrive as a traceback."""
 
     def __init__(self, batches: Batches):
         self.batches = batches

@@ -88,6 +88,11 @@ def lookup(name: str) -> Degradation:
     return _registered[name]
 
 
+def words_of(label: str) -> Words:
+    """The words for a registered degradation or "clean"; an InputError lists the names there are."""
+    return WORDS[CLEAN] if label == CLEAN else lookup(label).words
+
+
 def register_degradation(
     name: str, function: Rule, words: Words, *, after: str | None = None
 ) -> None:

@@ -37,13 +37,15 @@ import pandas as pd
 import torch
 from IPython.display import display
 from PIL import Image, ImageOps
+from sklearn.metrics import silhouette_score
 
 import daclip_lab as lab
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.training_pairs import Batches, Synthetic
-from daclip_lab.embeddings.projection import embedding_map, silhouette, trustworthiness
+from daclip_lab.embeddings.projection import embedding_map, trustworthiness
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.figures import classification, image_grids
+from daclip_lab.course import figures
+from daclip_lab.figures import classification
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.losses import chance, floor
 from daclip_lab.widgets.compare import compare
@@ -73,11 +75,11 @@ def middle(name, side):
     return ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS)
 
 
-astronaut, coffee, rocket, china = (
-    middle(name, 112) for name in ("astronaut", "coffee", "rocket", "china")
+osprey, spices, lake, colosseum = (
+    middle(name, 112) for name in ("osprey", "spices", "lake", "colosseum")
 )
-degraded = {name: lab.degrade(astronaut, name, severity=0.7, seed=3) for name in lab.DEGRADATIONS}
-image_grids.degradation_gallery(astronaut, degraded)
+degraded = {name: lab.degrade(osprey, name, severity=0.7, seed=3) for name in lab.DEGRADATIONS}
+figures.images.degradation_gallery(osprey, degraded)
 
 # %% [markdown]
 # ## 2 · Ask what is wrong
@@ -90,11 +92,11 @@ image_grids.degradation_gallery(astronaut, degraded)
 pipe = lab.load("lab")
 
 asked = [
-    (china, "rainy"),
-    (rocket, "hazy"),
-    (coffee, "noisy"),
-    (china, "snowy"),
-    (astronaut, "clean"),
+    (colosseum, "rainy"),
+    (lake, "hazy"),
+    (spices, "noisy"),
+    (colosseum, "snowy"),
+    (osprey, "clean"),
 ]
 images = [
     photo if name == "clean" else lab.degrade(photo, name, severity=0.6, seed=7)
@@ -107,7 +109,7 @@ answers.assign(truth=truths).set_index("truth").style.format("{:.0%}").backgroun
 )
 
 # %%
-image_grids.classification_bars(answers, truths, images)
+classification.classification_bars(answers, truths, images)
 
 # %% [markdown]
 # ## 3 · Five pictures prove nothing: count
@@ -177,7 +179,7 @@ maps = {
     "UMAP": embedding_map(degradation, "umap", seed=0),
     "PCA": embedding_map(degradation, "pca"),
 }
-classification.embedding_scatter(maps, facts.degradation, facts.severity)
+figures.embeddings.embedding_scatter(maps, facts.degradation, facts.severity)
 
 # %% [markdown]
 # A map illustrates; a number in the original space decides. The **silhouette** is 1 when each degradation is a tight
@@ -190,7 +192,9 @@ spaces = {
     "DA-CLIP, content": content,
     "DA-CLIP, degradation": degradation,
 }
-apart = {space: silhouette(vectors, facts.degradation) for space, vectors in spaces.items()}
+apart = {
+    space: silhouette_score(vectors, facts.degradation, metric="cosine") for space, vectors in spaces.items()
+}
 trusted = {name: trustworthiness(degradation, places) for name, places in maps.items()}
 display(pd.DataFrame({"silhouette of the degradations": apart}).round(2))
 pd.DataFrame({"trustworthiness of the map": trusted}).round(2)
@@ -207,10 +211,10 @@ pd.DataFrame({"trustworthiness of the map": trusted}).round(2)
 
 # %%
 chosen = [
-    ("astronaut", "low-light"),
-    ("china", "rainy"),
-    ("rocket", "uncompleted"),
-    ("coffee", "shadowed"),
+    ("osprey", "low-light"),
+    ("colosseum", "rainy"),
+    ("lake", "uncompleted"),
+    ("spices", "shadowed"),
 ]
 clean = [middle(photo, 128) for photo, _ in chosen]
 ruined = [
@@ -232,7 +236,7 @@ labels = pd.DataFrame(
         "psnr": [decibels(*pair) for pair in zip(restored, clean, strict=True)],
     }
 )
-image_grids.restoration_triptychs(ruined, restored, clean, labels)
+figures.images.restoration_triptychs(ruined, restored, clean, labels)
 
 # %%
 pd.DataFrame({"degraded by": labels.degradation, "named": pipe.classify(ruined).idxmax(axis=1)})
@@ -328,7 +332,7 @@ exams, losses = {0: named_right(fresh)}, {}
 def curve():
     """The training so far."""
     done_so_far = pd.DataFrame({"degradation_loss": pd.Series(losses, dtype=float)})
-    return classification.training_curve(
+    return figures.training.training_curve(
         done_so_far, pd.Series(exams), total=recipe.steps, **levels
     )
 
@@ -362,14 +366,14 @@ pd.DataFrame(
 # %% [markdown]
 # ## 8 · Your turn
 #
-# **Exercise 1: how little haze is haze?** Degrade `china` with more and more haze and print what `pipe.classify` makes
+# **Exercise 1: how little haze is haze?** Degrade `colosseum` with more and more haze and print what `pipe.classify` makes
 # of it. *Predict* the severity from which haze is the most probable answer. Does the answer change with the seed?
 #
 # <details><summary>One solution</summary>
 #
 # ```python
 # for severity in (0.05, 0.1, 0.2, 0.4, 0.8):
-#     answer = pipe.classify(lab.degrade(china, "hazy", severity=severity, seed=0))
+#     answer = pipe.classify(lab.degrade(colosseum, "hazy", severity=severity, seed=0))
 #     print(f"severity {severity:.2f}: {answer.idxmax():>16}, hazy {answer['hazy']:.0%}")
 # ```
 #
@@ -382,7 +386,7 @@ pd.DataFrame(
 # Your code here.
 
 # %% [markdown]
-# **Exercise 2: two things at once.** Photos are rarely ruined in one way only. Make `astronaut` both dark and noisy with
+# **Exercise 2: two things at once.** Photos are rarely ruined in one way only. Make `osprey` both dark and noisy with
 # `daclip_lab.degradations.apply.mix`. Which of the two gets named? Which comes second? Does a restoration help with both?
 #
 # <details><summary>One solution</summary>
@@ -391,7 +395,7 @@ pd.DataFrame(
 # from daclip_lab.degradations.apply import mix
 #
 # generator = torch.Generator().manual_seed(0)
-# both = mix(read_image(astronaut), [("low-light", 0.5), ("noisy", 0.5)], generator)
+# both = mix(read_image(osprey), [("low-light", 0.5), ("noisy", 0.5)], generator)
 # print(pipe.classify(both).sort_values(ascending=False).head(3))
 # compare(both, pipe.restore(both), labels=("dark and noisy", "restored"))
 # ```

@@ -38,7 +38,7 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.course import check
+from daclip_lab.course import check, figures
 from daclip_lab.data.captions.attributes import attributes, caption
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
@@ -46,7 +46,8 @@ from daclip_lab.data.prompts import describe
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.apply import camera, degrade, mix
 from daclip_lab.degradations.registry import mixing_order
-from daclip_lab.figures.severity import SEVERITIES, decibels_over_severity, sheet, strip
+from daclip_lab.figures.primitives import strip
+from daclip_lab.figures.severity import SEVERITIES, sheet
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.widgets.controls import controlled
 
@@ -65,7 +66,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # **Predict**: which two will be hardest to tell apart at severity 0.15? Which would a person not notice at all?
 
 # %%
-photos = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").paths])
+photos = lab.sample_photos("test")
 
 
 def middle(name, side):
@@ -74,10 +75,10 @@ def middle(name, side):
     return read_image(ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS))
 
 
-astronaut, coffee, china = middle("astronaut", 72), middle("coffee", 72), middle("china", 80)
+osprey, spices, colosseum = middle("osprey", 72), middle("spices", 72), middle("colosseum", 80)
 sheet(
     {
-        name: [degrade(astronaut, name, severity, seeded(3)) for severity in SEVERITIES]
+        name: [degrade(osprey, name, severity, seeded(3)) for severity in SEVERITIES]
         for name in lab.DEGRADATIONS
     },
     caption="The ten degradations over severity, every pixel as it is. Five happen between the scene and the camera (haze, drops, rain, "
@@ -92,14 +93,17 @@ sheet(
 # %%
 promises = {
     "severity 0 changes nothing": all(
-        torch.equal(degrade(china, name, 0.0, seeded(1)), china) for name in lab.DEGRADATIONS
+        torch.equal(degrade(colosseum, name, 0.0, seeded(1)), colosseum)
+        for name in lab.DEGRADATIONS
     ),
     "the same seed, the same image": all(
-        torch.equal(degrade(china, n, 0.5, seeded(1)), degrade(china, n, 0.5, seeded(1)))
+        torch.equal(degrade(colosseum, n, 0.5, seeded(1)), degrade(colosseum, n, 0.5, seeded(1)))
         for n in lab.DEGRADATIONS
     ),
     "another seed, another image": all(
-        not torch.equal(degrade(china, n, 0.5, seeded(1)), degrade(china, n, 0.5, seeded(2)))
+        not torch.equal(
+            degrade(colosseum, n, 0.5, seeded(1)), degrade(colosseum, n, 0.5, seeded(2))
+        )
         for n in lab.DEGRADATIONS
     ),
 }
@@ -116,7 +120,7 @@ pd.Series(promises, name="holds for all ten").to_frame()
 sheet(
     {
         f"seed {seed}": [
-            degrade(coffee, "shadowed", severity, seeded(seed)) for severity in SEVERITIES
+            degrade(spices, "shadowed", severity, seeded(seed)) for severity in SEVERITIES
         ]
         for seed in range(4)
     },
@@ -153,9 +157,9 @@ sheet(
 
 # %%
 airlight = torch.tensor([0.83, 0.85, 0.88])[:, None, None]
-depth = torch.linspace(1.6, 0.4, china.shape[1])[None, :, None]  # far at the top
+depth = torch.linspace(1.6, 0.4, colosseum.shape[1])[None, :, None]  # far at the top
 betas = (0.0, 0.5, 1.0, 2.0, 4.0)
-hazes = [china * (t := torch.exp(-beta * depth)) + airlight * (1 - t) for beta in betas]
+hazes = [colosseum * (t := torch.exp(-beta * depth)) + airlight * (1 - t) for beta in betas]
 strip(
     hazes,
     [f"beta {beta:g}" for beta in betas],
@@ -196,7 +200,7 @@ costs = pd.DataFrame(
     },
     index=pd.Index(severities, name="severity"),
 )
-decibels_over_severity(
+figures.diffusion.decibels_over_severity(
     costs,
     caption=f"Means over {len(crops)} crops of {len(photos)} photos. Higher is closer to the clean image.",
 )
@@ -267,12 +271,12 @@ pd.DataFrame(hints).map("{:.0%}".format)
 # worse in any way that the eye would mind:
 
 # %%
-seen = [camera(astronaut, seeded(seed)) for seed in range(4)]
+seen = [camera(osprey, seeded(seed)) for seed in range(4)]
 strip(
-    [astronaut, *seen],
+    [osprey, *seen],
     ["as it was\n", *(
-        "camera:\nnothing" if torch.equal(image, astronaut)
-        else f"camera:\n{psnr(image[None], astronaut[None]).item():.1f} dB" for image in seen
+        "camera:\nnothing" if torch.equal(image, osprey)
+        else f"camera:\n{psnr(image[None], osprey[None]).item():.1f} dB" for image in seen
     )],
     first=1,
     caption="One photo, and what four passes through the camera make of it. Look for a difference, then read the PSNR.",
@@ -292,16 +296,16 @@ print(" → ".join(mixing_order()))
 pairs = (("hazy", "motion-blurry"), ("low-light", "noisy"), ("rainy", "jpeg-compressed"), ("shadowed", "snowy"))  # fmt: skip
 rows, costs_of_two = {}, {}
 for one, other in pairs:
-    both = mix(china, [(one, 0.5), (other, 0.5)], seeded(8))
-    swapped = mix(china, [(other, 0.5), (one, 0.5)], seeded(8))
+    both = mix(colosseum, [(one, 0.5), (other, 0.5)], seeded(8))
+    swapped = mix(colosseum, [(other, 0.5), (one, 0.5)], seeded(8))
     assert torch.equal(both, swapped)  # the order in which they are given does not matter
     made = {
-        one: degrade(china, one, 0.5, seeded(8)),
-        other: degrade(china, other, 0.5, seeded(8)),
+        one: degrade(colosseum, one, 0.5, seeded(8)),
+        other: degrade(colosseum, other, 0.5, seeded(8)),
         "both": both,
     }
     rows[f"{one}, {other}"] = list(made.values())
-    near = {name: psnr(image[None], china[None]).item() for name, image in made.items()}
+    near = {name: psnr(image[None], colosseum[None]).item() for name, image in made.items()}
     costs_of_two[f"{one}, {other}"] = dict(zip(("the first", "the second", "both"), near.values(), strict=True))  # fmt: skip
 strip(
     [image for images in rows.values() for image in images],
@@ -318,8 +322,8 @@ pd.DataFrame(costs_of_two).T.round(1).rename_axis("PSNR (dB)")
 # **Predict**: what goes wrong when the order is turned round: noise is added first, and the light goes down afterwards?
 
 # %%
-right = mix(astronaut, [("low-light", 0.6), ("noisy", 0.4)], seeded(9))
-wrong = degrade(degrade(astronaut, "noisy", 0.4, seeded(9)), "low-light", 0.6, seeded(10))
+right = mix(osprey, [("low-light", 0.6), ("noisy", 0.4)], seeded(9))
+wrong = degrade(degrade(osprey, "noisy", 0.4, seeded(9)), "low-light", 0.6, seeded(10))
 brighter = 1 / max(0.05, right.quantile(0.98).item())
 strip(
     [right, wrong, (right * brighter).clamp(0, 1), (wrong * brighter).clamp(0, 1)],
@@ -338,7 +342,7 @@ strip(
 # here a rule describes what they do show: colours and where they lie, light, texture, lines.
 
 # %%
-shown = middle("coffee", 64)
+shown = middle("spices", 64)
 said = {"clean": caption(shown)} | {
     name: caption(degrade(shown, name, 0.6, seeded(11))) for name in lab.DEGRADATIONS
 }
@@ -393,10 +397,10 @@ pd.Series(
 # %%
 def look(name="raindrop", severity=0.5, seed=0):
     """The photo, and the photo degraded, with cost and caption."""
-    image = degrade(coffee, name, severity, seeded(seed))
-    cost = "unchanged" if severity == 0 else f"{psnr(image[None], coffee[None]).item():.1f} dB"
+    image = degrade(spices, name, severity, seeded(seed))
+    cost = "unchanged" if severity == 0 else f"{psnr(image[None], spices[None]).item():.1f} dB"
     return strip(
-        [coffee, image],
+        [spices, image],
         ["clean", f"{name} {severity:g}, {cost}"],
         zoom=3,
         first=1,
@@ -404,14 +408,16 @@ def look(name="raindrop", severity=0.5, seed=0):
     )
 
 
-controlled(look, name=list(lab.DEGRADATIONS), severity=[step / 20 for step in range(21)], seed=range(10))
+controlled(
+    look, name=list(lab.DEGRADATIONS), severity=[step / 20 for step in range(21)], seed=range(10)
+)
 
 # %%
 still = [("raindrop", 0.3), ("raindrop", 0.8), ("hazy", 0.3), ("hazy", 0.8), ("uncompleted", 0.8)]  # fmt: skip
-images = [degrade(coffee, name, severity, seeded(0)) for name, severity in still]
+images = [degrade(spices, name, severity, seeded(0)) for name, severity in still]
 strip(
-    [coffee, *images],
-    ["clean\n", *(f"{name}\n{severity:g}, {psnr(image[None], coffee[None]).item():.1f} dB"
+    [spices, *images],
+    ["clean\n", *(f"{name}\n{severity:g}, {psnr(image[None], spices[None]).item():.1f} dB"
                   for (name, severity), image in zip(still, images, strict=True))],
     first=1,
     caption="Five settings of the controls above: severity, and PSNR to the clean photo.",

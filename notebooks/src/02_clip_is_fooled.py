@@ -38,15 +38,16 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.course import check
+from daclip_lab.course import check, figures
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import to_pil
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.prompts import training_texts
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.apply import degrade
-from daclip_lab.figures import image_grids
-from daclip_lab.figures.severity import neighbour_bars, over_severity, strip
+from daclip_lab.figures.classification import classification_bars
+from daclip_lab.figures.primitives import strip
+from daclip_lab.figures.severity import over_severity
 from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.widgets.controls import controlled
 
@@ -71,7 +72,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # **Predict**: below, one crop is degraded in five ways. How many will CLIP name?
 
 # %%
-photos = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").paths])
+photos = lab.sample_photos("test")
 size = clip.config.image_size  # what CLIP sees: a square of so many pixels
 
 
@@ -80,7 +81,7 @@ def crop(photo, number):
     return Photos([photos.paths[photo]]).crop(seeded(2, photo, number), size)
 
 
-shown = crop(photos.names.index("astronaut"), 4)
+shown = crop(photos.names.index("osprey"), 4)
 asked = ["hazy", "noisy", "rainy", "raindrop", "jpeg-compressed"]
 ruined = [degrade(shown, name, 0.7, seeded(1)) for name in asked]
 
@@ -90,7 +91,7 @@ with torch.inference_mode():
     cosines = images @ words.T
 
 answers = pd.DataFrame((clip.scale.item() * cosines).softmax(1).numpy(), columns=lab.DEGRADATIONS)
-image_grids.classification_bars(
+classification_bars(
     answers, asked, [to_pil(image).resize((128, 128), 0) for image in ruined]
 )
 
@@ -106,7 +107,8 @@ image_grids.classification_bars(
 # %%
 with torch.inference_mode():
     phrased = F.normalize(
-        torch.stack([clip.encode_text(training_texts(name)).mean(0) for name in lab.DEGRADATIONS]), dim=-1
+        torch.stack([clip.encode_text(training_texts(name)).mean(0) for name in lab.DEGRADATIONS]),
+        dim=-1,
     )
 pd.DataFrame(
     {
@@ -270,7 +272,9 @@ everything = torch.arange(len(clean))
 original = found(plain, at_clean, own, 1)
 captioned = found(plain, texts, own, 5)
 
-yardstick = bootstrap_interval(found(at_clean, texts, everything, 5).double().numpy(), photo_of.numpy())
+yardstick = bootstrap_interval(
+    found(at_clean, texts, everything, 5).double().numpy(), photo_of.numpy()
+)
 print(
     f"captions found from clean crops: {yardstick[0]:.0%} [{yardstick[1]:.0%}, {yardstick[2]:.0%}]"
 )
@@ -351,7 +355,7 @@ def neighbours(embeddings, clean_embeddings, space):
 
 
 around = neighbours(plain, at_clean, "CLIP alone")
-neighbour_bars(
+figures.embeddings.neighbour_bars(
     around,
     caption="What the nearest neighbour of a degraded image shows. Blue, dark and pale: the same thing. "
     "Orange: the same damage in another crop, be it of the same photo.",
@@ -380,7 +384,7 @@ def look(photo, name, severity, seed=0):
     )
 
 
-def picture_of(photo="coffee", name="snowy", severity=0.5):
+def picture_of(photo="spices", name="snowy", severity=0.5):
     """What the controls show."""
     image, title = look(photo, name, severity)
     clean_image, _ = look(photo, name, 0.0)
@@ -396,7 +400,7 @@ controlled(
 
 # %%
 steps = [
-    look("coffee", name, severity) for name in ("snowy", "noisy") for severity in (0, *severities)
+    look("spices", name, severity) for name in ("snowy", "noisy") for severity in (0, *severities)
 ]
 strip(
     [image for image, _ in steps],
@@ -440,7 +444,7 @@ over_severity(
 # %%
 with torch.inference_mode():
     clean_content, clean_degradation = pipe.encode(clean)
-neighbour_bars(
+figures.embeddings.neighbour_bars(
     pd.concat(
         [
             around,

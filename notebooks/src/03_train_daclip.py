@@ -40,11 +40,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.course import check
+from daclip_lab.course import check, figures
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.figures.training import controller_curves, losses_over_certainty, stages, wiring
 from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.models.losses import chance, floor, info_nce, multi_positive_info_nce
 
@@ -139,7 +138,7 @@ pd.Series({k: str(v) for k, v in shapes.items()}, name="shape").to_frame()
 # block of CLIP. The deeper the controller has seen, the earlier it may correct. And every $A$ and $a$ starts at **zero**.
 
 # %%
-wiring(len(visual.transformer.resblocks))
+figures.training.wiring(len(visual.transformer.resblocks))
 
 # %% [markdown]
 # That is all there is to it. Here it is in plain PyTorch, with `tokens_of` and `embedding_of` from above:
@@ -398,7 +397,7 @@ table = pd.DataFrame(
     },
     index=certainty.numpy(),
 )
-losses_over_certainty(table, levels, xlabel="how much higher the right word scores")
+figures.training.losses_over_certainty(table, levels, xlabel="how much higher the right word scores")
 
 # %% [markdown]
 # The left curve ends at perfect embeddings, and yet high up. Read without the floor, it looks like a training that is
@@ -492,7 +491,7 @@ many = recipe.multi_positive
 
 def curves():
     """The training so far."""
-    return controller_curves(
+    return figures.training.controller_curves(
         pd.DataFrame({"degradation_loss": pd.Series(losses, dtype=float)}),
         pd.DataFrame(exams).T,
         loss_chance=chance(classes, multi_positive=many),
@@ -558,7 +557,7 @@ def per_degradation(which):
 
 
 n = int((facts.degradation == lab.DEGRADATIONS[0]).sum())
-stages(
+figures.training.stages(
     per_degradation(0),
     per_degradation(1),
     caption=f"Means over {n} crops of each degradation, of {len(photos)} photos. Left: of ten, dotted is chance. Right: 1 would "

@@ -47,7 +47,7 @@ from torch.nn import functional as F
 
 import daclip_lab as lab
 from daclip_lab.ablation.embedding_arithmetic import combine, interpolate, restore_with
-from daclip_lab.course import check
+from daclip_lab.course import check, figures
 from daclip_lab.course.analysis import disentanglement, mixture_table, steering_table
 from daclip_lab.data.embedding_table import shipped
 from daclip_lab.data.image_io import read_image, save_image
@@ -55,20 +55,26 @@ from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.apply import degrade, mix
 from daclip_lab.embeddings import layers
-from daclip_lab.embeddings.alignment import clean_cosine, content_drift, retrieval, stranger
-from daclip_lab.embeddings.paired_tests import clip_and_daclip
+from daclip_lab.embeddings.alignment import (
+    clean_cka,
+    clean_cosine,
+    content_drift,
+    retrieval,
+    unrelated_cosine,
+)
+from daclip_lab.embeddings.class_separation import centroid_distances, silhouette
+from daclip_lab.embeddings.paired_tests import clip_vs_daclip
 from daclip_lab.embeddings.probes import (
     ALPHAS,
     probe_accuracy,
     severity_regression,
 )
 from daclip_lab.embeddings.projection import map_table
-from daclip_lab.embeddings.similarity import centre_distances, class_silhouette, clean_cka
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops, mixed_crops
 from daclip_lab.figures import interpretability
-from daclip_lab.figures.embedding_maps import map_panels
-from daclip_lab.figures.embedding_space import linked_maps, measures_by_space, severity_read
-from daclip_lab.figures.severity import over_severity, strip
+from daclip_lab.figures.embeddings import map_panels
+from daclip_lab.figures.primitives import strip
+from daclip_lab.figures.severity import over_severity
 from daclip_lab.metrics.bootstrap import Estimate, bootstrap_interval
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.widgets.controls import controlled
@@ -218,7 +224,7 @@ found = [
 ]
 measures = {
     "degradation read, 10 neighbours": lambda space: probe_accuracy(table, space, probe="knn"),
-    "silhouette of degradations": lambda space: class_silhouette(table, space),
+    "silhouette of degradations": lambda space: silhouette(table, space),
     "cosine to the clean partner": lambda space: clean_cosine(table, space),
     "clean partner found first (R@1)": lambda space: Estimate(*retrieval(table, space).loc["R@1"]),
     "linear CKA with clean": lambda space: clean_cka(table, space),
@@ -226,7 +232,7 @@ measures = {
 for words, measure in measures.items():
     found += [{"measure": words, "space": s, **measure(s)._asdict()} for s in spaces]
 found = pd.DataFrame(found)
-measures_by_space(
+figures.embeddings.measures_by_space(
     found,
     caption=f"Over {len(chosen)} photos that no training saw; lines: 95 % intervals over photos. Some rows ask "
     "about the degradation, some about the content: a good embedding is far right in its own, left in the others.",
@@ -248,10 +254,10 @@ found.assign(
 # the same images, because a difficult photo is difficult for both:
 
 # %%
-clip_and_daclip(table).round(3)
+clip_vs_daclip(table).round(3)
 
 # %% [markdown]
-# (`analysis.findings.findings(table)` measures all of this in one call, for a table of your own.)
+# (`embeddings.summary.summarize(table)` measures all of this in one call, for a table of your own.)
 #
 # ### A control: labels that mean nothing
 #
@@ -264,7 +270,7 @@ blind = replace(table, rows=table.rows.assign(degradation=shuffled))
 control = {
     "linear probe": probe_accuracy(blind, "degradation"),
     "10 neighbours": probe_accuracy(blind, "degradation", probe="knn"),
-    "silhouette": class_silhouette(blind, "degradation"),
+    "silhouette": silhouette(blind, "degradation"),
 }
 pd.DataFrame({name: one._asdict() for name, one in control.items()}).T.round(3)
 
@@ -289,7 +295,7 @@ severity[["value", "low", "high", "rmse", "n", "photos"]].round(2)
 # the gaps on the maps, and with your prediction of part 2: is there a pair that the maps get wrong?
 
 # %%
-centres = centre_distances(table, "degradation")
+centres = centroid_distances(table, "degradation")
 pd.concat([centres.head(6), centres.tail(3)])[["first", "second", "value", "low", "high"]].round(2)
 
 # %% [markdown]
@@ -302,7 +308,7 @@ pd.concat([centres.head(6), centres.tail(3)])[["first", "second", "value", "low"
 over_severity(
     content_drift(table),
     ylabel="cosine to the clean crop",
-    level=(stranger(table, "plain"), "a crop of another photo"),
+    level=(unrelated_cosine(table, "plain"), "a crop of another photo"),
     caption="Cosine to CLIP's embedding of the clean crop, in bins of severity; bands: 95 % over "
     f"{len(chosen)} photos. Where the solid line lies below the dashed one, the controller does harm.",
 )
@@ -323,7 +329,7 @@ def ask_neighbours(newcomers, k=15):
     return pd.DataFrame({label: (labels[nearest] == label).mean(1) for label in lab.LABELS})
 
 
-bundled = [*lab.sample_photos("test").paths, *lab.sample_photos("train").paths]
+bundled = lab.sample_photos("test").paths
 photos = Photos(bundled[: max(2, scale.examples // 5)])
 size = pipe.settings.clip.image_size
 per_photo = max(1, scale.examples // 20)
@@ -348,7 +354,7 @@ for strength in asked:
             images.append(degrade(crops[k], name, strength, seeded(5, k, index)))
             facts.append((photos.names[photo], name, strength))
 facts = pd.DataFrame(facts, columns=["photo", "degradation", "severity"])
-weak_to_strong = pipe.embed(images, known=facts)
+weak_to_strong = pipe.embed(images, metadata=facts)
 
 lines = []
 for name in lab.DEGRADATIONS:
@@ -359,10 +365,14 @@ for name in lab.DEGRADATIONS:
     for strength, rows in part.rows.groupby("severity"):
         read = reader.predict(part.degradation[rows.index])
         ends = dict(
-            zip(("mean", "low", "high"), bootstrap_interval(read, rows.photo.to_numpy()), strict=True)
+            zip(
+                ("mean", "low", "high"),
+                bootstrap_interval(read, rows.photo.to_numpy()),
+                strict=True,
+            )
         )
         lines.append({"degradation": name, "severity": strength, **ends})
-severity_read(
+figures.embeddings.severity_read(
     pd.DataFrame(lines),
     known,
     caption="Severity as a linear reader sees it, over the true one; bands: 95 % intervals over "
@@ -402,7 +412,7 @@ for index in range(len(photos)):
     mixed += list(twice)
     told += what
 told = pd.DataFrame(told)
-mixtures = pipe.embed(mixed, known={"photo": told.photo})
+mixtures = pipe.embed(mixed, metadata={"photo": told.photo})
 order = pipe.probabilities(torch.from_numpy(mixtures.degradation)).argsort(1, descending=True)
 first_two = [{pipe.settings.labels[k] for k in row} for row in order[:, :2].tolist()]
 right = np.array(
@@ -479,7 +489,7 @@ similar = table.degradation @ table.degradation.T
 similar[photo_of[:, None] == photo_of] = -1
 print(f"a row of the table to the nearest of another photo: {similar.max(1).mean():.2f} on average")
 
-real = pipe.embed(list(photos), known={"photo": photos.names})
+real = pipe.embed(list(photos), metadata={"photo": photos.names})
 around = ask_neighbours(real)
 answers = real.rows[["photo", "predicted", "probability"]].assign(
     neighbours=[f"{row.idxmax()} {row.max():.0%}" for _, row in around.iterrows()],
@@ -575,7 +585,7 @@ def explore(method="pca", colour="degradation", image=0):
         vectors = some.embedding(space)
         nearest[title] = np.argsort(-vectors @ vectors[image])[1:11]
         alike.append((kinds[nearest[title]] == row.degradation).sum())
-    return linked_maps(
+    return figures.embeddings.linked_maps(
         {title: mapped(space, method) for title, space in SIDES.items()},
         colours[colour],
         picked=image,
@@ -611,9 +621,9 @@ done = done[done.degradation != "clean"]
 clean, degraded = clean[done.index.tolist()], degraded[done.index.tolist()]
 what, origin = done.degradation.to_numpy(), done.photo.to_numpy()
 
-traced, target = (layers.trace(pipe.daclip, part) for part in (degraded, clean))
-readable = layers.readability(traced, what, origin)
-repaired = layers.repair(traced, target, origin)
+traced, target = (layers.block_features(pipe.daclip, part) for part in (degraded, clean))
+readable = layers.probe_by_block(traced, what, origin)
+repaired = layers.clean_cosine_by_block(traced, target, origin)
 interpretability.readable_and_repaired(readable, repaired, chance=1 / len(lab.DEGRADATIONS))
 
 # %% [markdown]
@@ -626,24 +636,23 @@ interpretability.readable_and_repaired(readable, repaired, chance=1 / len(lab.DE
 # made of them.
 
 # %%
-injected = layers.injection(traced, what, origin)
+injected = layers.injection_by_block(traced, what, origin)
 interpretability.injection_heatmap(injected)
 
 # %% [markdown]
 # A long correction is not a good one: compare its place with the place where the lines part.
-# (`layers.severity_readability` asks the same about severity, and `attribution.attribute` about single patches of an
-# image.)
+# (`attribution.attribute` asks about single patches of an image.)
 #
 # ## 8 · Arithmetic with degradations
 #
 # A degradation embedding is a direction, and the embeddings of words are directions in the same space. So one may
-# tell the restorer something else than what the image says: `pipe.restore(image, as_degradation="hazy")`.
+# tell the restorer something else than what the image says: `pipe.restore(image, degradation="hazy")`.
 #
 # **Predict**: a hazy photo, and the restorer is told "noisy". Will it remove haze all the same, do nothing, or do harm?
 
 # %%
 test = lab.sample_photos("test")
-sharp = test[test.names.index("astronaut")][:, 44:140, 180:276]
+sharp = test[test.names.index("osprey")][:, 65:161, 215:311]
 foggy = degrade(sharp, "hazy", 0.7, seeded(8))
 
 
@@ -654,7 +663,7 @@ def gain(image):
 
 
 words = ["hazy", "a foggy photo", "noisy", "low-light"]
-restored = [pipe.restore(foggy), *(pipe.restore(foggy, as_degradation=word) for word in words)]
+restored = [pipe.restore(foggy), *(pipe.restore(foggy, degradation=word) for word in words)]
 strip(
     [sharp, foggy, *restored],
     ["clean\n", "hazy\n"]
@@ -674,7 +683,7 @@ strip(
 # %%
 four = Photos(test.paths[: max(1, scale.examples // 10)])
 steering = steering_table(pipe, four)
-interpretability.steering_heatmap(steering)
+figures.steering.steering_heatmap(steering)
 
 # %%
 ten = [name for name in steering.index if name in lab.DEGRADATIONS]
@@ -684,9 +693,7 @@ print(f"the right word is the best of ten for {best:.0%} of the degradations")
 print(f"right word, mean gain: {np.diag(square).mean():+.2f} dB")
 others = square.to_numpy()[~np.eye(len(ten), dtype=bool)]
 print(f"wrong words, mean gain: {others.mean():+.2f} dB")
-steering.loc[ten, ["own", "negated", "none"]].mean().round(2).rename(
-    "mean gain (dB)"
-).to_frame().T
+steering.loc[ten, ["own", "negated", "none"]].mean().round(2).rename("mean gain (dB)").to_frame().T
 
 # %% [markdown]
 # A restorer that listens has its best value on the diagonal, and loses elsewhere. A row that is the same all along is
@@ -703,7 +710,7 @@ shares = np.linspace(0, 1, 6)
 first, second = pipe.word("noisy"), pipe.word("hazy")
 way = torch.stack([interpolate(first, second, float(share)) for share in shares])
 along = restore_with(pipe, foggy.expand(len(way), -1, -1, -1), way)
-interpretability.between_strip(
+figures.steering.between_strip(
     foggy, list(along), shares, [gain(image) for image in along], ("noisy", "hazy")
 )
 
@@ -720,7 +727,7 @@ sums = mixture_table(
     [("hazy", "noisy"), ("low-light", "noisy"), ("rainy", "snowy")],
     crops=max(1, scale.examples // 20),
 )
-interpretability.mixture_gains(
+figures.steering.mixture_gains(
     sums,
     {
         "own": "its own embedding",

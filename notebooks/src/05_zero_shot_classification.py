@@ -41,28 +41,20 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.course import check
+from daclip_lab.course import check, figures
 from daclip_lab.data.embedding_table import shipped
 from daclip_lab.data.image_io import save_image
-from daclip_lab.data.photos import Photos
 from daclip_lab.data.prompts import TEMPLATES, held_out_texts, training_texts
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.apply import degrade, mix
 from daclip_lab.degradations.prompt_phrases import WORDS
 from daclip_lab.embeddings.attribution import attribute
-from daclip_lab.embeddings.zero_shot import Answers, ask, prompt_embeddings, reliability
+from daclip_lab.embeddings.zero_shot import ZeroShotResult, prompt_embeddings, zero_shot_classify
 from daclip_lab.evaluation.paper_protocol import measure
 from daclip_lab.evaluation.protocol import Protocol, mixed_crops
-from daclip_lab.figures import (
-    classification,
-    embedding_maps,
-    image_grids,
-    interpretability,
-    predictions,
-)
-from daclip_lab.figures import zero_shot as words_figures
+from daclip_lab.figures import classification
 from daclip_lab.metrics.bootstrap import bootstrap_interval, estimate_statistic
-from daclip_lab.metrics.calibration import expected_calibration_error, fit_temperature
+from daclip_lab.metrics.calibration import calibration_bins, expected_calibration_error, fit_temperature
 from daclip_lab.widgets.text_input import typed
 
 scale = lab.presets.current()
@@ -114,7 +106,7 @@ print(f"named right: {(named == truth).mean():.1%} of {len(truth)} images, of el
 #
 # ### Does it agree with the library?
 #
-# `ask` does the same for a table, `Pipeline.classify` for an image.
+# `zero_shot_classify` does the same for a table, `Pipeline.classify` for an image.
 
 # %%
 photo = lab.sample_photos("test")[0]
@@ -123,9 +115,9 @@ with torch.inference_mode():
     by_hand = pipe.encode([picture]).degradation @ words.T
     by_hand = (pipe.daclip.scale * by_hand / pipe.settings.temperature).softmax(1)[0]
 
-answers = ask(pipe, table)
+answers = zero_shot_classify(pipe, table)
 differences = {
-    "the table, ask(pipe, table)": abs(answers.probabilities - probabilities.numpy()).max(),
+    "the table, zero_shot_classify(pipe, table)": abs(answers.probabilities - probabilities.numpy()).max(),
     "one image, pipe.classify(image)": abs(pipe.classify(picture) - by_hand.numpy()).max(),
 }
 assert max(differences.values()) < 1e-4
@@ -135,7 +127,7 @@ pd.Series(differences, name="largest difference").map("{:.0e}".format).to_frame(
 shown = ["motion-blurry", "low-light", "rainy", "uncompleted", "jpeg-compressed"]
 cut = photo[:, 24:136, 168:280]
 pictures = [degrade(cut, name, 0.6, seeded(2)) for name in shown]
-image_grids.classification_bars(pipe.classify(pictures), shown, pictures)
+classification.classification_bars(pipe.classify(pictures), shown, pictures)
 
 # %% [markdown]
 # ## 2 · How often right, and how sure can we be of that?
@@ -151,7 +143,7 @@ def said(words, labels, space="degradation"):
     scores = sharpness * torch.as_tensor(table.embedding(space))[asked] @ words.T
     with torch.inference_mode():
         shares = scores.softmax(1).double().numpy()
-    return Answers(tuple(labels), shares, truth[asked], photos[asked])
+    return ZeroShotResult(tuple(labels), shares, truth[asked], photos[asked])
 
 
 ten_words = words[: len(lab.DEGRADATIONS)]  # "clean" is the last of the eleven
@@ -170,8 +162,8 @@ classification.accuracy_and_gain(both)
 # independent. Ten versions of one photo are not: a photo of a white wall is hard in several of them.
 
 # %%
-right = (daclip.named == daclip.truth).astype(float)
-right_alone = (alone.named == alone.truth).astype(float)
+right = (daclip.predicted == daclip.truth).astype(float)
+right_alone = (alone.predicted == alone.truth).astype(float)
 of = daclip.photos
 
 by_photo = pd.Series(right).groupby(of).mean().to_numpy()
@@ -215,13 +207,15 @@ for name in (*lab.DEGRADATIONS, "overall"):
         )
         lines[name, title] = lines[name, title].format(*found)
 paired = (
-    pd.Series(lines).unstack().loc[[*lab.DEGRADATIONS, "overall"], ["CLIP alone", "DA-CLIP", "difference"]]
+    pd.Series(lines)
+    .unstack()
+    .loc[[*lab.DEGRADATIONS, "overall"], ["CLIP alone", "DA-CLIP", "difference"]]
 )
 paired
 
 # %% [markdown]
 # Where an interval of the difference holds zero, these 200 photos do not say which of the two is better. The library
-# has such comparisons for every measure: `analysis.paired`, for CLIP against DA-CLIP, or for two sets of weights.
+# has such comparisons for every measure: `embeddings.paired_tests`, for CLIP against DA-CLIP, or for two sets of weights.
 #
 # ## 3 · What is taken for what
 #
@@ -281,17 +275,17 @@ ways = {
 
 # %%
 everything = said(words, lab.LABELS)
-base = (everything.named == everything.truth).astype(float)
+base = (everything.predicted == everything.truth).astype(float)
 lines = {}
 for way, vectors in ways.items():
     found = said(vectors, lab.LABELS)
-    hits = (found.named == found.truth).astype(float)
+    hits = (found.predicted == found.truth).astype(float)
     without = said(vectors, lab.LABELS, "plain")
     lines[way] = [*bootstrap_interval(hits, found.photos), *(100 * np.array(bootstrap_interval(hits - base, found.photos))),
-                  (without.named == without.truth).mean()]  # fmt: skip
+                  (without.predicted == without.truth).mean()]  # fmt: skip
 columns = ["value", "low", "high", "difference", "difference_low", "difference_high", "CLIP alone"]
 asked_in_ways = pd.DataFrame(lines, index=columns).T
-words_figures.ways_of_asking(
+figures.zero_shot.ways_of_asking(
     asked_in_ways.drop("one thing (to compare)"),
     every,
     f"Eleven answers, {len(truth)} images of {len(set(photos))} photos; lines: 95 % intervals over photos. Right: where "
@@ -330,7 +324,7 @@ for k, name in enumerate(lab.LABELS):
             hits = np.array(lab.LABELS)[scores.argmax(1)] == truth
             lines.append((name, phrase, kind, hits.mean()))
 phrasings = pd.DataFrame(lines, columns=["degradation", "phrasing", "kind", "accuracy"])
-words_figures.phrasings(
+figures.zero_shot.phrasings(
     phrasings,
     base.mean(),
     "Each mark is one phrasing, used for its degradation alone. One that nothing matches costs at most a row's share, "
@@ -369,7 +363,7 @@ for warning in caught:
 
 
 # %%
-def picture_of(phrase="fog, mist", kind="hazy", photo="coffee"):
+def picture_of(phrase="fog, mist", kind="hazy", photo="spices"):
     """One photo, and the 200, with somebody's own words for one degradation."""
     texts = [text.strip() for text in phrase.split(",") if text.strip()]
     if not texts:
@@ -383,24 +377,24 @@ def picture_of(phrase="fog, mist", kind="hazy", photo="coffee"):
     sides = (words, own)
     one = [(seen @ side.T).softmax(1)[0].numpy() for side in sides]
     many = [said(side, lab.LABELS).confusion().loc[kind] for side in sides]
-    return predictions.own_words(
+    return figures.predictions.own_words(
         image, pd.DataFrame(one, columns=lab.LABELS), pd.DataFrame(many), kind, ", ".join(texts)
     )
 
 
-bundled = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").paths])
+bundled = lab.sample_photos("test")
 typed(
     picture_of,
     {"phrase": "fog, mist"},
     kind=["hazy", *(name for name in lab.DEGRADATIONS if name != "hazy")],
-    photo=["coffee", *(name for name in bundled.names if name != "coffee")],
+    photo=["spices", *(name for name in bundled.names if name != "spices")],
 )
 
 # %% [markdown]
 # The same, standing still, with two words that somebody may think of for snow, although they say more than that:
 
 # %%
-picture_of("winter, white", "snowy", "china")
+picture_of("winter, white", "snowy", "lake")
 
 # %% [markdown]
 # ## 5 · Two degradations at once
@@ -451,7 +445,7 @@ mixtures
 
 # %%
 few = [k for k in range(0, len(mixed), max(1, len(mixed) // 5))][:5]
-predictions.mixture_bars(
+figures.predictions.mixture_bars(
     [mixed[k] for k in few],
     pd.DataFrame(pipe.probabilities(of_mixed[few]).numpy(), columns=lab.LABELS),
     [sorted(done[k]) for k in few],
@@ -515,7 +509,7 @@ for space, scores in spaces.items():
                 )
         rows.append(line)
     curves[space] = pd.DataFrame(rows).set_index("bias")
-words_figures.alarms_and_misses(
+figures.zero_shot.alarms_and_misses(
     curves,
     "Towards the lower left is better. The number beside a mark is the bias on “clean” in nats; lines through a mark are "
     "95 % intervals over photos. Which point of a curve to take is a choice; which curve one is on is not.",
@@ -590,7 +584,7 @@ for space in raw:
 print(
     f"shipped with the weights, fitted on photos held out from training: {pipe.settings.temperature:.2f}"
 )
-words_figures.temperatures(
+figures.zero_shot.temperatures(
     losses,
     fitted,
     np.log(len(lab.LABELS)),
@@ -612,7 +606,7 @@ diagrams, errors = {}, {}
 for title, scores in settings.items():
     sure, answer = scores.softmax(1).max(1)
     sure, hits = sure.numpy()[other], (answer == labels).numpy()[other]
-    diagrams[title] = reliability(sure, hits)
+    diagrams[title] = calibration_bins(sure, hits)
     error = estimate_statistic(
         lambda rows, sure=sure, hits=hits: expected_calibration_error(sure[rows], hits[rows]),
         photos[other],
@@ -624,7 +618,7 @@ for title, scores in settings.items():
         "how sure, on average": f"{sure.mean():.1%}",
         "calibration error": f"{error.value:.3f} [{error.low:.3f}, {error.high:.3f}]",
     }
-embedding_maps.reliability(diagrams)
+classification.reliability(diagrams)
 
 # %%
 pd.DataFrame(errors).T
@@ -667,7 +661,7 @@ corners.round(2)
 
 # %%
 halves = ["snowy", "noisy", "hazy", "rainy", "uncompleted"]
-clean_cut = bundled[bundled.names.index("flower")][:, 150:246, 250:346]
+clean_cut = bundled[bundled.names.index("otter")][:, 110:206, 170:266]
 
 
 def left_half(image, name, severity, generator):
@@ -678,7 +672,7 @@ def left_half(image, name, severity, generator):
 
 half_images = [left_half(clean_cut, name, 0.9, seeded(7)) for name in halves]
 explained = [attribute(pipe, image, name) for image, name in zip(half_images, halves, strict=True)]
-interpretability.attribution_overlays(half_images, explained)
+figures.images.attribution_overlays(half_images, explained)
 
 # %% [markdown]
 # Orange should lie to the left. One picture proves nothing, so count: on crops of all bundled photos, does the degraded
@@ -738,7 +732,7 @@ found = pipe.classify(mine.paths)
 found.index = mine.names
 shown = found[:12]
 titles = [name + (f": really {known[name]}" if name in known else "") for name in shown.index]
-predictions.folder_sheet(mine.paths[:12], titles, shown)
+figures.predictions.folder_sheet(mine.paths[:12], titles, shown)
 
 # %%
 two = found.apply(lambda line: list(line.nlargest(2).index), axis=1, result_type="expand")

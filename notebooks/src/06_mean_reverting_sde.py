@@ -39,13 +39,12 @@ from torch import nn
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.course import check
+from daclip_lab.course import check, figures
 from daclip_lab.data.seeding import seeded
 from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, euler_maruyama, sample, time_points
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.figures import diffusion
-from daclip_lab.figures.severity import strip
-from daclip_lab.figures.tradeoff import tradeoff
+from daclip_lab.figures.diffusion import tradeoff
+from daclip_lab.figures.primitives import strip
 from daclip_lab.metrics.image_quality import gradient_similarity, ms_ssim, psnr, ssim
 
 scale = lab.presets.current()
@@ -112,7 +111,7 @@ def restore(predict_clean, degraded, steps, generator):
         yield state
 
 
-diffusion.schedule(alpha.numpy(), sigma.numpy())
+figures.diffusion.schedule(alpha.numpy(), sigma.numpy())
 
 # %% [markdown]
 # ### Does it agree with the library?
@@ -123,7 +122,7 @@ diffusion.schedule(alpha.numpy(), sigma.numpy())
 # %%
 sde = lab.presets.lab().build_sde()
 photos = lab.sample_photos("test")
-photo = photos[photos.names.index("astronaut")][:, 44:156, 164:276]
+photo = photos[photos.names.index("osprey")][:, 60:172, 210:322]
 ruined = lab.degrade(photo, "low-light", severity=0.6, seed=1)
 clean, degraded = photo[None].double(), torch.from_numpy(np.array(ruined)).permute(2, 0, 1)[None]
 degraded = degraded.double() / 255
@@ -267,7 +266,7 @@ shown = {}
 for name in ("posterior", "ddim"):
     times, states = path(name, T)
     shown[f"back, {name}"] = (times, states[:, :24])
-diffusion.there_and_back(
+figures.diffusion.there_and_back(
     line, exact_density, torch.stack(pixel_paths).numpy(), shown, degraded=grey
 )
 
@@ -282,7 +281,7 @@ diffusion.there_and_back(
 # **Predict**: with a single step, where does a pixel end that could be 0.25 or 0.8?
 
 # %%
-diffusion.ends(
+figures.diffusion.ends(
     line,
     clean_density,
     {
@@ -337,7 +336,7 @@ toy = pd.DataFrame(
     ],
     columns=["sampler", "timestep_spacing", "steps", "distance (of 255)"],
 )  # fmt: skip
-diffusion.over_steps(
+figures.diffusion.over_steps(
     toy,
     "distance (of 255)",
     "How far the restored pixels are from the right distribution. Below about 1, their limited number and the last "
@@ -441,7 +440,7 @@ for k in tqdm(range(rounds), desc="training", leave=False):
     decay.step()
 moments = (10, 30, 60, 100)
 states = torch.from_numpy(line)
-diffusion.denoisers(
+figures.diffusion.denoisers(
     line,
     {t: best(states, t).numpy() for t in moments},
     {t: learned(states, t).numpy() for t in moments},

@@ -37,14 +37,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.course import check
+from daclip_lab.course import check, figures
 from daclip_lab.course.analysis import steering_table
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Synthetic
 from daclip_lab.diffusion.samplers import denoiser, sample
-from daclip_lab.embeddings.layers import walk
+from daclip_lab.embeddings.layers import block_outputs
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.figures import interpretability
 from daclip_lab.figures.style import COLORS, GAP, INK, MUTED, WIDTH, area, canvas, picture
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.unet import ConditionalUNet
@@ -134,7 +133,7 @@ content, degradation = (part.clone() for part in pipe.encode(list(degraded)))
 
 with torch.random.fork_rng():
     torch.manual_seed(0)
-    unet = ConditionalUNet(channels=32, multipliers=(1, 2, 4), context=d)
+    unet = ConditionalUNet(channels=32, multipliers=(1, 2, 4), embed_dim=d)
     prompt, attention = Prompt(d, 4 * 32), CrossAttention(4 * 32, d)
 
 for ours, theirs in (("read", unet.text_mlp), ("tell", unet.prompt_mlp)):
@@ -174,14 +173,14 @@ pd.DataFrame({"largest difference": {k: f"{v:.1e}" for k, v in differences.items
 # CLIP has. Will the answer differ between pixels? And what gradient reaches the queries when there is one token?
 
 # %%
-photo = photos[photos.names.index("astronaut")][:, 40 : 40 + 2 * size, 130 : 130 + 2 * size]
+photo = photos[photos.names.index("osprey")][:, 50 : 50 + 2 * size, 205 : 205 + 2 * size]
 photo = F.interpolate(photo[None], size=(size, size), mode="area")
 with torch.no_grad():
     features = F.silu(unet.init_conv(torch.cat([torch.zeros_like(photo), photo], 1)))
     lifted = features.flatten(2).mT @ torch.randn(32, 128, generator=seeded(4))
     embedded = pipe.encode(list(photo))
     visual = pipe.daclip.clip.visual
-    patches = F.normalize(walk(pipe.daclip, photo).controlled[-1][:, 1:] @ visual.proj, dim=-1)
+    patches = F.normalize(block_outputs(pipe.daclip, photo).controlled[-1][:, 1:] @ visual.proj, dim=-1)
 contexts = {
     "1 token: the content": embedded.content[:, None].clone(),
     "2 tokens: and the degradation": torch.stack(embedded, dim=1).clone(),
@@ -266,7 +265,7 @@ steps = max(4, scale.restorer.steps // 8)
 recipe = replace(
     scale.restorer, steps=steps, warmup=steps // 16, harm_penalty=1.0
 )  # a short training
-net = lab.presets.build_restorer(scale.network, d, seed=0)
+net = lab.build_restorer(scale.network, d, seed=0)
 source = Synthetic(
     photos=lab.sample_photos("train"),
     scene_prob=scale.scene_prob,
@@ -300,14 +299,16 @@ def gain(images):
 
 
 parameters = sum(p.numel() for p in net.parameters())
-print(f"{parameters / 1e6:.1f} million parameters, {recipe.steps} steps of {recipe.batch_size} crops")
+print(
+    f"{parameters / 1e6:.1f} million parameters, {recipe.steps} steps of {recipe.batch_size} crops"
+)
 print(f"{len(degraded)} crops in the exam, of photos that are not trained on")
 
 # %%
 moments = {round(recipe.steps * share) for share in (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1)} - {0}
 first = restored(net)
 raw, smooth, losses, rates, samples = {0: gain(first)}, {0: gain(first)}, {}, {}, {0: first}
-average = lab.presets.build_restorer(scale.network, d, seed=0)
+average = lab.build_restorer(scale.network, d, seed=0)
 
 
 def curves():
@@ -464,7 +465,7 @@ figure
 
 # %%
 steering = steering_table(pipe, photos, Protocol(crops=max(1, scale.examples // 20), seed=2))
-interpretability.steering_heatmap(steering)
+figures.steering.steering_heatmap(steering)
 
 # %%
 words = steering[list(steering.index)]

@@ -41,7 +41,7 @@ from tqdm.auto import tqdm
 
 import daclip_lab as lab
 from daclip_lab.ablation.embedding_arithmetic import steering_gains
-from daclip_lab.course import check
+from daclip_lab.course import check, figures
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
@@ -56,16 +56,15 @@ from daclip_lab.diffusion.samplers import (
 from daclip_lab.evaluation.evaluator import pooled
 from daclip_lab.evaluation.examples import extremes
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.figures import sampler_comparison
-from daclip_lab.figures.restoration_wall import restoration_wall
-from daclip_lab.figures.severity import strip
-from daclip_lab.figures.tradeoff import tradeoff
+from daclip_lab.figures.diffusion import tradeoff
+from daclip_lab.figures.primitives import strip
+from daclip_lab.figures.restoration import restoration_wall
 from daclip_lab.metrics import image_quality
 from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.models.daclip import Embeddings
-from daclip_lab.training.presets import build_restorer
+from daclip_lab.models.restorer import build_restorer
 from daclip_lab.widgets.compare import compare
-from daclip_lab.widgets.live import compared
+from daclip_lab.widgets.controls import compared
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -88,7 +87,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 
 # %%
 test = lab.sample_photos("test")
-photos = Photos([*test.paths, *lab.sample_photos("train").paths][: max(2, scale.examples // 5)])
+photos = Photos(test.paths[: max(2, scale.examples // 5)])
 counts = [count for count in (1, 2, 5, 10, 20) if count <= scale.examples]
 few, several = counts[len(counts) // 2], counts[-2]  # 5 and 10 at the scale of the lab
 
@@ -116,24 +115,24 @@ def steps_of(count):
     return f"{count} step{'s' * (count > 1)}"
 
 
-astronaut = test[test.names.index("astronaut")][:, 60:140, 180:260].contiguous()
-rainy_face = degrade(astronaut, "rainy", 0.6, seeded(3))
+osprey = test[test.names.index("osprey")][:, 75:155, 232:312].contiguous()
+rainy_bird = degrade(osprey, "rainy", 0.6, seeded(3))
 shown = sorted({1, few, counts[-1]})
 detail = (..., slice(20, 60), slice(20, 60))
 rows = {
-    name: [restored(rainy_face, sampler=name, steps=count, seed=0) for count in shown]
+    name: [restored(rainy_bird, sampler=name, steps=count, seed=0) for count in shown]
     for name in SAMPLERS
 }
 apart = max((images[0] - rows["posterior"][0]).abs().max().item() for images in rows.values())
 print(f"largest difference between samplers that take one step: {apart:.1e}")
-sampler_comparison.grid(
+figures.images.grid(
     {
-        name: [image[detail] for image in (rainy_face, *images, astronaut)]
+        name: [image[detail] for image in (rainy_bird, *images, osprey)]
         for name, images in rows.items()
     },
     ["degraded", *map(steps_of, shown), "clean"],
     {
-        name: [*(f"{decibels(image, astronaut):.1f} dB" for image in (rainy_face, *images)), ""]
+        name: [*(f"{decibels(image, osprey):.1f} dB" for image in (rainy_bird, *images)), ""]
         for name, images in rows.items()
     },
     zoom=2,
@@ -162,7 +161,7 @@ compare(rows["posterior"][0], rows["posterior"][-1], labels=(steps_of(1), steps_
 # more blurred than a single one, and will its PSNR be higher or lower?
 
 # %%
-holes = degrade(astronaut, "uncompleted", 0.6, seeded(5))
+holes = degrade(osprey, "uncompleted", 0.6, seeded(5))
 runs = max(3, scale.examples // 3)
 by_seed = torch.stack([restored(holes, steps=several, seed=seed) for seed in range(runs)])
 mean = by_seed.mean(0)
@@ -172,11 +171,11 @@ pictures = {
     **{f"seed {seed}": by_seed[seed] for seed in range(2)},
     f"mean of {runs}": mean,
     "one step": at_once,
-    "clean": astronaut,
+    "clean": osprey,
 }
 strip(
     list(pictures.values()),
-    [f"{name}\n{decibels(image, astronaut):.1f} dB" if name != "clean" else "clean\n"
+    [f"{name}\n{decibels(image, osprey):.1f} dB" if name != "clean" else "clean\n"
      for name, image in pictures.items()],
     first=1,
     caption=f"Two seeds of {several} steps, the mean of all {runs} seeds, and a single step. PSNR to the clean photo.",
@@ -187,16 +186,16 @@ strip(
 # far the seeds scatter around their mean. The first is what all seeds get wrong together, the second is the dice.
 
 # %%
-errors = (by_seed - astronaut).square().mean((1, 2, 3))
-of_mean = (mean - astronaut).square().mean()
+errors = (by_seed - osprey).square().mean((1, 2, 3))
+of_mean = (mean - osprey).square().mean()
 scatter = (by_seed - mean).square().mean()
 assert torch.allclose(errors.mean(), of_mean + scatter, rtol=1e-3)
 pd.DataFrame(
     {
         "PSNR (dB)": {
-            "one seed, on average": image_quality.psnr(by_seed, astronaut[None]).mean().item(),
-            f"mean of {runs} seeds": decibels(mean, astronaut),
-            "one step": decibels(at_once, astronaut),
+            "one seed, on average": image_quality.psnr(by_seed, osprey.expand_as(by_seed)).mean().item(),
+            f"mean of {runs} seeds": decibels(mean, osprey),
+            "one step": decibels(at_once, osprey),
         },
         "share of the squared error": {
             "one seed, on average": 1.0,
@@ -216,8 +215,8 @@ pd.DataFrame(
 
 # %%
 doubt = 255 * (by_seed - mean).square().mean((0, 1)).sqrt()
-missed = 255 * (mean - astronaut).square().mean(0).sqrt()
-sampler_comparison.maps(
+missed = 255 * (mean - osprey).square().mean(0).sqrt()
+figures.images.maps(
     {
         "how much seeds differ": doubt.numpy(),
         "error of their mean": missed.numpy(),
@@ -336,14 +335,20 @@ means.set_index(["sampler", "timestep_spacing", "steps"]).loc[
 first = scores["posterior", "linspace", 1]
 differences = pd.DataFrame(
     [
-        (name, sampler, timestep_spacing, count, *bootstrap_interval(values - first[name], photo_of))
+        (
+            name,
+            sampler,
+            timestep_spacing,
+            count,
+            *bootstrap_interval(values - first[name], photo_of),
+        )
         for (sampler, timestep_spacing, count), found in scores.items()
         if timestep_spacing == "linspace" and sampler in SAMPLERS and count > 1
         for name, values in found.items()
     ],
     columns=["measure", "sampler", "timestep_spacing", "steps", "mean", "low", "high"],
 )
-sampler_comparison.against_one_step(
+figures.samplers.against_one_step(
     differences[differences.measure != "LPIPS"],
     caption=f"Means and 95 % intervals over {len(photos)} photos. Above the dotted line: better than one step. An interval that crosses it "
     "leaves the question open.",
@@ -385,7 +390,7 @@ trust = pd.DataFrame(
 )
 recipe = lab.presets.lab().restorer
 print(f"examples at t = {sde.steps} in the training of the lab's restorer: {recipe.t_max_prob:.0%}")
-sampler_comparison.foreseen(
+figures.diffusion.predicted_clean(
     trust,
     caption="A true state betrays the clean image more and more as t falls. The network's own states hold only what it found out itself. "
     "The gap between the lines is what its own mistakes cost.",
@@ -433,7 +438,7 @@ perception = pd.DataFrame(
         if (sampler, timestep_spacing) in (("posterior", "linspace"), ("dpmpp-2m-sde", "logsnr"), ("dpmpp-2m", "linspace"))
     ]
 ).sort_values(["sampler", "timestep_spacing", "steps"])  # fmt: skip
-sampler_comparison.perception_distortion(
+figures.samplers.perception_distortion(
     perception,
     caption="Numbers at the marks: steps. To the left: nearer to the clean photo. Down: edges as strong as in photos. Best would be "
     "the lower left corner.",
@@ -467,10 +472,10 @@ perception.set_index(["sampler", "timestep_spacing", "steps"]).round(2)
 # **Predict**: what happens to the difference from the restoration in one piece, for each way, as steps are added?
 
 # %%
-odd = degrade(middle("china", 128)[:, :77, :123], "hazy", 0.6, seeded(1))
+odd = degrade(middle("colosseum", 128)[:, :77, :123], "hazy", 0.6, seeded(1))
 assert read_image(pipe.restore(to_pil(odd), steps=few)).shape == odd.shape
 
-scene = test[test.names.index("china")][:, 60:172, 210:386].contiguous()
+scene = test[test.names.index("colosseum")][:, 130:242, 130:306].contiguous()
 foggy = degrade(scene, "low-light", 0.6, seeded(2))
 whole_embeddings = pipe.encode([foggy])
 
@@ -496,7 +501,7 @@ for count in sorted({1, few, several}):
     }
 off = pd.DataFrame(off).rename_axis("difference to one piece (RMS, of 255)")
 off.columns.name = "steps"
-sampler_comparison.maps(
+figures.images.maps(
     {
         f"in one piece, {count} steps": in_one,
         **{name: 255 * (image - in_one).abs().mean(0).numpy() for name, image in ways.items()},
@@ -516,7 +521,7 @@ off.round(2)
 # is meant for damage that is not everywhere the same:
 
 # %%
-strip_of = test[test.names.index("china")][:, 88:152, 236:364].contiguous()
+strip_of = test[test.names.index("colosseum")][:, 160:224, 150:278].contiguous()
 parted = torch.cat(
     [
         degrade(strip_of, "rainy", 0.6, seeded(4))[:, :, :64],
@@ -591,28 +596,28 @@ print(f"whole less {trained_on} px: {gap[0]:+.2f} dB, 95 % interval [{gap[1]:+.2
 # ## 6 · Told the wrong thing
 #
 # The network is steered by two embeddings. The one of the degradation lies in the space of words, so a word can take
-# its place: `pipe.restore(image, as_degradation="rainy")`. With the *right* word there the restorer has an oracle;
+# its place: `pipe.restore(image, degradation="rainy")`. With the *right* word there the restorer has an oracle;
 # with a wrong one we see how much it listens.
 #
 # **Predict**: a rainy photo, and the restorer is told "low-light". What will it do?
 
 # %%
-china = middle("china", 96)
-rainy = degrade(china, "rainy", 0.6, seeded(7))
+colosseum = middle("colosseum", 96)
+rainy = degrade(colosseum, "rainy", 0.6, seeded(7))
 nothing = Embeddings(*(torch.zeros_like(part) for part in pipe.encode([rainy])))
 seen_as = pipe.classify(to_pil(rainy)).idxmax()
 steered = {
     "rainy\n": rainy,
     f"it sees\n{seen_as}": restored(rainy),
     **{
-        f"told\n{name}": read_image(pipe.restore(to_pil(rainy), as_degradation=name))
+        f"told\n{name}": read_image(pipe.restore(to_pil(rainy), degradation=name))
         for name in ("rainy", "low-light")
     },
     "told\nnothing": restored(rainy, embeddings=nothing),
 }
 strip(
     list(steered.values()),
-    [f"{name}\n{decibels(image, china):.1f} dB" for name, image in steered.items()],
+    [f"{name}\n{decibels(image, colosseum):.1f} dB" for name, image in steered.items()],
     first=1,
     caption="One photo, one noise, one network. Only what it is told differs.",
 )
@@ -765,14 +770,14 @@ price.round(2).T
 # figure after it holds a few settings still.)
 
 # %%
-coffee = middle("coffee", 96)
+spices = middle("spices", 96)
 TELLING = ["its own embedding", "the right word", "nothing", *lab.DEGRADATIONS]
 
 
 @lru_cache(maxsize=256)
 def attempt(degradation, severity, sampler, steps, seed, told):
     """The degraded photo and its restoration."""
-    image = degrade(coffee, degradation, severity, seeded(6))
+    image = degrade(spices, degradation, severity, seeded(6))
     embeddings = pipe.encode([image])
     if told == "nothing":
         embeddings = nothing
@@ -801,11 +806,11 @@ def look(
     )  # by name, as the slider asks: what was restored once is kept for both
 
     def said(picture):
-        edge = image_quality.gradient_similarity(picture[None], coffee[None]).item()
-        return f"{decibels(picture, coffee):.1f} dB, edges {edge:.3f}"
+        edge = image_quality.gradient_similarity(picture[None], spices[None]).item()
+        return f"{decibels(picture, spices):.1f} dB, edges {edge:.3f}"
 
     return strip(
-        [image, result, coffee],
+        [image, result, spices],
         [
             f"{degradation} {severity:g}\n{said(image)}",
             f"{sampler}, {steps_of(steps)}\n{said(result)}",
@@ -838,10 +843,10 @@ still = [attempt(name, 0.6, sampler, n, 0, told) for name, sampler, n, told in s
 strip(
     [still[0][0], *(result for _, result in still)],
     [
-        f"low-light\n\n\n{decibels(still[0][0], coffee):.1f} dB",
+        f"low-light\n\n\n{decibels(still[0][0], spices):.1f} dB",
         *(
             f"{sampler}\n{steps_of(n)}\n{'' if told == TELLING[0] else 'told ' + told}\n"
-            f"{decibels(result, coffee):.1f} dB"
+            f"{decibels(result, spices):.1f} dB"
             for (_, sampler, n, told), (_, result) in zip(settings, still, strict=True)
         ),
     ],

@@ -46,14 +46,13 @@ from daclip_lab.ablation.conditioning import (
     paired_differences,
 )
 from daclip_lab.ablation.study import VARIANTS, AblationPlan, ablate, differences_to, seed_interval
-from daclip_lab.course import check
-from daclip_lab.data.photos import Photos
+from daclip_lab.course import check, figures
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Synthetic
 from daclip_lab.evaluation.protocol import Protocol
-from daclip_lab.figures import ablation
-from daclip_lab.figures.severity import strip
+from daclip_lab.figures.primitives import strip
 from daclip_lab.metrics.bootstrap import bootstrap_interval
+from daclip_lab.widgets.controls import compared
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -102,7 +101,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # **Predict**: which costs more, a wrong word or no word at all? And does it matter *whose* content it is told?
 
 # %%
-photos = Photos([*lab.sample_photos("test").paths, *lab.sample_photos("train").paths])
+photos = lab.sample_photos("test")
 crops = max(1, scale.examples // 20)
 asked = build_eval_set(photos, Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9))
 print(f"{len(asked.degraded)} degraded crops of {len(photos)} photos")
@@ -110,7 +109,7 @@ print(f"{len(asked.degraded)} degraded crops of {len(photos)} photos")
 ways = conditioning_variants(pipe, asked)
 gains, restored = conditioning_gains(pipe, asked, ways, steps=1)
 to_nothing = paired_differences(gains, "none", asked.metadata)
-ablation.differences(
+figures.ablation.differences(
     to_nothing,
     "none",
     caption=f"The shipped restorer: how much better it restores the same crops than when it is told nothing, which gains "
@@ -134,7 +133,7 @@ ablation.differences(
 # line: here they rest on few crops. The table after it has all seven again, also against "both".
 
 # %%
-ablation.differences_by_degradation(
+figures.ablation.differences_by_degradation(
     to_nothing,
     ["degradation", "content", "both", "oracle"],
     "none",
@@ -167,28 +166,34 @@ pd.DataFrame(
 
 # %%
 shown = {
-    name: int(np.flatnonzero((asked.metadata.degradation == name) & (asked.metadata.photo == "astronaut"))[0])
+    name: int(np.flatnonzero((asked.metadata.degradation == name) & (asked.metadata.photo == "osprey"))[0])
     for name in lab.DEGRADATIONS
 }  # fmt: skip
 
 
-def difference_of(left, right, name):
+def difference_of(left, right, degradation):
     """What telling the right one gains over the left one, in words."""
-    inside = (asked.metadata.degradation == name).to_numpy()
+    inside = (asked.metadata.degradation == degradation).to_numpy()
     values = (gains[right] - gains[left]).to_numpy()
     mean, low, high = bootstrap_interval(values[inside], asked.metadata.photo.to_numpy()[inside])
     return (
-        f"{right} less {left}: {values[shown[name]]:+.2f} dB on this crop; "
-        f"on all {inside.sum()} {name} crops {mean:+.2f} dB, 95 % interval [{low:+.2f}, {high:+.2f}]"
+        f"{right} less {left}: {values[shown[degradation]]:+.2f} dB on this crop; "
+        f"on all {inside.sum()} {degradation} crops {mean:+.2f} dB, 95 % interval [{low:+.2f}, {high:+.2f}]"
     )
 
 
-ablation.explorer(
-    lambda way, name: restored[way][shown[name]],
-    list(ways),
-    list(lab.DEGRADATIONS),
-    difference_of,
-    {"left": "none", "right": "both", "degradation": "rainy"},
+def two_ways(left="none", right="both", degradation="rainy"):
+    """The same crop restored in two ways."""
+    return restored[left][shown[degradation]], restored[right][shown[degradation]]
+
+
+compared(
+    two_ways,
+    labels=lambda left, right, degradation: (left, right),
+    describe=difference_of,
+    left=list(ways),
+    right=list(ways),
+    degradation=list(lab.DEGRADATIONS),
 )
 
 # %%
@@ -268,7 +273,7 @@ plan = AblationPlan(
     eval_set=build_eval_set(lab.sample_photos("test"), Protocol(crop=scale.restorer.image_size, crops=crops, seed=1)),
     eval_steps=tuple(round(steps * share) for share in (0.125, 0.25, 0.5, 0.75)),
 )  # fmt: skip
-network = lab.presets.build_restorer(plan.network, pipe.settings.clip.embed_dim)
+network = lab.build_restorer(plan.network, pipe.settings.clip.embed_dim)
 parameters = sum(p.numel() for p in network.parameters())
 exam_photos = plan.eval_set.metadata.photo
 print(f"{parameters / 1e6:.2f} million parameters, {steps} steps of {plan.recipe.batch_size} crops")
@@ -287,7 +292,7 @@ seconds = time.perf_counter() - before
 # end, and whether the order is the one that you predicted.
 
 # %%
-ablation.curves_with_bands(
+figures.ablation.curves_with_bands(
     result.curves,
     caption="Gain on photos that are not trained on. Bands: from the worst to the best of three seeds. Where bands overlap, "
     "another seed might have swapped the curves. The last point is the running average of the weights, the others are not.",
@@ -319,7 +324,7 @@ print("t for 2, 3, 5, 10, 30 seeds:", ", ".join(f"{t:.2f}" for t in factors.valu
 
 table = differences_to(result.gains, exam_photos)
 runs = result.gains.mean().unstack("variant")[list(VARIANTS)]
-ablation.seeds_and_photos(
+figures.ablation.seeds_and_photos(
     runs,
     table,
     "none",

@@ -120,7 +120,7 @@ else:
         made = lab.DaCLIP(Clip(architecture["clip"]))
     wrapped = {"epoch": 50, "name": "random", "state_dict": released_layout(made)}
     torch.save(wrapped, files[0])
-    made = lab.presets.build_restorer(architecture["network"], architecture["clip"].embed_dim)
+    made = lab.build_restorer(architecture["network"], architecture["clip"].embed_dim)
     torch.save({name: tensor.half() for name, tensor in made.state_dict().items()}, files[1])
     del made, wrapped
 
@@ -262,7 +262,7 @@ figure
 
 # %%
 photos = lab.sample_photos("test")
-photo = to_pil(photos[photos.names.index("astronaut")])
+photo = to_pil(photos[photos.names.index("osprey")])
 photo = ImageOps.fit(photo, (480, 320), Image.Resampling.LANCZOS)
 side = 96 if scale.name != "smoke" else 48
 noisy = lab.degrade(photo, "noisy", severity=0.7, seed=1)
@@ -284,7 +284,7 @@ print(f"{restored.width} x {restored.height} pixels in 2 steps: {seconds:.1f} s"
 # %%
 lengths = {
     "pipe.encode, to name": pipe.encode([noisy]),
-    "pipe.steering, to restore": pipe.steering([noisy]),
+    "pipe.steering, to restore": pipe.conditioning([noisy]),
 }
 pd.DataFrame(
     {
