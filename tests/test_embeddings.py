@@ -14,7 +14,6 @@ from daclip_lab.embeddings.projection import (
     embedding_map,
     map_table,
     preservation,
-    silhouette,
     trustworthiness,
 )
 from daclip_lab.errors import InputError
@@ -59,17 +58,10 @@ def test_a_map_of_few_rows_works():
     assert embedding_map(islands(rows=2)[0], "umap").shape == (6, 2)
 
 
-def test_silhouette_is_high_for_islands_and_low_without():
-    vectors, labels = islands(apart=12)
-    assert silhouette(vectors, labels) > 0.7
-    mixed = np.random.default_rng(1).permutation(labels)
-    assert silhouette(vectors, mixed) < 0.1
-
-
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
-        (np.ones((4, 8)), "4 embeddings are too few"),
+        (np.ones((4, 8)), "4 embeddings"),
         (np.full((9, 8), np.nan), "not finite"),
         (np.ones(9), "shape"),
         (np.ones((9, 1)), "shape"),
@@ -82,14 +74,10 @@ def test_what_no_map_can_be_made_of_is_refused(vectors, message, method):
 
 
 def test_other_mistakes_get_a_clear_line():
-    vectors, labels = islands()
-    with pytest.raises(InputError, match="'lle' is unknown: use one of umap, pca, tsne"):
+    vectors, _ = islands()
+    with pytest.raises(InputError, match="'lle'.*umap, pca, tsne"):
         embedding_map(vectors, "lle")
-    with pytest.raises(InputError, match="35 labels for 36 vectors"):
-        silhouette(vectors, labels[1:])
-    with pytest.raises(InputError, match="1 classes"):
-        silhouette(vectors, ["a"] * 36)
-    with pytest.raises(InputError, match="35 places for 36 vectors"):
+    with pytest.raises(InputError, match="35 .* 36"):
         trustworthiness(vectors, vectors[1:, :2])
 
 
@@ -142,13 +130,13 @@ def test_newcomers_go_to_their_like(made, table):
 
 def test_a_file_that_holds_no_map_and_another_space_are_refused(table, tmp_path):
     table.save(tmp_path / "t.parquet")
-    with pytest.raises(InputError, match=r"t\.parquet holds no map"):
+    with pytest.raises(InputError, match=r"t\.parquet"):
         EmbeddingMap.load(tmp_path / "t.parquet")
-    with pytest.raises(InputError, match="8 dimensions on a map of 16"):
+    with pytest.raises(InputError, match="8 .* 16"):
         map_table(table, method="pca").place(np.ones((2, 8)))
-    with pytest.raises(InputError, match="no 'plain'"):
-        map_table(table, "plain")
-    with pytest.raises(InputError, match="too few for a map"):
+    with pytest.raises(InputError, match="'clip'"):
+        map_table(table, "clip")
+    with pytest.raises(InputError, match="3 embeddings"):
         map_table(
             replace(
                 table,

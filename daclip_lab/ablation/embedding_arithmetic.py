@@ -1,7 +1,7 @@
 """Steering the restorer with edited degradation embeddings: interpolate, add, project out, negate.
 
 Degradation embeddings are directions, and the text embeddings of words lie in the same space. So an image can be
-restored under the word of another degradation (`Pipeline.restore(as_degradation=...)`), or under a direction made of
+restored under the word of another degradation (`Pipeline.restore(degradation=...)`), or under a direction made of
 several. `steering_gains` measures what that does to many images.
 """
 

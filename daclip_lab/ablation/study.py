@@ -26,9 +26,9 @@ from daclip_lab.errors import InputError
 from daclip_lab.files.resume_log import ResumeLog
 from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.models.daclip import DaCLIP, Embeddings
+from daclip_lab.models.restorer import build_restorer
 from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training.objectives import RestorerRecipe, train_restorer
-from daclip_lab.training.presets import build_restorer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ VARIANTS = {
     "both": ("content", "degradation"),
     "oracle": ("content", "degradation"),
 }
-"""The embeddings that condition each variant; those of "oracle" are the true word's and the clean image's CLIP embedding."""
+"""The embeddings that condition each variant; "oracle" gets the true word and CLIP's embedding of the clean image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class MaskedDaCLIP(nn.Module):
     """A DA-CLIP whose embeddings are zero except those in `keep`, see `mask_embeddings`.
 
     Args:
-        cache: embeddings by hash of the batch; variants that share it, and see the same batches, encode each batch once.
+        cache: embeddings by hash of the batch; variants that share it encode each batch once.
     """
 
     def __init__(self, daclip: DaCLIP, keep: Collection[str], cache: dict[bytes, Embeddings]):
@@ -84,11 +84,12 @@ class CachedSource:
     def __init__(self, source: Source):
         self.source, self.cache = source, {}
 
-    def draw(self, generator: torch.Generator, size: int) -> Example:
+    def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
         """The example that the source draws; the generator ends in the same state."""
-        key = (generator.get_state().numpy().tobytes(), size)
+        key = (generator.get_state().numpy().tobytes(), size, captions)
         if key not in self.cache:
-            self.cache[key] = self.source.draw(generator, size), generator.get_state()
+            drawn = self.source.draw(generator, size, captions=captions)
+            self.cache[key] = drawn, generator.get_state()
         example, after = self.cache[key]
         generator.set_state(after)
         return example
@@ -124,7 +125,7 @@ def ablate(
 
     if unknown := set(variants) - set(VARIANTS):
         raise InputError(f"variant {unknown.pop()!r} is unknown: use {', '.join(VARIANTS)}")
-    log = ResumeLog(None if out is None else Path(out), _header(pipe, plan))
+    log = ResumeLog(out, _header(pipe, plan))
     runs = {(run["variant"], run["seed"]): run for run in log.parts}
     with tqdm(total=len(seeds) * len(variants), desc="ablation", unit="run") as bar:
         for seed in seeds:
@@ -172,7 +173,7 @@ def _run(pipe: Pipeline, plan: AblationPlan, variant: str, seed: int, cache: dic
         embeddings = Embeddings(pipe.encode_clip(list(plan.eval_set.clean)), words)
     else:
         embeddings = mask_embeddings(pipe.encode(images), VARIANTS[variant])
-    embeddings = Pipeline(pipe.settings, daclip=pipe.daclip, restorer=net).steering(
+    embeddings = Pipeline(pipe.settings, daclip=pipe.daclip, restorer=net).conditioning(
         images, embeddings
     )
     curve = [(0, _gains(net, pipe, plan.eval_set, embeddings).mean())]
@@ -230,7 +231,9 @@ def differences_to(
     for variant in gains.columns.unique("variant"):
         runs, difference = gains[variant].mean(), gains[variant] - gains[baseline]
         mean, low, high = seed_interval(difference.mean())
-        _, photo_low, photo_high = bootstrap_interval(difference.mean(axis=1).to_numpy(), np.asarray(photos))
+        _, photo_low, photo_high = bootstrap_interval(
+            difference.mean(axis=1).to_numpy(), np.asarray(photos)
+        )
         rows[variant] = {
             "gain": runs.mean(),
             "spread": runs.std(),

@@ -1,8 +1,7 @@
-"""Drift: how far an embedding moves away from that of the clean image, and whether it can still be found there.
+"""Alignment with the clean image: cosine, retrieval and CKA between embeddings of degraded images and clean partners.
 
-What DA-CLIP promises (2310.01018, section 3.1) is that its content embedding of a degraded image is what CLIP would
-have said of the clean one. So each measure here is taken twice: in the space "plain", without the controller, and in
-"content", with it.
+DA-CLIP's content embedding of a degraded image is trained to match what CLIP outputs for the clean one (2310.01018,
+section 3.1). So each measure is computed in two spaces: "clip", CLIP without the controller, and "content".
 """
 
 from collections.abc import Sequence
@@ -12,8 +11,7 @@ import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.degradations.registry import CLEAN
-from daclip_lab.embeddings.table_columns import photos_of, with_partners
-from daclip_lab.errors import InputError
+from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.metrics.bootstrap import (
     MIN_ROWS,
     Estimate,
@@ -26,57 +24,70 @@ from daclip_lab.metrics.bootstrap import (
 if TYPE_CHECKING:
     import pandas as pd
 
-EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-SPACES = {"plain": "CLIP alone", "content": "DA-CLIP"}
+SEVERITY_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def clean_partners(table: EmbeddingTable) -> np.ndarray:
+    """CLIP's embeddings (n, d) of the clean partners. Raises InsufficientDataError where the table has none."""
+    if table.clean is None:
+        raise InsufficientDataError(
+            "the table has no embeddings of clean partners: embed pairs, or give `clean`"
+        )
+    return table.clean
 
 
 def clean_cosines(table: EmbeddingTable, space: str) -> np.ndarray:
-    """The cosine (n,) of each row to CLIP's embedding of its clean partner."""
-    clean = with_partners(table).astype(float)
+    """The cosine (n,) of each row to CLIP's embedding of its clean partner; NaN for rows labelled clean."""
+    clean = clean_partners(table).astype(float)
     vectors = table.embedding(space).astype(float)
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(clean, axis=1)
-    return (vectors * clean).sum(1) / np.maximum(norms, 1e-12)
+    return _degraded_only(table, (vectors * clean).sum(1) / np.maximum(norms, 1e-12))
 
 
 def clean_cosine(table: EmbeddingTable, space: str) -> Estimate:
-    """The mean cosine of degraded images to their clean partners; chance is that of a partner of another photo."""
-    return estimate_mean(
-        _of_degraded(table, clean_cosines(table, space)), photos_of(table), stranger(table, space)
-    )
+    """The mean cosine of degraded images to their clean partners; chance is `unrelated_cosine`.
+
+    Raises InsufficientDataError for a table without clean partners, fewer than 10 rows, or rows of a single photo.
+    """
+    chance = unrelated_cosine(table, space)
+    return estimate_mean(clean_cosines(table, space), table.rows.photo, chance)
 
 
-def stranger(table: EmbeddingTable, space: str) -> float:
-    """The mean cosine between an image and the clean partners of other photos: what no drift should fall below."""
-    clean, vectors = with_partners(table), table.embedding(space)
-    photos = photos_of(table).astype(str)
+def unrelated_cosine(table: EmbeddingTable, space: str) -> float:
+    """The mean cosine of the rows to the clean partners of *other* photos."""
+    clean, vectors = clean_partners(table), table.embedding(space)
+    photos = table.rows.photo.to_numpy().astype(str)
     check_sample(photos)
-    # A mean over all pairs is a product of sums, without those of one photo.
-    whole, count = vectors.sum(0) @ clean.sum(0), len(table) ** 2
+    # The sum over all pairs is a product of sums; pairs of one photo are subtracted.
+    total, count = vectors.sum(0) @ clean.sum(0), len(table) ** 2
     for photo in np.unique(photos):
         own = photos == photo
-        whole -= vectors[own].sum(0) @ clean[own].sum(0)
+        total -= vectors[own].sum(0) @ clean[own].sum(0)
         count -= own.sum() ** 2
-    return float(whole / count)
+    return float(total / count)
 
 
-def content_drift(table: EmbeddingTable, edges: Sequence[float] = EDGES) -> "pd.DataFrame":
-    """The cosine to the clean partner over severity, without and with the controller.
+def content_drift(table: EmbeddingTable, edges: Sequence[float] = SEVERITY_EDGES) -> "pd.DataFrame":
+    """The mean cosine to the clean partner in bins of severity, without and with the controller.
 
     Args:
-        edges: of the bins of severity, ascending; a bin of fewer than 10 rows, or of one photo, is left out.
+        edges: of the bins, ascending. Bins of fewer than 10 rows, or of a single photo, are left out.
 
-    Returns a row for each degradation and `overall`, bin and space, as `viz.severity_figures.over_severity` draws them:
-    degradation, severity (the mean in the bin), space ("CLIP alone", "DA-CLIP"), mean, low, high, n.
+    Returns a row for each degradation and `overall`, bin and space: degradation, severity (mean in the bin), space
+    ("CLIP alone" or "DA-CLIP"), mean, low, high, n. `figures.severity.over_severity` draws it.
 
-    Raises InputError for a table without clean partners, or without severities.
+    Raises InsufficientDataError for a table without clean partners or severities, or where no bin is large enough.
     """
     import pandas as pd
 
-    severity, photos = table.rows.severity.to_numpy(), photos_of(table)
+    severity, photos = table.rows.severity.to_numpy(), table.rows.photo.to_numpy()
     degraded = (table.rows.degradation != CLEAN).to_numpy() & np.isfinite(severity)
+    cosines = {
+        "CLIP alone": clean_cosines(table, "clip"),
+        "DA-CLIP": clean_cosines(table, "content"),
+    }
     if not degraded.any():
-        raise InputError("the table tells no severity of a degraded image")
-    cosines = {name: clean_cosines(table, space) for space, name in SPACES.items()}
+        raise InsufficientDataError("no degraded image of the table has a severity")
     bins = np.clip(np.digitize(severity, edges) - 1, 0, len(edges) - 2)
     names = table.rows.degradation.to_numpy()
     rows = []
@@ -87,67 +98,94 @@ def content_drift(table: EmbeddingTable, edges: Sequence[float] = EDGES) -> "pd.
             if which.sum() < MIN_ROWS or len(set(photos[which])) < 2:
                 continue
             for space, values in cosines.items():
-                middle, low, high = bootstrap_interval(values[which], photos[which].astype(str))
-                rows.append(
-                    {
-                        "degradation": name,
-                        "severity": severity[which].mean(),
-                        "space": space,
-                        "mean": middle,
-                        "low": low,
-                        "high": high,
-                        "n": int(which.sum()),
-                    }
-                )
+                mean, low, high = bootstrap_interval(values[which], photos[which])
+                rows.append({"degradation": name, "severity": severity[which].mean(),
+                             "space": space, "mean": mean, "low": low, "high": high,
+                             "n": int(which.sum())})  # fmt: skip
     if not rows:
-        raise InputError(
-            "no bin of severity holds 10 rows of two photos: wanted more rows, or wider bins"
-        )
+        raise InsufficientDataError(f"no bin of severity has {MIN_ROWS} rows of 2 photos")
     return pd.DataFrame(rows)
 
 
 def partner_ranks(table: EmbeddingTable, space: str) -> np.ndarray:
-    """The place (n,) of the own clean partner among all of them, by cosine; 1 is the nearest. NaN for clean rows.
+    """The rank (n,) of the own clean partner among all of the table, by cosine; 1 is the nearest. NaN for clean rows.
 
-    Partners that are as near count as nearer, so that a space where everything is one place gets no credit.
+    Ties count against the query, so that a collapsed space, where all embeddings are equal, has the worst rank.
     """
-    clean, vectors = with_partners(table), table.embedding(space)
+    clean, vectors = clean_partners(table), table.embedding(space)
     names = table.rows.partner
     if names.isna().any():
-        raise InputError(
-            f"row {int(names.isna().argmax())} has no `partner`: wanted a name of each"
-        )
+        raise InsufficientDataError(f"row {int(names.isna().argmax())} names no `partner`")
     _, first, own = np.unique(names.to_numpy().astype(str), return_index=True, return_inverse=True)
     if len(first) < 2:
-        raise InputError("all rows have the same clean partner: wanted at least 2")
+        raise InsufficientDataError("all rows have the same clean partner: at least 2 needed")
     partners = clean[first] / np.linalg.norm(clean[first], axis=1, keepdims=True)
-    similar = vectors @ partners.T
-    mine = similar[np.arange(len(table)), own]
-    return _of_degraded(table, (similar >= mine[:, None] - 1e-6).sum(1).astype(float))
+    similarities = vectors @ partners.T
+    to_own = similarities[np.arange(len(table)), own]
+    return _degraded_only(table, (similarities >= to_own[:, None] - 1e-6).sum(1).astype(float))
 
 
 def retrieval(table: EmbeddingTable, space: str) -> "pd.DataFrame":
-    """Finding the clean partner of a degraded image among all clean partners of the table.
+    """Retrieval of the clean partner of each degraded image among all clean partners of the table.
 
-    Returns the rows `R@1`, `R@5` (shares of images whose partner is the nearest, or among the nearest five) and
-    `median rank`, with the columns of `Estimate`.
+    Returns the rows `R@1`, `R@5` (share of images with the partner among the nearest one or five) and `median rank`,
+    with the columns of `Estimate`. Raises InsufficientDataError, see `clean_cosine`.
     """
     import pandas as pd
 
-    ranks, photos = partner_ranks(table, space), photos_of(table)
+    ranks, photos = partner_ranks(table, space), table.rows.photo.to_numpy()
     keep = np.isfinite(ranks)
     ranks, photos = ranks[keep], photos[keep]
-    among = table.rows.partner.nunique()
-    found = {
-        f"R@{k}": estimate_mean((ranks <= k).astype(float), photos, chance=min(k / among, 1.0))
+    partners = table.rows.partner.nunique()
+    rows = {
+        f"R@{k}": estimate_mean((ranks <= k).astype(float), photos, chance=min(k / partners, 1.0))
         for k in (1, 5)
     }
-    found["median rank"] = estimate_statistic(
-        lambda rows: float(np.median(ranks[rows])), photos, chance=(among + 1) / 2
+    rows["median rank"] = estimate_statistic(
+        lambda rows: float(np.median(ranks[rows])), photos, chance=(partners + 1) / 2
     )
-    return pd.DataFrame({name: one._asdict() for name, one in found.items()}).T
+    return pd.DataFrame({name: estimate._asdict() for name, estimate in rows.items()}).T
 
 
-def _of_degraded(table: EmbeddingTable, values: np.ndarray) -> np.ndarray:
-    """The values, NaN for rows that are labelled clean: they have nothing to drift from."""
+def clean_cka(table: EmbeddingTable, space: str) -> Estimate:
+    """Linear CKA between embeddings of degraded images and CLIP's of their clean partners: 0..1, see `linear_cka`.
+
+    With few rows CKA is far above 0 even for unrelated spaces: `chance` is its mean with shuffled partners.
+    Rows labelled clean are left out. Raises InsufficientDataError, see `clean_cosine`.
+    """
+    table = table.select((table.rows.degradation != CLEAN).to_numpy())
+    vectors, clean = table.embedding(space), clean_partners(table)
+    photos = table.rows.photo.to_numpy()
+    check_sample(photos)
+    rng = np.random.default_rng(0)
+    _, first, group = np.unique(photos.astype(str), return_index=True, return_inverse=True)
+    shuffled = [first[rng.permutation(len(first))][group] for _ in range(20)]
+    chance = float(np.mean([linear_cka(vectors, clean[rows]) for rows in shuffled]))
+
+    def statistic(rows: np.ndarray) -> float:
+        # A resample of a single photo has no variance.
+        return linear_cka(vectors[rows], clean[rows]) if np.ptp(group[rows]) else float("nan")
+
+    return estimate_statistic(statistic, photos, chance=chance, recentre=True, resamples=200)
+
+
+def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
+    r"""Linear centred kernel alignment of X (n, d) and Y (n, e), vectors of the same n items (1905.00414, equation 1).
+
+    $\|Y^T X\|_F^2 / (\|X^T X\|_F \|Y^T Y\|_F)$ after centring, in 0..1; 1 for spaces that are equal up to rotation and
+    scale. Raises InputError for different numbers of rows, InsufficientDataError where all vectors of one are equal.
+    """
+    if len(first) != len(second):
+        raise InputError(f"{len(first)} and {len(second)} vectors: expected equal numbers")
+    x, y = (vectors - vectors.mean(0) for vectors in (np.asarray(first), np.asarray(second)))
+    norms = [np.linalg.norm(vectors.T @ vectors) for vectors in (x, y)]
+    if min(norms) < 1e-10 * len(x):
+        raise InsufficientDataError(
+            "all vectors of one space are equal: there is nothing to compare"
+        )
+    return float(np.linalg.norm(x.T @ y) ** 2 / (norms[0] * norms[1]))
+
+
+def _degraded_only(table: EmbeddingTable, values: np.ndarray) -> np.ndarray:
+    """The values, NaN for rows labelled clean."""
     return np.where(table.rows.degradation.to_numpy() == CLEAN, np.nan, values)

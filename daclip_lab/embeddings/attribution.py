@@ -1,10 +1,9 @@
-"""Which patches of an image speak for the degradation that is named.
+r"""Attribution: which patches of an image support the predicted degradation.
 
-Integrated gradients (Sundararajan et al., 1703.01365) over the controller's patch tokens, before any block has mixed
-them. The path starts where all patches of a view are alike, each token the mean of them, and ends at the image. The
-gradient of the answer's log-probability along the way, times the way, is what each patch adds; over all patches the
-sum is what the answer gained. A test holds it to images that were degraded in one half only: in most of them that half
-speaks louder than the other.
+Integrated gradients (Sundararajan et al., 1703.01365, equation 1) with respect to the controller's patch tokens before
+the first block: $a_i = (x_i - x'_i) \cdot \int_0^1 \nabla_{x_i} f(x' + s (x - x'))\, ds$, with f the log-probability of
+a label, x the tokens of the image, and the baseline x' in which every patch token of a view is their mean. By
+completeness the attributions sum to f(x) - f(x').
 """
 
 from dataclasses import dataclass
@@ -22,33 +21,33 @@ from daclip_lab.pipeline.pipeline import Pipeline
 
 @dataclass(frozen=True)
 class Attribution:
-    """What speaks for an answer, and where."""
+    """The contribution of each pixel to the log-probability of a label."""
 
     label: str
-    """The answer: one of the pipeline's labels."""
+    """One of the pipeline's labels."""
     heat: Tensor
-    """(h, w), in nats per pixel: above zero a pixel speaks for the answer, below zero against it."""
+    """(h, w), in nats per pixel, on the CPU: positive where a pixel supports the label, else negative."""
     start: float
-    """The log-probability of the answer where all patches of a view are alike."""
+    """The log-probability of the label for the baseline."""
     end: float
-    """Its log-probability for the image: `start` plus the sum of `heat`, up to the error of the integral."""
+    """The log-probability for the image: `start` plus the sum of `heat`, up to the error of the numerical integral."""
 
 
 def attribute(pipe: Pipeline, image, label: str | None = None, *, steps: int = 8) -> Attribution:
-    """Spread the log-probability of an answer over the pixels of an image.
+    """Attribute the log-probability of a label to the pixels of an image.
 
     Args:
-        image: anything that `read_image` takes, of any size.
-        label: one of `pipe.settings.labels`; None takes the most probable.
-        steps: points of the integral; the error of the sum shrinks with them.
+        image: anything that `read_image` takes, of any size. Each of its views (see `models.clip.views`) contributes to
+            the pixels that it shows.
+        label: one of `pipe.settings.labels`; None takes the most probable one.
+        steps: points of the integral (midpoint rule).
 
-    Each view of the image (see `models.clip.views`) adds its share where it looks. Raises InputError for an unknown
-    label, or weights without a controller.
+    Raises InputError for an unknown label, fewer than one step, or weights without a controller.
     """
     if pipe.daclip is None:
-        raise InputError("these weights hold no controller: load some that do, such as 'lab'")
+        raise InputError("these weights have no controller: load some that do, such as 'lab'")
     if steps < 1:
-        raise InputError(f"steps={steps}: wanted 1 or more")
+        raise InputError(f"steps={steps}: expected 1 or more")
     labels, image = pipe.settings.labels, read_image(image)
     if label is None:
         label = pipe.classify(image).idxmax()
@@ -56,8 +55,8 @@ def attribute(pipe: Pipeline, image, label: str | None = None, *, steps: int = 8
         raise InputError(f"label {label!r} is unknown: use one of {', '.join(labels)}")
     clip, visual = pipe.daclip.clip, pipe.daclip.controller.visual
     size, view = clip.config.image_size, pipe.settings.view
-    seen = views(image, size, view)
-    words = pipe.word_embeddings.clone()  # made in inference mode: gradients need their own copy
+    seen = views(image, size, view).to(pipe.device)
+    words = pipe.word_embeddings.to(pipe.device, copy=True)  # inference tensors have no gradients
 
     def log_probability(tokens: Tensor) -> Tensor:
         for block in visual.transformer.resblocks:
@@ -71,23 +70,23 @@ def attribute(pipe: Pipeline, image, label: str | None = None, *, steps: int = 8
         start = end.clone()
         start[:, 1:] = end[:, 1:].mean(1, keepdim=True)
         values = [log_probability(tokens).item() for tokens in (start, end)]
-    slope = torch.zeros_like(end)
+    gradient = torch.zeros_like(end)
     for step in range(steps):
         with torch.enable_grad():
             tokens = start.lerp(end, (step + 0.5) / steps).requires_grad_()
-            slope += torch.autograd.grad(log_probability(tokens), tokens)[0] / steps
-    patches = (slope * (end - start)).sum(-1)[:, 1:]
-    return Attribution(label, _spread(patches, image, size, view), *values)
+            gradient += torch.autograd.grad(log_probability(tokens), tokens)[0] / steps
+    patches = (gradient * (end - start)).sum(-1)[:, 1:].cpu()
+    return Attribution(label, _to_pixels(patches, image, size, view), *values)
 
 
-def _spread(patches: Tensor, image: Tensor, size: int, view: str) -> Tensor:
-    """The values (views, patches) on the pixels that they were seen in: (h, w), with the same sum."""
+def _to_pixels(patches: Tensor, image: Tensor, size: int, view: str) -> Tensor:
+    """Distribute values (views, patches) evenly over the pixels that each patch shows: (h, w), with the same sum."""
     h, w = image.shape[-2:]
     side = round(patches.shape[1] ** 0.5)
-    # Where a view looks, `views` itself says: it is shown an image whose values are its own coordinates.
+    # The views of an image that holds its own coordinates tell where each view lies.
     down, across = (torch.arange(n) + 0.5 for n in (h, w))
-    places = torch.stack([(down / h)[:, None].expand(h, w), (across / w).expand(h, w)])
-    seen = views(torch.cat([places, places[:1]]), size, view)[:, :2]
+    coordinates = torch.stack([(down / h)[:, None].expand(h, w), (across / w).expand(h, w)])
+    seen = views(torch.cat([coordinates, coordinates[:1]]), size, view)[:, :2]
     heat = torch.zeros(h, w)
     for values, where in zip(patches.view(-1, side, side), seen, strict=True):
         rows = _edges(where[0].mean(1) * h, side, h)
@@ -98,9 +97,9 @@ def _spread(patches: Tensor, image: Tensor, size: int, view: str) -> Tensor:
     return heat
 
 
-def _edges(places: Tensor, count: int, length: int) -> list[tuple[int, int]]:
-    """First and last pixel (exclusive) of `count` patches, from where a view's lines of pixels lie in the image."""
-    centres = places.view(count, -1).mean(1)
+def _edges(lines: Tensor, count: int, length: int) -> list[tuple[int, int]]:
+    """First and last (exclusive) pixel of `count` patches along an axis, from the coordinates of a view's lines."""
+    centres = lines.view(count, -1).mean(1)
     half = (centres[-1] - centres[0]) / (count - 1) / 2
     first = (centres - half).round().long().clamp(0, length - 1)
     last = (centres + half).round().long().clamp(max=length)

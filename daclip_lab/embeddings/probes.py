@@ -1,7 +1,8 @@
-"""Probes: what can be read off an embedding, by somebody who never saw the photo.
+r"""Probes: simple models that predict a label, a severity or the content from frozen embeddings.
 
-Every probe is trained on some photos and asked about the others, in up to five folds. What it reads there is in the
-embedding; what it does not read may still be there in a form that the probe is too simple for.
+Every probe is cross-validated in up to five folds that are disjoint in photos: no photo is both trained and tested on,
+since crops of one photo are alike. A probe shows what can be predicted by a model of its kind; what it cannot predict
+may still be in the embedding (Alain and Bengio, 1610.01644).
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,8 +11,8 @@ import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.degradations.registry import CLEAN
-from daclip_lab.embeddings.table_columns import labels_of, photos_of, with_partners
-from daclip_lab.errors import InputError
+from daclip_lab.embeddings.alignment import clean_partners
+from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.metrics.bootstrap import Estimate, check_sample, estimate_mean, estimate_statistic
 
 if TYPE_CHECKING:
@@ -20,45 +21,60 @@ if TYPE_CHECKING:
 FOLDS = 5
 PROBES = ("linear", "knn")
 ALPHAS = np.logspace(-2, 4, 13)
-"""Strengths of ridge regression, of which the training rows choose one."""
+"""Regularisation strengths of ridge regression, chosen by cross-validation on the training rows."""
+
+
+def class_labels(table: EmbeddingTable, target: str = "degradation") -> np.ndarray:
+    """One label per row (n,) from a column of the table, None where it is unknown.
+
+    Raises InputError where there is no such column, and InsufficientDataError for fewer than two classes.
+    """
+    if target not in table.rows:
+        raise InputError(f"the table has no column {target!r}: it has {', '.join(table.rows)}")
+    column = table.rows[target]
+    labels = np.where(column.notna(), column.astype(str), None)
+    classes = sorted(set(labels) - {None})
+    if len(classes) < 2:
+        found = f"every row is {classes[0]!r}" if classes else "no row has a label"
+        raise InsufficientDataError(f"{found} in the column {target!r}: at least 2 classes needed")
+    return labels
 
 
 def probe_accuracy(
     table: EmbeddingTable, space: str, target: str = "degradation", *, probe: str = "linear"
 ) -> Estimate:
-    """How often a probe reads the label of a row right; chance is to always say the most frequent one.
+    """The share of rows whose label a probe predicts from an embedding; chance is the share of the most frequent label.
 
     Args:
-        space: which embeddings, one of `table.spaces`.
+        space: one of `table.spaces`.
         target: the column of labels; rows without one are left out.
-        probe: `"linear"` (logistic regression on standardised values), or `"knn"` (the majority of the 10 nearest by
-            cosine).
+        probe: `"linear"` (logistic regression on standardised values) or `"knn"` (10 nearest by cosine).
 
-    Raises InputError for fewer than 10 rows, 2 classes, or 2 photos of each class.
+    Raises InputError for an unknown space, target or probe, and InsufficientDataError for fewer than 10 rows, 2
+    classes, or 2 photos of each class.
     """
-    right = probed_right(table, space, target, probe=probe)
-    labels = labels_of(table, target)
-    known = labels[labels != None].astype(str)  # noqa: E711 - element by element
-    _, counts = np.unique(known, return_counts=True)
-    return estimate_mean(right, photos_of(table), chance=counts.max() / counts.sum())
+    correct = probe_correct(table, space, target, probe=probe)
+    _, counts = np.unique(table.rows[target].dropna().astype(str), return_counts=True)
+    return estimate_mean(correct, table.rows.photo, chance=counts.max() / counts.sum())
 
 
-def probed_right(
+def probe_correct(
     table: EmbeddingTable, space: str, target: str = "degradation", *, probe: str = "linear"
 ) -> np.ndarray:
-    """Whether a probe reads each row right: (n,) of 0 and 1, NaN for rows without a label."""
-    vectors, labels, photos = table.embedding(space), labels_of(table, target), photos_of(table)
-    known = np.array([label is not None for label in labels])
-    right = np.full(len(table), np.nan)
-    answers = read_labels(vectors[known], labels[known], photos[known], probe=probe)
-    right[known] = answers == labels[known]
-    return right
+    """Whether a probe predicts the label of each row: (n,) of 0 and 1, NaN for rows without a label."""
+    vectors, labels = table.embedding(space), class_labels(table, target)
+    labelled = np.array([label is not None for label in labels])
+    photos = table.rows.photo.to_numpy()[labelled]
+    correct = np.full(len(table), np.nan)
+    predicted = predict_labels(vectors[labelled], labels[labelled], photos, probe=probe)
+    correct[labelled] = predicted == labels[labelled]
+    return correct
 
 
-def read_labels(
+def predict_labels(
     vectors: np.ndarray, labels: np.ndarray, photos: np.ndarray, *, probe: str = "linear"
 ) -> np.ndarray:
-    """What a probe that never saw a photo takes each of its rows for: (n,), from vectors (n, d)."""
+    """The label (n,) that a probe trained on other photos predicts from each vector (n, d); see `probe_accuracy`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
@@ -68,48 +84,51 @@ def read_labels(
     if probe not in PROBES:
         raise InputError(f"probe {probe!r} is unknown: use one of {', '.join(PROBES)}")
     labels, photos = (np.asarray(x, dtype=object).astype(str) for x in (labels, photos))
-    folds = min(FOLDS, _fewest_photos(labels, photos))
-    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    splits = list(cut.split(vectors, labels, photos))
+    folds = StratifiedGroupKFold(
+        min(FOLDS, _photos_of_rarest(labels, photos)), shuffle=True, random_state=0
+    )
+    splits = list(folds.split(vectors, labels, photos))
     if any(len(set(labels[train])) < 2 for train, _ in splits):
-        raise InputError("a split by photo leaves one class to learn from: wanted more photos")
+        raise InsufficientDataError(
+            "a split by photo leaves one class to train on: more photos needed"
+        )
     if probe == "linear":
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     else:
-        least = min(len(train) for train, _ in splits) // 2
-        model = KNeighborsClassifier(max(1, min(10, least)), metric="cosine")
+        smallest = min(len(train) for train, _ in splits)
+        model = KNeighborsClassifier(max(1, min(10, smallest // 2)), metric="cosine")
     return cross_val_predict(model, vectors, labels, cv=splits)
 
 
-def _fewest_photos(labels: np.ndarray, photos: np.ndarray) -> int:
+def _photos_of_rarest(labels: np.ndarray, photos: np.ndarray) -> int:
     """The number of photos of the class that has the fewest."""
     check_sample(photos)
     counts = {label: len(set(photos[labels == label])) for label in np.unique(labels)}
     if len(counts) < 2:
-        raise InputError(f"every row is '{labels[0]}': wanted at least 2 classes")
+        raise InsufficientDataError(f"every row is '{labels[0]}': at least 2 classes needed")
     rarest = min(counts, key=counts.get)
     if counts[rarest] < 2:
-        raise InputError(
-            f"the class '{rarest}' has one photo: a split by photo wants at least 2 of each"
+        raise InsufficientDataError(
+            f"the class '{rarest}' has one photo: a split by photo needs at least 2 of each"
         )
     return counts[rarest]
 
 
-class Fit(NamedTuple):
-    """How far predictions are off, row by row, and how far the mean of the training rows is."""
+class RegressionErrors(NamedTuple):
+    """Squared errors (n,) of cross-validated predictions, and of the mean of the training rows as a baseline."""
 
-    error: np.ndarray
-    spread: np.ndarray
+    model: np.ndarray
+    baseline: np.ndarray
 
     def r2(self, rows: np.ndarray) -> float:
-        """The share of the variance that the predictions explain."""
-        return 1 - self.error[rows].sum() / self.spread[rows].sum()
+        r"""$R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y_{train})^2$ over some rows (their numbers)."""
+        return 1 - self.model[rows].sum() / self.baseline[rows].sum()
 
 
-def _regress(vectors: np.ndarray, values: np.ndarray, photos: np.ndarray) -> Fit:
-    """Ridge regression of values (n, k) on vectors (n, d), each photo predicted by others.
+def ridge_errors(vectors: np.ndarray, values: np.ndarray, photos: np.ndarray) -> RegressionErrors:
+    """Predict values (n, k) from vectors (n, d) by ridge regression on other photos (n,); errors are summed over k.
 
-    The strength, too, is chosen by how well it predicts other photos of the training rows.
+    The strength is chosen by an inner cross-validation that is disjoint in photos, too.
     """
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
@@ -117,106 +136,65 @@ def _regress(vectors: np.ndarray, values: np.ndarray, photos: np.ndarray) -> Fit
 
     photos = photos.astype(str)
     check_sample(photos)
-    error, spread = np.empty(len(values)), np.empty(len(values))
-    for train, test in _folds(photos):
-        inner = _folds(photos[train]) if len(set(photos[train])) > 1 else None
+    model, baseline = np.empty(len(values)), np.empty(len(values))
+    for train, test in _photo_folds(photos):
+        inner = _photo_folds(photos[train]) if len(set(photos[train])) > 1 else None
         ridge = RidgeCV(ALPHAS, cv=inner, scoring="neg_mean_squared_error")
-        model = make_pipeline(StandardScaler(), ridge).fit(vectors[train], values[train])
-        predicted = model.predict(vectors[test]).reshape(len(test), -1)
-        error[test] = ((predicted - values[test]) ** 2).sum(1)
-        spread[test] = ((values[train].mean(0) - values[test]) ** 2).sum(1)
-    if not spread.any():
-        raise InputError("all rows have the same value: there is nothing to read")
-    return Fit(error, spread)
+        fitted = make_pipeline(StandardScaler(), ridge).fit(vectors[train], values[train])
+        predicted = fitted.predict(vectors[test]).reshape(len(test), -1)
+        model[test] = ((predicted - values[test]) ** 2).sum(1)
+        baseline[test] = ((values[train].mean(0) - values[test]) ** 2).sum(1)
+    if not baseline.any():
+        raise InsufficientDataError("all rows have the same value: there is nothing to predict")
+    return RegressionErrors(model, baseline)
 
 
-def _folds(photos: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows to train on and rows to predict, no photo in both; every row is predicted once."""
+def _photo_folds(photos: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to train on and rows to test on, without a photo in both; every row is tested once."""
     from sklearn.model_selection import GroupKFold
 
     return list(GroupKFold(min(FOLDS, len(set(photos)))).split(photos, groups=photos))
 
 
 def severity_regression(table: EmbeddingTable, space: str = "degradation") -> "pd.DataFrame":
-    """How well a ridge regression reads the severity of each degradation.
+    """How well ridge regression predicts the severity within each degradation from an embedding.
 
-    Returns a row for each degradation that comes in several severities, and `overall`: `value` is R² (the share of the
-    variance of the severity within a degradation; 0 for embeddings that know nothing, below 0 for worse), with `low`,
-    `high`, `rmse` (root of the mean squared error, in units of severity), `n` and `photos`.
+    Returns a row for each degradation with several severities, and `overall`: `value` is R² (1: exact; 0: as the mean
+    of the training rows), with `low`, `high`, `chance` (0), `rmse` (in units of severity), `n` and `photos`.
 
-    Raises InputError where no degradation comes in several severities, or one has fewer than 10 rows.
+    Raises InsufficientDataError where no degradation has several severities, or one has fewer than 10 rows.
     """
     import pandas as pd
 
-    fits = severity_fits(
-        table.embedding(space),
-        labels_or_one(table),
-        table.rows.severity.to_numpy(),
-        photos_of(table),
-    )
-    return pd.DataFrame(
-        {
-            label: estimate_statistic(fit.r2, photos, chance=0.0)._asdict()
-            | {"rmse": float(np.sqrt(fit.error.mean()))}
-            for label, (fit, photos) in fits.items()
-        }
-    ).T.astype({"n": int, "photos": int})
-
-
-def severity_fits(
-    vectors: np.ndarray, labels: np.ndarray, severity: np.ndarray, photos: np.ndarray
-) -> dict[str, tuple[Fit, np.ndarray]]:
-    """For each label that comes in several severities, and `overall`: how severity (n,) is read off vectors (n, d).
-
-    Each fit comes with the photos of its rows; rows whose severity is NaN are left out.
-    """
-    found = {}
+    labels = table.rows.degradation.fillna("unknown").to_numpy()
+    severity, photos = table.rows.severity.to_numpy(), table.rows.photo.to_numpy()
+    vectors, parts = table.embedding(space), {}
     for label in dict.fromkeys(labels):
         rows = np.flatnonzero((labels == label) & np.isfinite(severity))
         if len(rows) and np.ptp(severity[rows]) > 1e-6:
             check_sample(photos[rows], f"rows of '{label}'")
-            found[label] = (
-                _regress(vectors[rows], severity[rows, None], photos[rows]),
-                photos[rows],
-            )
-    if not found:
-        raise InputError("no degradation of this table comes in several severities")
-    fits, members = zip(*found.values(), strict=True)
-    whole = Fit(*(np.concatenate(parts) for parts in zip(*fits, strict=True)))
-    return found | {"overall": (whole, np.concatenate(members))}
+            errors = ridge_errors(vectors[rows], severity[rows, None], photos[rows])
+            parts[label] = errors, photos[rows]
+    if not parts:
+        raise InsufficientDataError("no degradation of this table comes in several severities")
+    errors, members = zip(*parts.values(), strict=True)
+    whole = RegressionErrors(*(np.concatenate(part) for part in zip(*errors, strict=True)))
+    parts["overall"] = whole, np.concatenate(members)
+    rows = {
+        label: estimate_statistic(errors.r2, photos, chance=0.0)._asdict()
+        | {"rmse": float(np.sqrt(errors.model.mean()))}
+        for label, (errors, photos) in parts.items()
+    }
+    return pd.DataFrame(rows).T.astype({"n": int, "photos": int})
 
 
-def labels_or_one(table: EmbeddingTable) -> np.ndarray:
-    """The degradation of each row; "unknown" where nothing is known."""
-    return table.rows.degradation.fillna("unknown").to_numpy()
+def content_r2(table: EmbeddingTable, space: str) -> Estimate:
+    """How well ridge regression predicts CLIP's embedding of the clean partner from that of the degraded image: R².
 
-
-def content_read(table: EmbeddingTable, space: str) -> Estimate:
-    """How much of what the clean image shows can be read off the embeddings of the degraded one.
-
-    R²: the share of the variance of CLIP's embedding of the clean partner that ridge regression explains on photos that
-    it never saw. Chance is 0. Rows that are labelled clean, which show the partner itself, are left out.
+    Chance is 0. Rows labelled clean, which show the partner itself, are left out. Raises InsufficientDataError for a
+    table without clean partners, fewer than 10 rows, or rows of a single photo.
     """
-    clean, photos = with_partners(table), photos_of(table)
-    degraded = (table.rows.degradation != CLEAN).to_numpy()
-    fit = _regress(table.embedding(space)[degraded], clean[degraded], photos[degraded])
-    return estimate_statistic(fit.r2, photos[degraded], chance=0.0)
-
-
-def disentanglement(table: EmbeddingTable) -> "pd.DataFrame":
-    """What each embedding tells about the degradation, and what about the content; a row for each of the two and space.
-
-    `what` is "degradation" (accuracy of `probe_accuracy`) or "content" (R² of `content_read`). A perfect split reads
-    the degradation off the degradation embedding alone, and the content off the content embedding alone. The space
-    "plain" is CLIP without its controller. The other columns are those of `Estimate`.
-    """
-    import pandas as pd
-
-    measures = {"degradation": probe_accuracy, "content": content_read}
-    rows = [
-        {"what": what, "space": space, **measure(table, space)._asdict()}
-        for what, measure in measures.items()
-        for space in table.spaces
-        if space != "clean"
-    ]
-    return pd.DataFrame(rows)
+    clean, photos = clean_partners(table), table.rows.photo.to_numpy()
+    rows = (table.rows.degradation != CLEAN).to_numpy()
+    errors = ridge_errors(table.embedding(space)[rows], clean[rows], photos[rows])
+    return estimate_statistic(errors.r2, photos[rows], chance=0.0)

@@ -1,192 +1,206 @@
-"""All that a table of embeddings has to say, in one call: maps, measures, confusion, drift and mistakes.
+"""All measures of an embedding table in one call: maps, probes, confusion, drift, misclassified images.
 
-What it cannot say, for want of labels, severities, clean partners, enough rows or the images themselves, is left out,
-with the reason.
+Measures that the table does not support, for want of labels, severities, clean partners, rows or images, are skipped,
+and the reason is kept.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tqdm.auto import tqdm
+
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.degradations.registry import CLEAN
-from daclip_lab.embeddings.alignment import clean_cosine, clean_cosines, content_drift, retrieval
-from daclip_lab.embeddings.attribution import Attribution
-from daclip_lab.embeddings.internals import Inside, Source, attributions, inside
-from daclip_lab.embeddings.paired_tests import clip_and_daclip, same_images, two_weights
-from daclip_lab.embeddings.predictions import (
-    accuracy,
-    calibration,
-    confusion,
-    mistakes,
-    surest,
-    well_known,
+from daclip_lab.degradations.registry import CLEAN, in_order
+from daclip_lab.embeddings import zero_shot
+from daclip_lab.embeddings.alignment import (
+    clean_cka,
+    clean_cosine,
+    clean_cosines,
+    content_drift,
+    retrieval,
 )
-from daclip_lab.embeddings.probes import content_read, probe_accuracy, severity_regression
+from daclip_lab.embeddings.attribution import Attribution, attribute
+from daclip_lab.embeddings.class_separation import centroid_distances, silhouette
+from daclip_lab.embeddings.layer_summary import EmbeddedImages, LayerSummary, summarize_layers
+from daclip_lab.embeddings.paired_tests import (
+    check_same_images,
+    clip_vs_daclip,
+    weights_vs_weights,
+)
+from daclip_lab.embeddings.probes import content_r2, probe_accuracy, severity_regression
 from daclip_lab.embeddings.projection import METHODS, EmbeddingMap, map_table
-from daclip_lab.embeddings.similarity import centre_distances, class_silhouette, clean_cka
-from daclip_lab.embeddings.table_columns import photos_of
-from daclip_lab.errors import InputError
-from daclip_lab.metrics.bootstrap import Estimate, estimate_mean
+from daclip_lab.errors import InsufficientDataError
+from daclip_lab.metrics.bootstrap import MIN_ROWS, Estimate, estimate_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EXPLAINED = 6
-"""Mistakes, and right answers, for which it is shown which patches speak for them."""
+ATTRIBUTED = 6
+"""Misclassified images, and correctly classified ones, that get an attribution."""
+ATTRIBUTION_STEPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What was found in a table; None where it cannot tell, and `skipped` says why."""
+class TableSummary:
+    """The measures of a table; None where the table does not support one, with the reason in `skipped`."""
 
     table: EmbeddingTable
     maps: dict[str, EmbeddingMap] | None
-    """By method, of the degradation embeddings."""
-    answers: "pd.Series | None"
-    """How many images were called what."""
+    """Of the degradation embeddings, by method."""
+    prediction_counts: "pd.Series | None"
+    """Number of images per predicted label."""
     confusion: "pd.DataFrame | None"
-    """What was done (rows) against DA-CLIP's answers, as shares of the row."""
+    """See `zero_shot.confusion`."""
     accuracy: "pd.DataFrame | None"
-    """How often CLIP alone and DA-CLIP name each degradation right: `Estimate`s."""
+    """See `zero_shot.accuracy`."""
     calibration: "pd.DataFrame | None"
-    """How sure DA-CLIP's answers are against how often they are right, see `zero_shot.reliability`."""
+    """See `zero_shot.calibration`."""
     measures: "pd.DataFrame | None"
-    """`Estimate`s: a row for each measure, a column for each of the spaces plain, content and degradation."""
+    """`Estimate`s: a row for each measure, a column for each of the spaces clip, content and degradation."""
     severity: "pd.DataFrame | None"
     """See `probes.severity_regression`."""
-    centres: "pd.DataFrame | None"
-    """See `geometry.centre_distances`."""
+    centroids: "pd.DataFrame | None"
+    """See `class_separation.centroid_distances`."""
     drift: "pd.DataFrame | None"
-    """See `drift.content_drift`."""
-    drift_of_each: "pd.DataFrame | None"
-    """The cosine to the clean partner of each degradation, for CLIP alone and DA-CLIP, and how much more it is: paired
-    `Estimate`s."""
-    inside: Inside | None
-    """Block by block."""
+    """See `alignment.content_drift`."""
+    clean_cosine: "pd.DataFrame | None"
+    """The cosine to the clean image of each degradation and `overall` (rows) for "CLIP alone" and "DA-CLIP", and their
+    paired "difference" (columns): `Estimate`s."""
+    layers: LayerSummary | None
     controller: "pd.DataFrame | None"
-    """CLIP alone (first) against DA-CLIP (second), see `paired.paired`: a row for each measure."""
+    """See `paired_tests.clip_vs_daclip`."""
     weights: "pd.DataFrame | None"
-    """Other weights (first) against these (second), likewise."""
-    mistakes: "pd.DataFrame | None"
-    """The rows that are called wrongly, the surest first; without labels, the rows of which DA-CLIP is least sure."""
-    right: "pd.DataFrame | None"
-    """Of each degradation the row that is called right most surely; the surest degradations first."""
+    """Other weights (first) against these (second), see `paired_tests.weights_vs_weights`."""
+    errors: "pd.DataFrame | None"
+    """See `zero_shot.confident_errors`."""
+    correct: "pd.DataFrame | None"
+    """See `zero_shot.confident_correct`."""
     attributions: dict[int, Attribution] = field(default_factory=dict)
-    """Which patches speak for the answer, for the first rows of `mistakes` and `right`, by number of the row."""
+    """Attributions of the predicted label for the first rows of `errors` and `correct`, by row number."""
     images: Sequence = ()
-    """The images (n) of the table's rows, for `read_image`; the names in the table unless they were given."""
+    """The n images, for `read_image`: those given, else the names in the table."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """What could not be measured: under each reason, a list in words."""
+    """The reason for each measure that was skipped, by name of the measure."""
+
+    def skipped_by_reason(self) -> dict[str, list[str]]:
+        """The names of the skipped measures, grouped by reason."""
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.skipped.items():
+            reasons.setdefault(reason, []).append(name)
+        return reasons
 
 
-def findings(
+def summarize(
     table: EmbeddingTable,
     *,
-    source: Source | None = None,
+    embedded: EmbeddedImages | None = None,
     against: EmbeddingTable | None = None,
     seed: int = 0,
-) -> Findings:
-    """Measure everything that a table can tell.
+) -> TableSummary:
+    """Compute every measure that a table supports.
 
     Args:
-        source: the images and the weights behind the table, for what only they can tell: block by block and patch by
-            patch.
-        against: the same images, embedded by other weights.
-        seed: decides the maps.
+        embedded: the images and weights behind the table, for the analysis of layers and attributions.
+        against: the same images embedded by other weights.
+        seed: of the maps.
 
     Raises InputError where the two tables are not of the same images.
     """
     skipped: dict[str, str] = {}
     if against is not None:
-        same_images(against, table)
+        check_same_images(against, table)
 
-    def tried(what: str, measure: Callable, *arguments, **options) -> Any:
+    def attempt(name: str, measure: Callable, *arguments) -> Any:
         try:
-            return measure(*arguments, **options)
-        except InputError as error:
-            also = skipped.get(reason := str(error), "")
-            if what not in also.split(", "):
-                skipped[reason] = f"{also}, {what}" if also else what
+            return measure(*arguments)
+        except InsufficientDataError as error:
+            skipped[name] = str(error)
             return None
 
-    def map_of(method: str) -> EmbeddingMap:
-        return map_table(table, "degradation", method, seed)
-
-    maps = tried("maps", lambda: {method: map_of(method) for method in METHODS})
-    wrong = tried("mistakes", mistakes, table)
-    right = tried("right answers", surest, table)
-    explained = None
-    if source is not None:
-        shown = [k for rows in (wrong, right) if rows is not None for k in rows.index[:EXPLAINED]]
-        explained = tried("patch by patch", attributions, source, shown)
-    return Findings(
+    errors = attempt("misclassified images", zero_shot.confident_errors, table)
+    correct = attempt("correctly classified images", zero_shot.confident_correct, table)
+    attributions = None
+    if embedded is not None:
+        shown = [
+            k for rows in (errors, correct) if rows is not None for k in rows.index[:ATTRIBUTED]
+        ]
+        attributions = attempt("attributions", attribute_predictions, embedded, shown)
+    return TableSummary(
         table=table,
-        maps=maps,
-        answers=table.rows.predicted.value_counts() if "predicted" in table.rows else None,
-        confusion=tried("confusion", confusion, table),
-        accuracy=tried("accuracy of each degradation", accuracy, table),
-        calibration=tried("calibration", calibration, table),
-        measures=_measures(table, tried),
-        severity=tried("severity", severity_regression, table),
-        centres=tried("distances of class centres", centre_distances, table, "degradation"),
-        drift=tried("drift over severity", content_drift, table),
-        drift_of_each=tried("drift of each degradation", _drift_of_each, table),
-        inside=None if source is None else inside(source, tried),
-        controller=clip_and_daclip(table, tried),
-        weights=None if against is None else two_weights(against, table, tried),
-        mistakes=wrong,
-        right=right,
-        attributions=explained or {},
-        images=list(table.rows.image) if source is None else source.images,
+        maps=attempt(
+            "maps", lambda: {m: map_table(table, "degradation", m, seed) for m in METHODS}
+        ),
+        prediction_counts=table.rows.predicted.value_counts()
+        if "predicted" in table.rows
+        else None,
+        confusion=attempt("confusion matrix", zero_shot.confusion, table),
+        accuracy=attempt("zero-shot accuracy", zero_shot.accuracy, table),
+        calibration=attempt("calibration", zero_shot.calibration, table),
+        measures=_measures(table, attempt),
+        severity=attempt("severity regression", severity_regression, table),
+        centroids=attempt("centroid distances", centroid_distances, table, "degradation"),
+        drift=attempt("drift over severity", content_drift, table),
+        clean_cosine=attempt("cosine to the clean image by degradation", _cosine_by_class, table),
+        layers=None if embedded is None else summarize_layers(embedded, attempt),
+        controller=clip_vs_daclip(table, attempt),
+        weights=None if against is None else weights_vs_weights(against, table, attempt),
+        errors=errors,
+        correct=correct,
+        attributions=attributions or {},
+        images=list(table.rows.image) if embedded is None else embedded.images,
         skipped=skipped,
     )
 
 
-def _frame(rows: dict[str, dict]) -> "pd.DataFrame | None":
+def attribute_predictions(embedded: EmbeddedImages, rows: Sequence[int]) -> dict[int, Attribution]:
+    """The attribution of the stored prediction for some rows of a table, by row number."""
+    predicted = embedded.table.rows.predicted
+    return {
+        int(k): attribute(embedded.pipe, embedded.read(k), predicted[k], steps=ATTRIBUTION_STEPS)
+        for k in tqdm(rows, "attributions", leave=False, delay=2)
+    }
+
+
+def _measures(table: EmbeddingTable, attempt: Callable) -> "pd.DataFrame | None":
     import pandas as pd
 
-    return pd.DataFrame.from_dict(rows, orient="index") if rows else None
-
-
-def _measures(table: EmbeddingTable, tried: Callable) -> "pd.DataFrame | None":
-    import pandas as pd
-
-    def found(name: str) -> Callable:
+    def retrieved(name: str) -> Callable[[EmbeddingTable, str], Estimate]:
         return lambda table, space: Estimate(*retrieval(table, space).loc[name])
 
-    kinds: dict[str, Callable] = {
-        "degradation read by a linear probe": probe_accuracy,
-        "degradation read by neighbours": lambda t, s: probe_accuracy(t, s, probe="knn"),
-        "silhouette of the degradations": class_silhouette,
-        "content read (R²)": content_read,
-        "cosine to the clean partner": clean_cosine,
-        "clean partner found, R@1": found("R@1"),
-        "clean partner found, R@5": found("R@5"),
-        "rank of the clean partner (median)": found("median rank"),
+    measures: dict[str, Callable[[EmbeddingTable, str], Estimate]] = {
+        "degradation, linear probe accuracy": probe_accuracy,
+        "degradation, k-NN probe accuracy": lambda t, s: probe_accuracy(t, s, probe="knn"),
+        "degradation, silhouette": silhouette,
+        "content, ridge regression R²": content_r2,
+        "cosine to the clean image": clean_cosine,
+        "clean image retrieved, R@1": retrieved("R@1"),
+        "clean image retrieved, R@5": retrieved("R@5"),
+        "clean image retrieved, median rank": retrieved("median rank"),
         "linear CKA with the clean images": clean_cka,
     }
-    spaces = [space for space in ("plain", "content", "degradation") if space in table.spaces]
+    spaces = [space for space in ("clip", "content", "degradation") if space in table.spaces]
     rows = {}
-    for name, measure in kinds.items():
-        cells = tried(name, lambda m=measure: {space: m(table, space) for space in spaces})
-        if cells is not None:
-            rows[name] = cells
+    for name, measure in measures.items():
+        row = attempt(name, lambda m=measure: {space: m(table, space) for space in spaces})
+        if row is not None:
+            rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index", columns=spaces) if rows else None
 
 
-def _drift_of_each(table: EmbeddingTable) -> "pd.DataFrame":
-    plain, content = (clean_cosines(table, space) for space in ("plain", "content"))
-    degraded = (table.rows.degradation != CLEAN).to_numpy()
-    each, photos = well_known(table) | {"overall": degraded}, photos_of(table)
-    each.pop(CLEAN, None)
-    return _frame(
-        {
-            label: {
-                "CLIP alone": estimate_mean(plain[own], photos[own]),
+def _cosine_by_class(table: EmbeddingTable) -> "pd.DataFrame":
+    import pandas as pd
+
+    clip, content = (clean_cosines(table, space) for space in ("clip", "content"))
+    photos, labels = table.rows.photo.to_numpy(), table.rows.degradation.to_numpy()
+    rows = {}
+    for name in (*in_order(filter(None, labels)), "overall"):
+        own = labels != CLEAN if name == "overall" else labels == name
+        large = own.sum() >= MIN_ROWS and len(set(photos[own])) > 1
+        if name != CLEAN and (large or name == "overall"):
+            rows[name] = {
+                "CLIP alone": estimate_mean(clip[own], photos[own]),
                 "DA-CLIP": estimate_mean(content[own], photos[own]),
-                "difference": estimate_mean((content - plain)[own], photos[own]),
+                "difference": estimate_mean((content - clip)[own], photos[own]),
             }
-            for label, own in each.items()
-        }
-    )
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,7 +1,8 @@
-"""Zero-shot: naming a degradation by words alone, with one prompt, with many, or with a person's own.
+r"""Zero-shot classification of degradations: with prompts of one's own, and the predictions that a table stores.
 
-An image is called what the words nearest to its embedding say (2310.01018, table 1 and section 4.1). Which words are
-asked with is a choice, and the choice moves the numbers: so it is an argument here.
+An image gets the label whose text embedding has the largest cosine to its embedding (2310.01018, table 1 and section
+4.1): $p_k = \mathrm{softmax}_k(s \cdot e^T w_k / T)$ with the learned scale s and the fitted temperature T. Accuracy
+depends on the prompts, so they are an argument here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,126 +15,108 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.embeddings.table_columns import labels_of, photos_of
-from daclip_lab.errors import InputError
-from daclip_lab.metrics.bootstrap import estimate_mean
-from daclip_lab.metrics.calibration import expected_calibration_error
+from daclip_lab.degradations.registry import in_order
+from daclip_lab.embeddings.probes import class_labels
+from daclip_lab.errors import InputError, InsufficientDataError
+from daclip_lab.metrics.bootstrap import MIN_ROWS
+from daclip_lab.metrics.calibration import calibration_bins, expected_calibration_error
+from daclip_lab.metrics.classification import class_accuracy, confusion_matrix
 from daclip_lab.pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Prompts = str | Mapping[str, str | Sequence[str]]
+MAX_ERRORS = 24
+PREDICTIONS = {"CLIP alone": "clip_predicted", "DA-CLIP": "predicted"}
+"""The columns of an `EmbeddingTable` with the predictions of each model."""
 
 
 def prompt_embeddings(pipe: Pipeline, prompts: Prompts) -> tuple[tuple[str, ...], Tensor]:
-    """The k answers to choose from, and the text embedding (k, d) that stands for each.
+    """The k labels, and the text embedding (k, d) that represents each.
 
-    prompts: a template with `{}` in it, such as "a {} photo", filled with each of the pipeline's labels; or for each
-    answer a text, or several, whose embeddings are averaged (a prompt ensemble). Words that the text tower does not
-    know are warned about.
+    Args:
+        prompts: a template with `{}` in it, such as "a {} photo", filled with each of the pipeline's labels; or a text
+            for each label, or several, whose embeddings are averaged (a prompt ensemble). Words outside the vocabulary
+            of the text tower cause a warning.
+
+    Raises InputError for a template without `{}`, fewer than two labels, or a label without text.
     """
     if isinstance(prompts, str):
         if "{}" not in prompts:
-            raise InputError(f"template {prompts!r}: wanted a text with {{}} in it")
+            raise InputError(f"template {prompts!r} contains no {{}}")
         prompts = {label: prompts.format(label) for label in pipe.settings.labels}
     if len(prompts) < 2:
-        raise InputError(f"{len(prompts)} answers to choose from: wanted at least 2")
+        raise InputError(f"prompts for {len(prompts)} labels: at least 2 needed")
     means = []
     for label, texts in prompts.items():
         texts = [texts] if isinstance(texts, str) else list(texts)
         if not texts or not all(map(str.strip, texts)):
-            raise InputError(f"no words for {label!r}: wanted a text, or several")
+            raise InputError(f"the prompts for {label!r} are empty")
         means.append(F.normalize(pipe.encode_text(texts).mean(0), dim=0))
     return tuple(prompts), torch.stack(means)
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What words say of the rows of a table whose degradation is among the answers."""
+class ZeroShotResult:
+    """Zero-shot probabilities of n images whose true label is among the k labels."""
 
     labels: tuple[str, ...]
-    """The k answers."""
+    """The k labels."""
     probabilities: np.ndarray
-    """(n, k), summing to 1."""
+    """(n, k), rows sum to 1."""
     truth: np.ndarray
-    """(n,), what was done."""
+    """(n,), the true labels."""
     photos: np.ndarray
-    """(n,), the photos that the rows come from."""
+    """(n,), the photo of each image."""
 
     @property
-    def named(self) -> np.ndarray:
-        """The most probable answer of each row (n,)."""
+    def predicted(self) -> np.ndarray:
+        """The most probable label of each image (n,)."""
         return np.array(self.labels)[self.probabilities.argmax(1)]
 
-    def accuracy(self) -> "pd.DataFrame":
-        """How often each class is named right, and `overall`: a row each, with the columns of `Estimate`.
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of the predicted label (n,)."""
+        return self.probabilities.max(1)
 
-        Raises InputError for a class with fewer than 10 rows, or of one photo.
-        """
+    def accuracy(self) -> "pd.DataFrame":
+        """The accuracy of each class and `overall` (rows), with the columns of `Estimate`; see `class_accuracy`."""
         import pandas as pd
 
-        right, chance = (self.named == self.truth).astype(float), 1 / len(self.labels)
-        found = {}
-        for label in (label for label in self.labels if label in self.truth):
-            own = self.truth == label
-            try:
-                found[label] = estimate_mean(right[own], self.photos[own], chance)
-            except InputError as error:
-                raise InputError(f"{label}: {error}") from None
-        found["overall"] = estimate_mean(right, self.photos, chance)
-        return pd.DataFrame([one._asdict() for one in found.values()], index=list(found))
+        chance, classes = 1 / len(self.labels), [x for x in self.labels if x in self.truth]
+        rows = class_accuracy(self.truth, self.predicted, self.photos, classes, chance=chance)
+        return pd.DataFrame({label: estimate._asdict() for label, estimate in rows.items()}).T
 
     def confusion(self) -> "pd.DataFrame":
-        """What was done (rows) against what was answered (columns), as shares of the row."""
-        import pandas as pd
+        """See `metrics.classification.confusion_matrix`."""
+        return confusion_matrix(self.truth, self.predicted, self.labels)
 
-        done = [label for label in self.labels if label in self.truth]
-        counts = pd.crosstab(self.truth, self.named).reindex(
-            index=done, columns=list(self.labels), fill_value=0
-        )
-        return counts.div(counts.sum(axis=1), axis=0)
-
-    def calibration(self, bins: int = 10) -> "pd.DataFrame":
-        """See `reliability`; `calibration_error` is the mean gap of the two."""
-        return reliability(self.probabilities.max(1), self.named == self.truth, bins)
+    def calibration(self) -> "pd.DataFrame":
+        """See `metrics.calibration.calibration_bins`."""
+        return calibration_bins(self.confidence, self.predicted == self.truth)
 
     @property
     def calibration_error(self) -> float:
-        """The expected calibration error, 0..1."""
-        return expected_calibration_error(self.probabilities.max(1), self.named == self.truth)
+        """The expected calibration error, 0..1: the mean gap of `calibration`."""
+        return expected_calibration_error(self.confidence, self.predicted == self.truth)
 
 
-def reliability(probability: np.ndarray, right: np.ndarray, bins: int = 10) -> "pd.DataFrame":
-    """How sure answers (n,) are against how often they are right (n,), in equal bins of probability.
-
-    Columns: `probability` and `right` (means in the bin) and `n`. Empty bins are left out.
-    """
-    import pandas as pd
-
-    which = np.minimum((np.asarray(probability) * bins).astype(int), bins - 1)
-    table = pd.DataFrame({"probability": probability, "right": right, "bin": which})
-    found = table.groupby("bin").agg(
-        probability=("probability", "mean"), right=("right", "mean"), n=("right", "size")
-    )
-    return found.reset_index(drop=True)
-
-
-def ask(
+def zero_shot_classify(
     pipe: Pipeline,
     table: EmbeddingTable,
     prompts: Prompts | None = None,
     *,
     space: str = "degradation",
-) -> Answers:
-    """Name the degradation of each row of a table by words.
+) -> ZeroShotResult:
+    """Classify the degradation of each row of a table by text embeddings.
 
     Args:
-        table: made by the same pipeline; rows whose degradation is not among the answers are left out.
-        prompts: see `prompt_embeddings`; None asks with the words that the pipeline's own classifier asks with.
-        space: `"degradation"` is DA-CLIP, `"plain"` CLIP alone.
+        table: embedded by the same weights. Rows whose degradation is not among the labels are left out.
+        prompts: see `prompt_embeddings`; None takes those of the pipeline's own classifier.
+        space: `"degradation"` is DA-CLIP, `"clip"` CLIP alone.
 
-    Raises InputError where fewer than two of the answers occur, or the table comes from other weights.
+    Raises InputError for a table of other weights, and InsufficientDataError where fewer than two of the labels occur.
     """
     if prompts is None:
         labels, words = pipe.settings.labels, pipe.word_embeddings
@@ -142,17 +125,102 @@ def ask(
     vectors = torch.as_tensor(table.embedding(space))
     if vectors.shape[1] != words.shape[1]:
         raise InputError(
-            f"embeddings of {vectors.shape[1]} dimensions and words of {words.shape[1]}: "
-            "ask the weights that made the table"
+            f"embeddings of {vectors.shape[1]} dimensions and prompts of {words.shape[1]}: "
+            "the table was made by other weights"
         )
-    truth = labels_of(table)
+    truth = class_labels(table)
     known = np.isin(truth.astype(str), labels)
-    if len(set(truth[known])) < 2:
-        raise InputError(
-            f"the table holds {sorted(set(truth[known]))} of the answers {', '.join(labels)}: wanted at least 2"
+    if len(found := sorted(set(truth[known]))) < 2:
+        raise InsufficientDataError(
+            f"of the labels {', '.join(labels)} the table has {found}: at least 2 needed"
         )
-    clip = pipe.daclip.clip
-    sharpness = clip.scale if space == "plain" else pipe.daclip.scale / pipe.settings.temperature
+    daclip = pipe.daclip
+    scale = daclip.clip.scale if space == "clip" else daclip.scale / pipe.settings.temperature
     with torch.inference_mode():
-        probabilities = (sharpness * vectors[known] @ words.T).softmax(1).double().numpy()
-    return Answers(labels, probabilities, truth[known].astype(str), photos_of(table)[known])
+        logits = scale.cpu() * vectors[known] @ words.cpu().T
+        probabilities = logits.softmax(1).double().numpy()
+    photos = table.rows.photo.to_numpy()[known]
+    return ZeroShotResult(labels, probabilities, truth[known].astype(str), photos)
+
+
+def accuracy(table: EmbeddingTable) -> "pd.DataFrame":
+    """The accuracy of the stored predictions: `Estimate`s by degradation and `overall` (rows) and model (columns).
+
+    Degradations that the weights have no label for are left out; see `class_accuracy` for small classes. Raises
+    InsufficientDataError for a table without labels or predictions, or fewer than 10 rows.
+    """
+    import pandas as pd
+
+    _labelled(table)
+    labels, known = table.provenance.get("labels"), predictable(table)
+    rows, chance = table.rows[known], 1 / len(labels) if labels else float("nan")
+    return pd.DataFrame(
+        {
+            model: class_accuracy(
+                rows.degradation,
+                rows[column],
+                rows.photo,
+                in_order(rows.degradation),
+                chance=chance,
+            )
+            for model, column in PREDICTIONS.items()
+            if column in rows
+        }
+    )
+
+
+def confusion(table: EmbeddingTable) -> "pd.DataFrame":
+    """The confusion matrix of the stored DA-CLIP predictions; see `metrics.classification.confusion_matrix`."""
+    rows = _labelled(table)
+    order = in_order((*table.provenance.get("labels", ()), *rows.degradation))
+    matrix = confusion_matrix(rows.degradation, rows.predicted, order)
+    seen = {*rows.degradation, *rows.predicted}
+    return matrix[[label for label in matrix.columns if label in seen]]
+
+
+def calibration(table: EmbeddingTable) -> "pd.DataFrame":
+    """Confidence and accuracy of the stored DA-CLIP predictions; see `metrics.calibration.calibration_bins`."""
+    _labelled(table)
+    rows = table.rows[predictable(table)]
+    if len(rows) < MIN_ROWS:
+        raise InsufficientDataError(
+            f"{len(rows)} predictions are too few: at least {MIN_ROWS} needed"
+        )
+    return calibration_bins(rows.probability, rows.predicted == rows.degradation)
+
+
+def confident_errors(table: EmbeddingTable) -> "pd.DataFrame":
+    """Up to 24 misclassified rows, the most confident first; without any label, the least confident predictions."""
+    rows = _predicted(table)
+    if rows.degradation.notna().any():
+        wrong = rows[predictable(table) & (rows.predicted != rows.degradation)]
+        return wrong.sort_values("probability", ascending=False).head(MAX_ERRORS)
+    return rows.sort_values("probability").head(MAX_ERRORS)
+
+
+def confident_correct(table: EmbeddingTable) -> "pd.DataFrame":
+    """The most confident correct prediction of each degradation, the most confident first."""
+    rows = _labelled(table)
+    correct = rows[rows.predicted == rows.degradation].sort_values("probability", ascending=False)
+    return correct.drop_duplicates("degradation")
+
+
+def predictable(table: EmbeddingTable) -> np.ndarray:
+    """Whether the weights have a label for the degradation of each row: a mask (n,)."""
+    labels, truth = table.provenance.get("labels"), table.rows.degradation
+    return (truth.isin(labels) if labels else truth.notna()).to_numpy()
+
+
+def _predicted(table: EmbeddingTable) -> "pd.DataFrame":
+    if "predicted" not in table.rows:
+        raise InsufficientDataError("the weights of this table have no labels to classify with")
+    return table.rows
+
+
+def _labelled(table: EmbeddingTable) -> "pd.DataFrame":
+    """The rows that have both a label and a prediction."""
+    rows = _predicted(table)
+    rows = rows[rows.degradation.notna()]
+    if not len(rows):
+        raise InsufficientDataError("no row has a label")
+    return rows

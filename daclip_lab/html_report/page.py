@@ -137,7 +137,7 @@ def _embeddings(summary: TableSummary) -> list[Section]:
         sections.append(("Maps of the degradation embeddings", note, shown))
     if summary.measures is not None:
         note = (
-            "plain: CLIP without the controller; content and degradation: the two embeddings of DA-CLIP. The "
+            "clip: CLIP without the controller; content and degradation: the two embeddings of DA-CLIP. The "
             "degradation should be predictable from the degradation embedding, and the content of the clean image from "
             "the content embedding. Probes are tested on photos that they were not trained on."
         )

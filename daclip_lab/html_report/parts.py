@@ -1,4 +1,4 @@
-"""What a self-contained page is made of: tables, figures, and images as cards. No part loads anything."""
+"""Elements of a self-contained HTML page: tables, figures, and cards with an image. None loads anything."""
 
 import base64
 import html
@@ -13,6 +13,7 @@ from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.embeddings.attribution import Attribution
 from daclip_lab.errors import InputError
 from daclip_lab.figures.interpretability import overlay
+from daclip_lab.figures.primitives import figure_png
 from daclip_lab.figures.style import pixels_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ figcaption { overflow-wrap: anywhere; line-height: 1.35 } nav a { margin-right: 
 
 
 def table_html(table: "pd.DataFrame") -> str:
-    """A table of texts and whole numbers; its index is the first column, without a head."""
+    """A table of texts and whole numbers; its index is the first column, without a header."""
     head = "".join(f"<th>{html.escape(str(name))}</th>" for name in ("", *table.columns))
     rows = (
         f"<tr><th>{html.escape(str(name))}</th>"
@@ -47,42 +48,30 @@ def table_html(table: "pd.DataFrame") -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def bracketed(value: float, low: float, high: float, *, shares: bool = False) -> str:
-    """A value with its 95 % interval in brackets; shares (0..1) are written in percent."""
-    if shares:
-        return f"{value:.0%} [{100 * low:.0f}, {100 * high:.0f}]"
-    # Adding zero to what is rounded leaves no "-0.000".
-    value, low, high = (round(v, 3) + 0.0 for v in (value, low, high))
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+def figure_html(figure: "Figure", alt: str) -> str:
+    """A figure as an image with an alternative text."""
+    return _image(figure_png(figure), alt)
 
 
-def picture_html(figure: "Figure", what: str) -> str:
-    """A figure as an image; `what` is said where it cannot be seen."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return _image(buffer.getvalue(), what)
-
-
-def card(image, name: str, told: str, explained: Attribution | None = None) -> str:
-    """A small image over what is told of it and its name; between them, where given, what speaks for the answer.
-
-    In place of an image that is not here, the card says so.
-    """
+def card(image, name: str, caption: str, attribution: Attribution | None = None) -> str:
+    """Thumbnail, optional attribution overlay, caption and name. Without a readable image the card says so."""
     try:
         full = read_image(image)
-        shown = _image(_png(to_pil(_small(full))), name)
-        if explained is not None:
-            heat = _small(explained.heat[None])[0].numpy()
-            seen = overlay(pixels_of(_small(full)), heat)
-            shown += _image(_png(to_pil(read_image(seen))), f"what speaks for {explained.label}")
-    except InputError:  # a table may tell of images that are not files, or not here
+        shown = _image(_png(to_pil(_thumbnail(full))), name)
+        if attribution is not None:
+            heat = _thumbnail(attribution.heat[None])[0].numpy()
+            colored = overlay(pixels_of(_thumbnail(full)), heat)
+            shown += _image(
+                _png(to_pil(read_image(colored))), f"attribution of {attribution.label}"
+            )
+    except InputError:  # tables may name images that are not files, or not on this machine
         shown = '<div class="none">no image file</div>'
-    text = f"{html.escape(told)}<br>{html.escape(name)}"
+    text = f"{html.escape(caption)}<br>{html.escape(name)}"
     return f"<figure>{shown}<figcaption>{text}</figcaption></figure>"
 
 
-def _small(image: Tensor) -> Tensor:
-    """An image (c, h, w) at the size of a thumbnail, each pixel the mean of those that it stands for."""
+def _thumbnail(image: Tensor) -> Tensor:
+    """An image (c, h, w) shrunk by averaging to the size of a thumbnail."""
     shrink = THUMBNAIL / max(image.shape[-2:])
     if shrink >= 1:
         return image
@@ -96,6 +85,6 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _image(png: bytes, what: str) -> str:
+def _image(png: bytes, alt: str) -> str:
     data = base64.b64encode(png).decode()
-    return f'<img alt="{html.escape(what)}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
