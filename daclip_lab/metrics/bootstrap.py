@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daclip_lab.errors import InputError
+from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.metrics.formatting import format_interval
 
 RESAMPLES = 2000
@@ -104,9 +104,7 @@ def bootstrap_statistic(
     return value, low, high
 
 
-def estimate_mean(
-    values: np.ndarray, photos: np.ndarray, chance: float = float("nan")
-) -> Estimate:
+def estimate_mean(values: np.ndarray, photos: np.ndarray, chance: float = float("nan")) -> Estimate:
     """The mean of one value per row (n,) as an `Estimate`; rows with NaN are left out.
 
     Raises InputError, see `check_sample`.
@@ -130,18 +128,18 @@ def estimate_statistic(
     seed: int = 0,
 ) -> Estimate:
     """A single number as an `Estimate`, see `bootstrap_statistic`."""
-    ends = bootstrap_statistic(
-        statistic, photos, recentre=recentre, resamples=resamples, seed=seed
-    )
+    ends = bootstrap_statistic(statistic, photos, recentre=recentre, resamples=resamples, seed=seed)
     return Estimate(*map(float, ends), chance, len(photos), len(set(photos)))
 
 
 def check_sample(photos: np.ndarray, what: str = "rows") -> None:
-    """Refuse fewer than 10 rows, or rows of a single photo, with an InputError: nothing could be resampled."""
+    """Raise InsufficientDataError for fewer than 10 rows, or rows of a single photo: nothing could be resampled."""
     if len(photos) < MIN_ROWS:
-        raise InputError(f"{len(photos)} {what} are too few: wanted at least {MIN_ROWS}")
+        raise InsufficientDataError(f"{len(photos)} {what} are too few: wanted at least {MIN_ROWS}")
     if len(set(photos)) < 2:
-        raise InputError(f"all {what} come from the photo '{photos[0]}': wanted at least 2 photos")
+        raise InsufficientDataError(
+            f"all {what} come from the photo '{photos[0]}': wanted at least 2 photos"
+        )
 
 
 @lru_cache(maxsize=8)
