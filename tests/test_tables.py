@@ -77,8 +77,8 @@ def test_rows_can_be_chosen_and_joined():
     assert np.array_equal(whole.degradation, table.degradation)
     with pytest.raises(InputError, match="no row is 'foggy'"):
         table.of("foggy")
-    with pytest.raises(InputError, match="holds no 'plain' embeddings"):
-        table.embedding("plain")
+    with pytest.raises(InputError, match="holds no 'clip' embeddings"):
+        table.embedding("clip")
     with pytest.raises(InputError, match="cannot be joined"):
         EmbeddingTable.join([table, table_of(["d"], dimensions=5)])
 
@@ -129,6 +129,40 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
+def test_an_interrupted_run_does_not_continue_with_other_pixels(pipe, tmp_path, photo, monkeypatch):
+    """Files of the same names and other contents, a clean partner that changed, tensors that changed."""
+    images = [tmp_path / f"{k}.png" for k in range(17)]
+    for path in images:
+        save_image(photo[:, :32, :32], path)
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    out = changed / "t.parquet"
+    embed_batch, calls = type(pipe).embed_batch, []
+
+    def interrupted(self, *arguments):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return embed_batch(self, *arguments)
+
+    pixels = photo[:, :32, :32]
+    other = pixels.flip(1).contiguous()
+    for first, later in (
+        ([*images], [*images]),
+        ([pixels] * 17, [other] + [pixels] * 16),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(type(pipe), "embed_batch", interrupted)
+            calls.clear()
+            pipe.embed(first, clean=first, out=out)
+        assert len(pipe.embed(first, clean=first)) == 17
+        if later == first:
+            save_image(other, images[3])
+        with pytest.raises(InputError, match=r"t\.parquet\.part"):
+            pipe.embed(later, clean=later, out=out)
+        (changed / "t.parquet.part").unlink()
+
+
 def test_a_fingerprint_tells_weights_apart():
     one = {"a": torch.zeros(3), "b": torch.ones(2, 2)}
     assert fingerprint(one) == fingerprint(dict(reversed(one.items())))
@@ -141,11 +175,11 @@ def test_a_fingerprint_tells_weights_apart():
 def test_a_folder_without_labels_becomes_a_table(pipe, photo_folder):
     table = pipe.embed(photo_folder)
     assert list(table.rows.image) == [str(photo_folder / name) for name in ("cup.png", "face.png")]
-    assert table.spaces == ("content", "degradation", "plain")
+    assert table.spaces == ("content", "degradation", "clip")
     assert table.rows.degradation.isna().all()
     assert list(table.rows.predicted) == list(pipe.classify(list(table.rows.image)).idxmax(axis=1))
     torch.testing.assert_close(
-        torch.tensor(table.plain), pipe.encode_clip(list(table.rows.image)), atol=1e-5, rtol=0
+        torch.tensor(table.clip), pipe.encode_clip(list(table.rows.image)), atol=1e-5, rtol=0
     )
 
 
@@ -177,8 +211,8 @@ def test_a_list_may_bring_what_is_known(pipe, photo):
     crops = [photo[:, :32, :32], photo[:, :40, :40]]
     table = pipe.embed(crops, clean=crops, metadata={"severity": [0.2, 0.4], "photo": ["p", "p"]})
     assert list(table.rows.severity) == [0.2, 0.4] and table.rows.photo.nunique() == 1
-    np.testing.assert_allclose(table.clean, table.plain, atol=1e-5)
-    with pytest.raises(InputError, match="1 known 'severity' for 2 images"):
+    np.testing.assert_allclose(table.clean, table.clip, atol=1e-5)
+    with pytest.raises(InputError, match="1 values of 'severity' for 2 images"):
         pipe.embed(crops, metadata={"severity": [1.0]})
     with pytest.raises(InputError, match="1 clean partners for 2 images"):
         pipe.embed(crops, clean=crops[:1])

@@ -196,7 +196,7 @@ def test_the_command_line_hands_spacing_and_tiles_on(pipe, weights, photo_folder
     assert np.array_equal(np.asarray(Image.open(target)), wanted)
     capsys.readouterr()
     for options, said in (
-        (("--timestep-spacing", "log"), "spacing 'log' is unknown: use one of time, snr"),
+        (("--timestep-spacing", "log"), "'log'"),
         (("--tile", "20"), "tile=20: wanted at least 32 pixels, or 0 for none"),
         (("--tile", "-1"), "tile=-1"),
     ):

@@ -18,8 +18,8 @@ from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip, ClipConfig, named_config
 from daclip_lab.models.daclip import DaCLIP
-from daclip_lab.pipeline.serialization import Settings, Weights, check_preprocessing, write_folder
 from daclip_lab.models.restorer import build_restorer
+from daclip_lab.pipeline.serialization import Settings, Weights, check_preprocessing, write_folder
 from daclip_lab.training import presets
 from daclip_lab.training.checkpoints import check_fit
 

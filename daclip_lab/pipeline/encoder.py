@@ -85,8 +85,8 @@ class Encoder:
 
         Args:
             device: such as "cuda" or "cuda:1".
-            dtype: torch.float32; or torch.bfloat16 or torch.float16, which halve the memory of the weights. The networks
-                then compute under autocast, and results change slightly.
+            dtype: torch.float32; or torch.bfloat16 or torch.float16, which halve the memory of the weights: the
+                networks then compute under autocast, and results change slightly.
 
         Raises InputError for a device that is not there, and for another number format.
         """
@@ -244,7 +244,10 @@ class Encoder:
             partners = None if listed.clean is None else listed.clean[some]
             return self.embed_batch(listed.images[some], listed.rows[some], partners)
 
-        return gather(list(listed.rows.image), make, provenance=self.provenance, out=out, half=half)
+        # A run that was interrupted continues only with the same pixels and the same columns.
+        columns = listed.rows.astype(str).agg("\n".join, axis=1)
+        units = list(zip(columns, listed.images, listed.clean or listed.images, strict=True))
+        return gather(units, make, provenance=self.provenance, out=out, half=half)
 
     def embed_batch(
         self, images: Sequence, rows: "pd.DataFrame", clean: Sequence | None = None
@@ -262,7 +265,7 @@ class Encoder:
             rows=rows,
             content=content.numpy(),
             degradation=degradation.numpy(),
-            plain=plain.numpy(),
+            clip=plain.numpy(),
             clean=None if clean is None else self.encode_clip(clean).numpy(),
         )
 
