@@ -78,7 +78,8 @@ def controller(
     """Train a controller on the shipped CLIP; what each crop of the exam (n,) says of it, with latest weights, too."""
     scale = replace(presets.lab(), **variant.scale)
     steps = 2 if toy else 120 if content else 160
-    recipe = replace(scale.live, steps=steps, train_content=content, seed=seed, **variant.recipe)
+    short = {"steps": steps, "batch_size": 48, "warmup": 10, "learning_rate": 1e-3}
+    recipe = replace(scale.daclip, **short, train_content=content, seed=seed, **variant.recipe)
     given, source = lab.load("lab"), source_of(data, scale)
     model = scale.build_daclip(given.clip, seed)
     settings = replace(

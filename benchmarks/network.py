@@ -20,7 +20,7 @@ PAPER = {"sizes": (256, 512, 1024), "rounds": 2, "network": {}, "tile": TILE}
 TOY = {
     "sizes": (48,),
     "rounds": 1,
-    "network": {"channels": 32, "multipliers": (1, 1, 2, 2), "context": 16},
+    "network": {"channels": 32, "multipliers": (1, 1, 2, 2), "embed_dim": 16},
     "tile": 64,
 }
 SIDES = ("naive", "ours", "ours, bf16", "ours, tiles", "ours, compiled")
@@ -95,7 +95,7 @@ def call(side: str, size: int, network: dict, tile: int, output: str) -> dict:
     for parameter in net.parameters():
         if not parameter.any():  # zero-initialised layers would hide what is compared
             parameter.normal_(std=0.02)
-    content, degradation = torch.randn(2, 1, network.get("context", 512), generator=seeded(1))
+    content, degradation = torch.randn(2, 1, network.get("embed_dim", 512), generator=seeded(1))
     state, degraded = torch.rand(2, 1, 3, size, size, generator=seeded(2))
     t = torch.tensor([50])
     weights = resident()

@@ -29,8 +29,8 @@ from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import Protocol
 from daclip_lab.models.daclip import Embeddings
+from daclip_lab.models.restorer import build_restorer
 from daclip_lab.training.objectives import train_restorer
-from daclip_lab.training.presets import build_restorer
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def here(monkeypatch):
 def test_the_naive_network_gives_the_same_output(randomize):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = randomize(ConditionalUNet(channels=32, multipliers=(1, 2), context=16)).eval()
+        net = randomize(ConditionalUNet(channels=32, multipliers=(1, 2), embed_dim=16)).eval()
     content, degradation = torch.randn(2, 2, 16, generator=seeded(1))
     state, degraded = torch.rand(2, 2, 3, 24, 40, generator=seeded(2))
     t = torch.tensor([3, 90])

@@ -116,7 +116,7 @@ def test_a_small_vocabulary_gives_the_same_embeddings(full):
 
 def test_an_unknown_word_is_named_once_and_the_rest_still_counts(full):
     small = Clip(config(vocabulary_of(TEXTS)))
-    with pytest.warns(UserWarning, match="does not know zebra$"):
+    with pytest.warns(UserWarning, match="zebra$"):
         tokens = small.tokenize(["a hazy zebra", "zebra", "low-light"])
     assert tokens.max(dim=1).values.unique().tolist() == [len(small.config.vocabulary)]
     assert torch.equal(tokens[2], small.tokenize(["low-light"])[0])
@@ -124,7 +124,7 @@ def test_an_unknown_word_is_named_once_and_the_rest_still_counts(full):
 
 def test_the_vocabulary_of_the_lab_knows_every_word_the_lab_says(scale):
     from daclip_lab.data.prompts import held_out_texts, training_texts
-    from daclip_lab.data.training_pairs import LABELS
+    from daclip_lab.degradations.registry import LABELS
 
     clip = Clip(scale.clip)
     with warnings.catch_warnings():

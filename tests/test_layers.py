@@ -1,4 +1,4 @@
-"""Block by block: the walk is DA-CLIP's own, and the measures give what planted features must give."""
+"""Block-wise analysis: the blocks are those of DA-CLIP, and planted features give known measures."""
 
 import numpy as np
 import pytest
@@ -7,17 +7,17 @@ from torch.nn import functional as F
 
 from daclip_lab.embeddings.layers import (
     TOWERS,
-    Trace,
-    injection,
-    readability,
-    repair,
-    severity_readability,
-    trace,
-    walk,
+    BlockFeatures,
+    block_features,
+    block_outputs,
+    clean_cosine_by_block,
+    injection_by_block,
+    probe_by_block,
 )
-from daclip_lab.errors import InputError
+from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.figures import interpretability
-from daclip_lab.models.daclip import DaCLIP, project
+from daclip_lab.models.clip import project
+from daclip_lab.models.daclip import DaCLIP
 
 PHOTOS = np.repeat([f"photo {k}" for k in range(6)], 10)
 LABELS = np.tile(["hazy", "noisy"], 30)
@@ -34,18 +34,18 @@ def planted():
     rng = np.random.default_rng(0)
     features = {tower: rng.normal(size=(2, 2, 60, 8)) for tower in TOWERS}
     features["controller"][1, :, LABELS == "hazy", 0] += 8
-    return Trace(features, rng.uniform(size=(2, 60)))
+    return BlockFeatures(features, rng.uniform(size=(2, 60)))
 
 
-# ---- the walk ----
+# ---- block outputs ----
 
 
-def test_the_walk_ends_at_both_embeddings(pipe, images):
+def test_the_last_blocks_give_both_embeddings(pipe, images):
     daclip = pipe.daclip
-    blocks = walk(daclip, images)
+    blocks = block_outputs(daclip, images)
     content = F.normalize(project(daclip.clip.visual, blocks.controlled[-1]), dim=-1)
     degradation = F.normalize(project(daclip.controller.visual, blocks.controller[-1]), dim=-1)
-    plain = F.normalize(project(daclip.clip.visual, blocks.plain[-1]), dim=-1)
+    plain = F.normalize(project(daclip.clip.visual, blocks.clip[-1]), dim=-1)
     expected = daclip.encode_image(images)
     torch.testing.assert_close(content, expected.content)
     torch.testing.assert_close(degradation, expected.degradation)
@@ -53,9 +53,9 @@ def test_the_walk_ends_at_both_embeddings(pipe, images):
 
 
 def test_a_fresh_controller_injects_nothing(scale, images):
-    blocks = walk(DaCLIP(scale.build_clip()), images)
+    blocks = block_outputs(DaCLIP(scale.build_clip()), images)
     for plain, controlled, injected in zip(
-        blocks.plain, blocks.controlled, blocks.injected, strict=True
+        blocks.clip, blocks.controlled, blocks.injected, strict=True
     ):
         assert not injected.any() and torch.equal(plain, controlled)
 
@@ -63,30 +63,30 @@ def test_a_fresh_controller_injects_nothing(scale, images):
 def test_the_first_controller_block_feeds_the_last_block_of_clip(scale, images):
     daclip = DaCLIP(scale.build_clip())
     torch.nn.init.ones_(daclip.controller.zeros[0].bias)
-    shares = trace(daclip, images).injected
+    shares = block_features(daclip, images).injected
     assert not shares[:-1].any() and (shares[-1] > 0).all()
 
 
-def test_a_trace_does_not_depend_on_its_batches(pipe, images):
-    one, many = trace(pipe.daclip, images), trace(pipe.daclip, images, batch=2)
+def test_block_features_do_not_depend_on_the_batches(pipe, images):
+    one, many = block_features(pipe.daclip, images), block_features(pipe.daclip, images, batch=2)
     for tower in TOWERS:
-        assert one.features[tower].shape == (2, 2, 5, 32)
-        np.testing.assert_allclose(one.features[tower], many.features[tower], atol=1e-5)
+        assert one.pooled[tower].shape == (2, 2, 5, 32)
+        np.testing.assert_allclose(one.pooled[tower], many.pooled[tower], atol=1e-5)
     np.testing.assert_allclose(one.injected, many.injected, rtol=1e-4)
 
 
 def test_a_correction_is_measured_against_what_it_is_added_to(pipe, images):
-    blocks = walk(pipe.daclip, images)
+    blocks = block_outputs(pipe.daclip, images)
     before = pipe.daclip.clip.visual.transformer.resblocks[1](blocks.controlled[0])
     share = (blocks.injected[1].norm(dim=-1) / before.norm(dim=-1)).mean(1)
-    np.testing.assert_allclose(trace(pipe.daclip, images).injected[1], share, rtol=1e-4)
+    np.testing.assert_allclose(block_features(pipe.daclip, images).injected[1], share, rtol=1e-4)
 
 
 # ---- the measures ----
 
 
 def test_a_probe_reads_what_is_there_and_guesses_elsewhere(planted):
-    table = readability(planted, LABELS, PHOTOS).set_index(["tower", "tokens", "block"])
+    table = probe_by_block(planted, LABELS, PHOTOS).set_index(["tower", "tokens", "block"])
     assert (table.loc["controller"].xs(2, level="block").accuracy > 0.98).all()
     others = table.drop([("controller", "class", 2), ("controller", "patches", 2)])
     assert len(others) == 10 and others.accuracy.between(0.2, 0.8).all()
@@ -94,17 +94,8 @@ def test_a_probe_reads_what_is_there_and_guesses_elsewhere(planted):
 
 
 def test_neighbours_read_what_is_there_too(planted):
-    table = readability(planted, LABELS, PHOTOS, probe="knn").set_index(["tower", "block"])
-    assert table.loc[("controller", 2)].accuracy.min() > 0.75 > table.loc["plain"].accuracy.max()
-
-
-def test_severity_is_read_in_the_block_where_it_is_written(planted):
-    severity = np.random.default_rng(3).uniform(size=60)
-    planted.features["controlled"][1, 0, :, 2] = severity
-    table = severity_readability(planted, LABELS, severity, PHOTOS)
-    table = table.set_index(["tower", "tokens", "block"])
-    assert table.r2["controlled", "class", 2] > 0.9
-    assert table.drop(("controlled", "class", 2)).r2.max() < 0.5
+    table = probe_by_block(planted, LABELS, PHOTOS, probe="knn").set_index(["tower", "block"])
+    assert table.loc[("controller", 2)].accuracy.min() > 0.75 > table.loc["clip"].accuracy.max()
 
 
 def test_a_probe_cannot_cheat_by_knowing_the_photo():
@@ -112,73 +103,75 @@ def test_a_probe_cannot_cheat_by_knowing_the_photo():
     rng = np.random.default_rng(1)
     own = np.repeat(rng.normal(size=(6, 8)), 10, axis=0)
     labels = np.repeat(["hazy", "noisy"] * 3, 10)
-    traced = Trace({t: np.tile(own, (1, 2, 1, 1)) for t in TOWERS}, np.ones((1, 60)))
-    assert readability(traced, labels, PHOTOS).accuracy.max() < 0.9
+    traced = BlockFeatures({t: np.tile(own, (1, 2, 1, 1)) for t in TOWERS}, np.ones((1, 60)))
+    assert probe_by_block(traced, labels, PHOTOS).accuracy.max() < 0.9
 
 
 def test_repair_is_complete_where_the_corrected_tower_sees_the_clean_image(planted):
     rng = np.random.default_rng(2)
-    clean = Trace({t: 5 + rng.normal(size=(2, 2, 60, 8)) for t in TOWERS}, planted.injected)
-    degraded = Trace(planted.features | {"controlled": clean.features["plain"]}, planted.injected)
-    table = repair(degraded, clean, PHOTOS).groupby("tower").cosine
+    clean = BlockFeatures({t: 5 + rng.normal(size=(2, 2, 60, 8)) for t in TOWERS}, planted.injected)
+    degraded = BlockFeatures(
+        planted.pooled | {"controlled": clean.pooled["clip"]}, planted.injected
+    )
+    table = clean_cosine_by_block(degraded, clean, PHOTOS).groupby("tower").cosine
     assert table.min()["controlled"] == pytest.approx(1)
     # The common offset of all images, which would make everything alike, does not count.
-    assert table.max()["plain"] < 0.3
+    assert table.max()["clip"] < 0.3
 
 
 def test_injection_is_averaged_for_each_label(planted):
     planted.injected[0, LABELS == "hazy"] = 0.5
-    table = injection(planted, LABELS, PHOTOS).set_index(["label", "block"])
+    table = injection_by_block(planted, LABELS, PHOTOS).set_index(["label", "block"])
     assert table.loc[("hazy", 1), "share"] == pytest.approx(0.5)
     assert table.loc[("hazy", 1), "from_block"] == 2
     assert table.loc[("noisy", 2), "share"] == pytest.approx(planted.injected[1, 1::2].mean())
     assert (table.low <= table.share).all() and (table.share <= table.high).all()
     # One photo says nothing of others: there is a mean, and no interval.
-    alone = injection(planted, LABELS, ["photo"] * 60)
+    alone = injection_by_block(planted, LABELS, ["photo"] * 60)
     assert alone.share.notna().all() and alone.low.isna().all() and alone.high.isna().all()
 
 
-def test_some_images_of_a_trace_are_those_images(planted):
+def test_selected_images_are_those_images(planted):
     some = planted.select(LABELS == "hazy")
-    assert np.array_equal(some.features["plain"], planted.features["plain"][:, :, ::2])
+    assert np.array_equal(some.pooled["clip"], planted.pooled["clip"][:, :, ::2])
     assert np.array_equal(some.injected, planted.injected[:, ::2])
 
 
 def test_what_cannot_be_measured_is_refused(pipe, planted, images):
     with pytest.raises(InputError, match="5, 3, 16, 16"):
-        trace(pipe.daclip, images[..., :16, :16])
-    with pytest.raises(InputError, match="one for each"):
-        readability(planted, LABELS[:-1], PHOTOS)
-    with pytest.raises(InputError, match="all images are of 'hazy'"):
-        readability(planted, ["hazy"] * 60, PHOTOS)
-    with pytest.raises(InputError, match="at least 2"):
-        readability(planted, LABELS, ["photo"] * 60)
-    with pytest.raises(InputError, match="no image has a label"):
-        readability(planted.select([]), [], [])
+        block_features(pipe.daclip, images[..., :16, :16])
+    with pytest.raises(InputError, match="59"):
+        probe_by_block(planted, LABELS[:-1], PHOTOS)
+    with pytest.raises(InsufficientDataError, match="'hazy'"):
+        probe_by_block(planted, ["hazy"] * 60, PHOTOS)
+    with pytest.raises(InsufficientDataError, match="'photo'"):
+        probe_by_block(planted, LABELS, ["photo"] * 60)
+    with pytest.raises(InsufficientDataError, match="no image has a label"):
+        probe_by_block(planted.select([]), [], [])
     with pytest.raises(InputError, match="5 clean"):
-        repair(planted, trace(pipe.daclip, images), PHOTOS)
-    with pytest.raises(InputError, match="wanted at least 2 to tell apart"):
-        repair(planted, planted, ["photo"] * 60)
+        clean_cosine_by_block(planted, block_features(pipe.daclip, images), PHOTOS)
+    with pytest.raises(InsufficientDataError, match="'photo'"):
+        clean_cosine_by_block(planted, planted, ["photo"] * 60)
     few = planted.select(np.arange(8, 14))
-    with pytest.raises(InputError, match="6 images are too few"):
-        repair(few, few, PHOTOS[8:14])
-    planted.features["plain"][0, 0, 7] = np.nan
-    with pytest.raises(InputError, match=r"plain: .* not finite"):
-        Trace(planted.features, planted.injected)
+    with pytest.raises(InsufficientDataError, match="6 images"):
+        clean_cosine_by_block(few, few, PHOTOS[8:14])
+    planted.pooled["clip"][0, 0, 7] = np.nan
+    with pytest.raises(InputError, match=r"clip: .* not finite"):
+        BlockFeatures(planted.pooled, planted.injected)
 
 
 # ---- the figures ----
 
 
 def test_the_figures_draw_every_block(planted):
-    read = readability(planted, LABELS, PHOTOS)
-    near = repair(planted, planted, PHOTOS)
+    read = probe_by_block(planted, LABELS, PHOTOS)
+    near = clean_cosine_by_block(planted, planted, PHOTOS)
     figure = interpretability.readable_and_repaired(read, near, chance=0.5)
     assert [len(axes.collections) for axes in figure.axes] == [6, 4]  # intervals of each line
     for tables, count in (((read, None), 6), ((None, near), 4)):
         figure = interpretability.readable_and_repaired(*tables, chance=0.5)
         assert [len(axes.collections) for axes in figure.axes] == [count]
-    figure = interpretability.injection_heatmap(injection(planted, LABELS, PHOTOS))
+    figure = interpretability.injection_heatmap(injection_by_block(planted, LABELS, PHOTOS))
     written = [text.get_text() for text in figure.axes[0].texts]
     assert len(written) == 4
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["1  (2)", "2  (1)"]

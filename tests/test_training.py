@@ -14,14 +14,14 @@ from daclip_lab.errors import InputError
 from daclip_lab.files.storage import read_json, write_json
 from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.training import loop
-from daclip_lab.training.loop import Recipe, fit, learning_rate, steps_of
+from daclip_lab.training.loop import fit
 from daclip_lab.training.objectives import (
-    RestorerRecipe,
     restoration_error,
     train_clip,
     train_daclip,
     train_restorer,
 )
+from daclip_lab.training.recipes import Recipe, RestorerRecipe, learning_rate, steps_of
 
 COLOURS = {"hazy": "red", "rainy": "green", "noisy": "blue"}
 
@@ -29,7 +29,7 @@ COLOURS = {"hazy": "red", "rainy": "green", "noisy": "blue"}
 class Toy:
     """A source that is learned in a moment: the colour of an image is its degradation, its brightness its caption."""
 
-    def draw(self, generator, size):
+    def draw(self, generator, size, *, captions=True):
         label = list(COLOURS)[int(torch.randint(3, (), generator=generator))]
         bright = bool(torch.randint(2, (), generator=generator))
         clean = torch.full((3, size, size), 0.9 if bright else 0.4)
@@ -204,7 +204,7 @@ def test_a_recipe_from_before_a_field_existed_had_its_default(tmp_path):
 
 
 def test_resuming_needs_a_run_that_exists(tmp_path):
-    with pytest.raises(InputError, match="needs the folder"):
+    with pytest.raises(InputError, match="run="):
         run_line({"resume": True})
     with pytest.raises(InputError, match="does not exist"):
         run_line({"run": tmp_path / "none", "resume": True})
@@ -217,7 +217,7 @@ def test_batches_made_by_another_process_are_the_same():
 
 def test_what_a_source_refuses_is_one_line_from_another_process_too():
     class Refusing(Toy):
-        def draw(self, generator, size):
+        def draw(self, generator, size, *, captions=True):
             raise InputError("a.png is broken")
 
     for workers in (0, 1):
@@ -377,7 +377,7 @@ def test_retrieval_counts_an_equal_caption_as_right(scale):
     """With two captions in the whole world, a CLIP that has learned both retrieves a right one nearly always."""
     plan = replace(scale.clip_training, steps=30, batch_size=16, learning_rate=5e-3)
     source = Toy()
-    source.draw = lambda g, s: replace(Toy.draw(source, g, s), label="clean")
+    source.draw = lambda g, s, **_: replace(Toy.draw(source, g, s), label="clean")
     last = list(train_clip(scale.build_clip(seed=1), source, plan))[-1]
     assert last.loss < 0.3
     assert last.metrics["retrieval"] > 0.8
@@ -431,7 +431,6 @@ def example(scale):
         clean=clean,
         degraded=degraded,
         labels=["hazy"] * 6,
-        severity=torch.ones(6),
         captions=[""] * 6,
     )
     return sde, batch, state, t, {"sample": clean, "epsilon": noise}

@@ -16,7 +16,8 @@ from daclip_lab.files.storage import write_json
 from daclip_lab.training import objectives
 from daclip_lab.training.checkpoints import write_tensors
 from daclip_lab.training.devices import make_accelerator
-from daclip_lab.training.loop import Recipe, fit
+from daclip_lab.training.loop import fit
+from daclip_lab.training.recipes import Recipe
 
 RECIPE = Recipe(steps=6, batch_size=4, image_size=8, learning_rate=0.1, bf16=False)
 

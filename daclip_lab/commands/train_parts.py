@@ -18,7 +18,8 @@ from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training import objectives
 from daclip_lab.training.checkpoints import load_weights
 from daclip_lab.training.presets import Scale
-from daclip_lab.training.recipes import Recipe, Step, steps_of
+from daclip_lab.training.loop import Step
+from daclip_lab.training.recipes import Recipe, steps_of
 
 
 class Training(NamedTuple):

@@ -1,26 +1,38 @@
-r"""From the degraded image back to the clean one, in any number of steps.
+r"""Samplers: from the degraded image back to the clean one, in any number of steps.
 
-Every sampler here works on the network's estimate of the clean image. With $u = x - \mu$, log signal-to-noise
-$\lambda = \ln\alpha - \ln\bar\sigma$ and $h = \lambda_s - \lambda_t$ for a step from t to s < t:
+Every sampler works on the network's estimate of the clean image (x0-prediction). With $u = x - \mu$, log
+signal-to-noise ratio $\lambda_t = \ln\alpha_t - \ln\bar\sigma_t$ and $h = \lambda_s - \lambda_t$, a first-order step
+from t to s < t is
 
 $$u_s = \tfrac{\bar\sigma_s}{\bar\sigma_t}\,e^{-kh}\,u_t + \alpha_s\bigl(1 - e^{-(1+k)h}\bigr)(\hat x_0 - \mu)
         + k\,\bar\sigma_s\sqrt{1 - e^{-2h}}\;\epsilon$$
 
-k = 0 is the deterministic step (DDIM); k = 1 is the posterior of `MeanRevertingSDE.posterior`, re-spaced. The second
-order adds the change of the estimate since the last step (DPM-Solver++, 2211.01095; for this SDE: 2502.07856).
+| name | order | k | known as |
+| --- | --- | --- | --- |
+| `posterior` | 1 | 1 | ancestral sampling (DDPM): draws from `MeanRevertingSDE.posterior`; the authors' default |
+| `ddim` | 1 | 0 | DDIM, the first-order step of the probability-flow ODE |
+| `dpmpp-2m` | 2 | 0 | DPM-Solver++(2M) (2211.01095), a multistep solver of that ODE |
+| `dpmpp-2m-sde` | 2 | 1 | SDE-DPM-Solver++(2M) |
+
+With $h'$ the h of the step before and $\hat x_0'$ its estimate, the second order adds
+
+$$\alpha_s\Bigl(1 - \frac{1 - e^{-(1+k)h}}{(1+k)h}\Bigr)\frac{h}{h'}\,(\hat x_0 - \hat x_0')$$
+
+(for this SDE: 2502.07856).
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
+from daclip_lab.models.restorer import Restorer
 
 TIMESTEP_SPACINGS = ("linspace", "logsnr")
 SAMPLERS = {
@@ -29,32 +41,40 @@ SAMPLERS = {
     "ddim": {"order": 1, "stochastic": False},
     "dpmpp-2m": {"order": 2, "stochastic": False},
 }
-"""Names for the settings of `sample` that are worth a name."""
+"""The arguments of `sample` that each named sampler stands for."""
 
 
 class SampleStep(NamedTuple):
-    """One step of a restoration: the state reached, its time, and the clean image foreseen from the one before."""
+    """One step of a restoration."""
 
     state: Tensor
+    """The state reached, (b, 3, h, w)."""
     t: int
+    """Its time; 0 for the last step."""
     clean: Tensor
+    """The clean image predicted from the state before, (b, 3, h, w)."""
 
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 Denoiser = Callable[[Tensor, int], Tensor]
-"""(state, t) -> estimate of the clean image, both (b, 3, h, w)."""
+"""(state, t) -> estimate of the clean image, both (b, 3, h, w); t is an int."""
 
 
 def denoiser(
-    net, sde: MeanRevertingSDE, degraded: Tensor, conditions, *, dtype: torch.dtype | None = None
+    net: Restorer,
+    sde: MeanRevertingSDE,
+    degraded: Tensor,
+    conditions: Any,
+    *,
+    dtype: torch.dtype | None = None,
 ) -> Denoiser:
-    """The network as a function of state and time that answers with the clean image.
+    """Wrap a network as a function (state, t) -> estimate of the clean image.
 
     Args:
-        net: `net.prediction_type` says what it was trained to say: "noise" (the paper) is converted, "clean" is returned.
+        net: its `prediction_type` decides whether the output is converted ("epsilon") or returned ("sample").
         degraded: (b, 3, h, w) in [0, 1].
-        conditions: what `net.prepare` made of the images' embeddings: computed once, the same at every step.
+        conditions: the output of `net.prepare`, the same at every step.
         dtype: number format in which the network computes (autocast), such as torch.bfloat16; the state stays as it is.
     """
 
@@ -73,19 +93,24 @@ def time_points(sde: MeanRevertingSDE, steps: int, timestep_spacing: str = "lins
     """The times a sampler visits: `steps + 1` distinct ones from T down to 0.
 
     Args:
-        spacing: `"linspace"` divides T evenly; `"logsnr"` divides the log signal-to-noise ratio between T and 1 evenly.
+        steps: 1 to T.
+        timestep_spacing: `"linspace"` divides T evenly; `"logsnr"` divides the log signal-to-noise ratio between T and
+            1 evenly.
+
+    Raises InputError for other values.
     """
     _check_steps(sde, steps)
     if timestep_spacing not in TIMESTEP_SPACINGS:
         raise InputError(
-            f"spacing {timestep_spacing!r} is unknown: use one of {', '.join(TIMESTEP_SPACINGS)}"
+            f"timestep_spacing {timestep_spacing!r} is unknown: "
+            f"use one of {', '.join(TIMESTEP_SPACINGS)}"
         )
     if timestep_spacing == "linspace":
         return torch.linspace(sde.steps, 0, steps + 1).round().long().tolist()
     log_snr = (sde.alpha.log() - sde.sigma_bar.log())[1:]
     wanted = torch.linspace(log_snr[-1].item(), log_snr[0].item(), steps, dtype=log_snr.dtype)
     times = (1 + (log_snr[None] - wanted[:, None]).abs().argmin(1)).tolist()
-    # Where the grid of whole times is coarser than the spacing, take the next free time instead of a double.
+    # Where the integer times are coarser than the spacing, take the next free time instead of a duplicate.
     for i in range(1, steps):
         times[i] = min(times[i], times[i - 1] - 1)
     for i in range(steps - 1, -1, -1):
@@ -109,14 +134,16 @@ def sample(
     Args:
         predict_clean: see `denoiser`.
         degraded: (b, 3, h, w) in [0, 1].
-        steps: how often the network is called.
-        order: 1, or 2 for the multistep solver that also uses the estimate before.
-        stochastic: fresh noise at every step (the posterior), or none (the probability-flow path).
-        spacing: see `time_points`.
+        steps: number of network calls, 1 to T.
+        order: 1, or 2 for the multistep solver that also uses the estimate of the step before.
+        stochastic: with fresh noise at every step (k = 1 in the module's equation), or without (k = 0).
+        timestep_spacing: see `time_points`.
         generator: source of the noise; the same one gives the same restoration. A list of b generators, one for each
             image, makes an image's result independent of the rest of the batch.
 
     The last step is always first order and without noise: it ends on the network's estimate of the clean image.
+
+    Raises InputError for an unknown order or spacing, and for steps out of range.
     """
     if order not in (1, 2):
         raise InputError(f"order={order}: wanted 1 or 2")
@@ -131,18 +158,19 @@ def sample(
             return
         h = (_log_snr(sde, s) - _log_snr(sde, t)).item()
         alpha, sigma = sde.alpha[s].item(), sde.sigma_bar[s].item()
-        gained = -math.expm1(-(1 + k) * h)
-        of_state = sigma / sde.sigma_bar[t].item() * math.exp(-k * h)
-        of_clean, of_last = alpha * gained, 0.0
+        gain = -math.expm1(-(1 + k) * h)
+        # The weights of the state, of the estimate, and of the estimate before.
+        w_state = sigma / sde.sigma_bar[t].item() * math.exp(-k * h)
+        w_clean, w_last = alpha * gain, 0.0
         if order == 2 and previous is not None:
             last_clean, last_h = previous
-            of_last = alpha * (1 - gained / ((1 + k) * h)) * h / last_h
-            of_clean += of_last
-        # In place from the second term on: of a photo of 24 megapixels every copy takes 288 MB.
-        state = (state * of_state).add_(clean, alpha=of_clean)
-        state.add_(degraded, alpha=1 - of_state - alpha * gained)
-        if of_last:
-            state.sub_(last_clean, alpha=of_last)
+            w_last = alpha * (1 - gain / ((1 + k) * h)) * h / last_h
+            w_clean += w_last
+        # In place from the second term on: every copy of a photo of 24 megapixels takes 288 MB.
+        state = (state * w_state).add_(clean, alpha=w_clean)
+        state.add_(degraded, alpha=1 - w_state - alpha * gain)
+        if w_last:
+            state.sub_(last_clean, alpha=w_last)
         if stochastic:
             noise = _noise_like(state, generator)
             state.add_(noise, alpha=sigma * math.sqrt(-math.expm1(-2 * h)))
@@ -159,13 +187,23 @@ def euler_maruyama(
     steps: int | None = None,
     generator: Generators = None,
 ) -> Iterator[SampleStep]:
-    """The authors' first sampler, a biased baseline: Euler-Maruyama steps of the reverse SDE, each from t to t - 1.
+    r"""Euler-Maruyama steps of the reverse SDE, each from t to t - 1: the authors' first sampler, a biased baseline.
 
-    As in their code the last step, too, adds its noise: it stays in the image, with a standard deviation of 0.94 of 255
-    under the paper's SDE.
+    $$x_{t-1} = x_t - \theta_t(\mu - x_t) + 2\theta_t\sigma_\infty^2\,s_t(x_t)
+        + \sigma_\infty\sqrt{2\theta_t}\;\epsilon$$
 
-    With fewer than T `steps` (None) it does what published comparisons did: it visits `steps` times spread evenly from
-    T to 1 and takes the same small step at each, so that the noise of all times between is never removed.
+    with the score $s_t$ of `MeanRevertingSDE.reverse_drift`. As in the authors' code the last step adds its noise, too:
+    it stays in the image, with a standard deviation of 0.94 of 255 under the paper's SDE.
+
+    Args:
+        predict_clean: see `denoiser`.
+        degraded: (b, 3, h, w) in [0, 1].
+        steps: 1 to T; None for T. With fewer than T it does what published comparisons did: it visits `steps` times
+            spread evenly from T to 1 and takes the same small step at each, so that the noise of the times between is
+            never removed.
+        generator: source of the noise, as for `sample`.
+
+    Raises InputError for steps out of range.
     """
     steps = sde.steps if steps is None else steps
     _check_steps(sde, steps)
@@ -175,8 +213,8 @@ def euler_maruyama(
         clean = predict_clean(state, t)
         noise = sde.noise_from_clean(state, degraded, clean, t)
         state = state - sde.reverse_drift(state, degraded, noise, t)
-        spread = sde.sigma_max * (2 * sde.theta[t]).sqrt().item()
-        state = state + spread * _noise_like(state, generator)
+        std = sde.sigma_max * (2 * sde.theta[t]).sqrt().item()
+        state = state + std * _noise_like(state, generator)
         yield SampleStep(state, s, clean)
 
 

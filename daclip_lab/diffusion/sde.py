@@ -20,7 +20,7 @@ from daclip_lab.errors import InputError
 
 
 def _speeds(schedule: str, steps: int) -> Tensor:
-    """The mean-reversion speed at t = 0..steps, before it is scaled to end at `eps`."""
+    """The mean-reversion speed at t = 0..steps, (steps + 1,), before it is scaled to end at `eps`."""
     if schedule == "constant":
         return torch.ones(steps + 1, dtype=torch.float64)
     if schedule == "linear":
@@ -28,30 +28,40 @@ def _speeds(schedule: str, steps: int) -> Tensor:
         scale = 1000 / (steps + 1)
         return torch.linspace(scale * 1e-4, scale * 0.02, steps + 1, dtype=torch.float64)
     if schedule == "cosine":
-        # Nichol and Dhariwal's squared cosine; two more points than needed, so that neither end is singular.
+        # Nichol and Dhariwal's squared cosine (2102.09672); two more points than needed keep both ends regular.
         x = torch.linspace(0, 1, steps + 3, dtype=torch.float64)
         squared = torch.cos((x + 0.008) / 1.008 * math.pi / 2) ** 2
         return 1 - (squared / squared[0])[1:-1]
     raise InputError(f"schedule {schedule!r} is unknown: use 'cosine', 'linear' or 'constant'")
 
 
+def _entries(table: Tensor, t: Tensor | int) -> Tensor:
+    """The entries () or (b,) of a table at `t`, an int or a tensor (b,) on any device."""
+    return table.to(t.device)[t] if isinstance(t, Tensor) else table[t]
+
+
 def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    """Values () or (b,), shaped to multiply `like` (b, ...), of its type and on its device."""
+    """Values () or (b,), shaped to multiply `like` (b, ...), in its type and on its device."""
     values = values.to(like.device, like.dtype)
     return values.reshape(-1, *[1] * (like.dim() - 1)) if values.dim() else values
 
 
 class MeanRevertingSDE:
-    """The schedule of the mean-reverting SDE and every closed form that follows from it.
+    """The schedule of the mean-reverting SDE and the closed forms that follow from it.
 
-    Tables are indexed by t = 0..steps, in float64 (a restoration multiplies a hundred of their ratios):
-    `theta_bar` is the cumulated speed times dt, `alpha` is exp(-theta_bar), `sigma_bar` the standard deviation.
+    The tables `theta` (speed times dt), `theta_bar` (its cumulated sum), `alpha` and `sigma_bar` are (steps + 1,),
+    indexed by t = 0..steps, on the CPU, in float64 (a restoration multiplies a hundred of their ratios).
+
+    In all methods `state`, `clean`, `degraded` and `noise` are images (b, ...) of one shape, type and device; `t` is an
+    int, or integers (b,) on any device; results have the type and device of the images.
 
     Args:
         steps: number of time steps T.
         sigma_max: stationary standard deviation, in image units (the paper: 50/255).
         schedule: `"cosine"` (the paper), `"linear"` or `"constant"`.
-        eps: what is left of `clean - degraded` in the mean at t = T (the paper: 0.005).
+        eps: the share of `clean - degraded` in the mean at t = T (the paper: 0.005).
+
+    Raises InputError for arguments out of range and an unknown schedule.
     """
 
     def __init__(
@@ -78,30 +88,33 @@ class MeanRevertingSDE:
         self.sigma_bar = sigma_max * torch.sqrt(-torch.expm1(-2 * self.theta_bar))
 
     def at(self, table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
-        """The value of a table at `t`, shaped to multiply `like` (b, ...) and in its type."""
-        return _shaped(table[t], like)
+        """A table's entries at `t`, shaped to multiply `like` (b, ...), in its type and on its device."""
+        return _shaped(_entries(table, t), like)
 
     def marginal(self, clean: Tensor, degraded: Tensor, t: Tensor | int) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the state at time `t` (IR-SDE, equation 6).
+        r"""Mean (b, ...) and standard deviation of the state at time `t` (IR-SDE, equation 6).
 
-        `t` is an int or a (b,) tensor. At t = 0 they are `clean` and 0.
+        $\mu + (x_0 - \mu)\,\alpha_t$ and $\bar\sigma_t$; at t = 0 they are `clean` and 0.
         """
         mean = degraded + (clean - degraded) * self.at(self.alpha, t, clean)
         return mean, self.at(self.sigma_bar, t, clean)
 
-    def diffuse(self, clean: Tensor, degraded: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """The state at time `t` that a given standard normal `noise` leads to."""
+    def diffuse(self, clean: Tensor, degraded: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
+        """The state at time `t` for standard normal `noise`: mean + standard deviation * noise."""
         mean, std = self.marginal(clean, degraded, t)
         return mean + std * noise
 
     def prior(self, degraded: Tensor, noise: Tensor) -> Tensor:
-        """Where every restoration starts: the degraded image plus stationary noise."""
+        r"""The initial state of every restoration, $\mu + \sigma_\infty\epsilon$, from standard normal `noise`."""
         return torch.add(degraded, noise, alpha=self.sigma_max)
 
     def clean_from_noise(
         self, state: Tensor, degraded: Tensor, noise: Tensor, t: Tensor | int
     ) -> Tensor:
-        """The clean image implied by a noise estimate at time `t`: `diffuse` solved for `clean`."""
+        r"""The clean image implied by a noise estimate at time `t`: `diffuse` solved for `clean`.
+
+        $x_0 = \mu + (x_t - \mu - \bar\sigma_t\epsilon) / \alpha_t$
+        """
         alpha, std = self.at(self.alpha, t, state), self.at(self.sigma_bar, t, state)
         # In place: a copy of a large photo is hundreds of megabytes.
         return (state - degraded).sub_(std * noise).div_(alpha).add_(degraded)
@@ -109,30 +122,39 @@ class MeanRevertingSDE:
     def noise_from_clean(
         self, state: Tensor, degraded: Tensor, clean: Tensor, t: Tensor | int
     ) -> Tensor:
-        """The noise implied by an estimate of the clean image at time `t` > 0."""
+        """The noise implied by an estimate of the clean image at time `t` > 0: `diffuse` solved for `noise`."""
         mean, std = self.marginal(clean, degraded, t)
         return (state - mean) / std
 
     def posterior(
         self, state: Tensor, clean: Tensor, degraded: Tensor, t: Tensor | int, s: Tensor | int
     ) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the state at time `s` < `t`, given the state at `t` and the clean image.
+        r"""Mean (b, ...) and standard deviation of the state at time `s` < `t`, given that at `t` and the clean image.
 
-        At s = t - 1 the mean is the optimum reverse step that the paper trains towards (IR-SDE, equation 14). It
-        holds for any s, which is what makes it right for any number of steps. At s = 0 it is `clean` and 0.
+        With $A(x) = 1 - e^{-2x}$ and $\delta = \bar\theta_t - \bar\theta_s$ the mean is
+
+        $$\mu + e^{-\delta}\frac{A(\bar\theta_s)}{A(\bar\theta_t)}(x_t - \mu)
+              + e^{-\bar\theta_s}\frac{A(\delta)}{A(\bar\theta_t)}(x_0 - \mu)$$
+
+        and the variance $\sigma_\infty^2 A(\delta) A(\bar\theta_s) / A(\bar\theta_t)$. At s = t - 1 the mean is the
+        optimum reverse step that the paper trains towards (IR-SDE, equation 14); it holds for any s, and thus for any
+        number of steps. At s = 0 it is `clean`, and the standard deviation 0.
         """
-        # In float64 up to the last line: near t = 0 these are ratios of differences from 1. `from_s` is 1 - exp(-2 x).
-        to_s, to_t = self.theta_bar[s], self.theta_bar[t]
+        # In float64 up to the last line: near t = 0 these are ratios of small differences.
+        to_s, to_t = _entries(self.theta_bar, s), _entries(self.theta_bar, t)
         from_s, from_t, between = (-torch.expm1(-2 * x) for x in (to_s, to_t, to_t - to_s))
         of_state = _shaped(torch.exp(to_s - to_t) * from_s / from_t, state)
         of_clean = _shaped(torch.exp(-to_s) * between / from_t, state)
         std = _shaped(self.sigma_max * (between * from_s / from_t).sqrt(), state)
         return degraded + of_state * (state - degraded) + of_clean * (clean - degraded), std
 
-    def reverse_drift(self, state: Tensor, degraded: Tensor, noise: Tensor, t: int) -> Tensor:
-        """One step of the reverse SDE's drift from `t` to t - 1: an Euler mean is `state - drift`.
+    def reverse_drift(
+        self, state: Tensor, degraded: Tensor, noise: Tensor, t: Tensor | int
+    ) -> Tensor:
+        r"""The reverse SDE's drift over one step, from `t` to t - 1; the mean of an Euler step is `state - drift`.
 
-        The score of the state is `-noise / sigma_bar` (IR-SDE, equation 7).
+        $\theta_t(\mu - x_t) - 2\theta_t\sigma_\infty^2\nabla\ln p_t(x_t)$, with the score
+        $\nabla\ln p_t = -\epsilon / \bar\sigma_t$ (IR-SDE, equations 5 and 7).
         """
         theta, std = self.at(self.theta, t, state), self.at(self.sigma_bar, t, state)
         score = -noise / std

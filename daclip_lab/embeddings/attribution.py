@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from daclip_lab.data.image_io import read_image
 from daclip_lab.errors import InputError
-from daclip_lab.models.clip import views
-from daclip_lab.models.daclip import project
+from daclip_lab.models.clip import project, tokens_of, views
 from daclip_lab.pipeline.pipeline import Pipeline
 
 
@@ -66,7 +65,7 @@ def attribute(pipe: Pipeline, image, label: str | None = None, *, steps: int = 8
         return logits.log_softmax(0)[labels.index(label)]
 
     with torch.no_grad():
-        end = visual._embeds(clip.normalize(seen))
+        end = tokens_of(visual, clip.normalize(seen))
         start = end.clone()
         start[:, 1:] = end[:, 1:].mean(1, keepdim=True)
         values = [log_probability(tokens).item() for tokens in (start, end)]

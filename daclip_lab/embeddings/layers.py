@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from daclip_lab.embeddings.probes import predict_labels
 from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.metrics.bootstrap import bootstrap_interval, check_sample
+from daclip_lab.models.clip import tokens_of
 from daclip_lab.models.daclip import DaCLIP
 
 if TYPE_CHECKING:
@@ -47,12 +48,12 @@ def block_outputs(daclip: DaCLIP, images: Tensor) -> BlockOutputs:
     visual, controller = daclip.clip.visual, daclip.controller
     images = daclip.clip.normalize(images.to(next(daclip.parameters()).device))
     outputs = BlockOutputs([], [], [], [])
-    tokens, controls = controller.visual._embeds(images), []
+    tokens, controls = tokens_of(controller.visual, images), []
     for block, zero in zip(controller.visual.transformer.resblocks, controller.zeros, strict=True):
         tokens = block(tokens)
         outputs.controller.append(tokens)
         controls.append(zero(tokens))
-    alone = controlled = visual._embeds(images)
+    alone = controlled = tokens_of(visual, images)
     for block, control in zip(visual.transformer.resblocks, reversed(controls), strict=True):
         alone, controlled = block(alone), block(controlled) + control
         outputs.clip.append(alone)

@@ -1,9 +1,12 @@
-r"""Contrastive losses, and the two values without which a loss curve cannot be read: chance and floor.
+r"""Contrastive losses, and the two values that a loss curve is read against: chance and floor.
 
-InfoNCE asks every image to find its own text among the batch, and every text its image. When several rows of a batch
-share one text (ten degradation words, hundreds of images) the one-hot question has no answer: the loss cannot fall
-below the log of the number of equal rows, which users of the authors' code take for a failure to converge. The
-multi-positive form asks for *any* row with the same meaning, so that its floor is zero.
+InfoNCE classifies the text of each image among the texts of the batch, and the image of each text among its images.
+Where several rows of a batch share one text (ten degradation words, hundreds of images) the one-hot target is
+ambiguous: the loss cannot fall below the log of the number of equal rows, which looks like a failure to converge. The
+multi-positive form accepts *any* row with the same label, so that its floor is zero.
+
+Notation: $s_{ij} = \tau\,x_i^\top y_j$ are the scaled cosines of image embeddings x and text embeddings y (b, d), and
+$P_i = \{j : \text{label}_j = \text{label}_i\}$.
 """
 
 import math
@@ -14,11 +17,16 @@ from torch.nn import functional as F
 
 
 def info_nce(image: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
-    """The symmetric one-hot contrastive loss of CLIP and of the paper (DA-CLIP, equation 3).
+    r"""The symmetric one-hot contrastive loss of CLIP and of the paper (DA-CLIP, equation 3), in nats.
+
+    $$L = -\frac{1}{2b}\sum_i \left(\ln\frac{e^{s_{ii}}}{\sum_j e^{s_{ij}}}
+        + \ln\frac{e^{s_{ii}}}{\sum_j e^{s_{ji}}}\right)$$
 
     Args:
         image, text: (b, d) embeddings of the same rows, of length 1.
-        scale: the inverse temperature that multiplies cosines.
+        scale: the inverse temperature $\tau$.
+
+    Returns a scalar, in float32.
     """
     logits = _logits(image, text, scale)
     target = torch.arange(len(logits), device=logits.device)
@@ -28,31 +36,45 @@ def info_nce(image: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
 def multi_positive_info_nce(
     image: Tensor, text: Tensor, scale: Tensor | float, labels: Tensor
 ) -> Tensor:
-    """The symmetric contrastive loss in which every row with the same label counts as a right answer.
+    r"""The symmetric contrastive loss in which every row with the same label is a positive, in nats.
 
-    For each row it is minus the log of the probability given to all rows that share its label (b,). Unlike an average
-    over positives it lets images of one class differ: their severity need not be unlearned.
+    $$L = -\frac{1}{2b}\sum_i \left(\ln\frac{\sum_{j \in P_i} e^{s_{ij}}}{\sum_j e^{s_{ij}}}
+        + \ln\frac{\sum_{j \in P_i} e^{s_{ji}}}{\sum_j e^{s_{ji}}}\right)$$
+
+    Unlike an average over the positives it lets images of one class differ: their severity need not be unlearned.
+
+    Args:
+        image, text: (b, d) embeddings of the same rows, of length 1.
+        scale: the inverse temperature $\tau$.
+        labels: (b,) integers.
+
+    Returns a scalar, in float32.
     """
     logits = _logits(image, text, scale)
-    wrong = labels[:, None] != labels[None, :]
+    negative = labels[:, None] != labels[None, :]
 
     def one_way(logits: Tensor) -> Tensor:
-        right = logits.masked_fill(wrong, -math.inf)
-        return (logits.logsumexp(1) - right.logsumexp(1)).mean()
+        positive = logits.masked_fill(negative, -math.inf)
+        return (logits.logsumexp(1) - positive.logsumexp(1)).mean()
 
     return (one_way(logits) + one_way(logits.T)) / 2
 
 
 def chance(labels: Tensor, *, multi_positive: bool) -> float:
-    """The loss of embeddings that say nothing: every row of the batch equally likely."""
-    counts = _counts(labels)
+    r"""The loss of uninformative embeddings (uniform logits) for labels (b,), in nats.
+
+    $\ln b$, and with `multi_positive` $\ln b$ minus the mean of $\ln|P_i|$.
+    """
     if not multi_positive:
         return math.log(len(labels))
-    return (math.log(len(labels)) - counts.log().mean()).item()
+    return (math.log(len(labels)) - _counts(labels).log().mean()).item()
 
 
 def floor(labels: Tensor, *, multi_positive: bool) -> float:
-    """The lowest loss that perfect embeddings can reach when rows with equal labels carry equal texts."""
+    r"""The lowest loss for labels (b,) where rows with equal labels carry equal texts, in nats.
+
+    The mean of $\ln|P_i|$, and 0 with `multi_positive`.
+    """
     return 0.0 if multi_positive else _counts(labels).log().mean().item()
 
 

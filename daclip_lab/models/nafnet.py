@@ -1,9 +1,9 @@
-"""NAFNet as a diffusion network: it restores, knows the time, and is conditioned on both embeddings of DA-CLIP.
+"""NAFNet as a diffusion network: a restorer that is conditioned on the time and on both embeddings of DA-CLIP.
 
 NAFNet (Chen et al., 2204.04676) has no activation and no attention: gates multiply halves of the channels, and each
-block weighs its channels by their mean over the image. The DA-CLIP paper steers it (section 5.2) but released no code;
-here the time, the degradation and the content are summed into one vector that scales and shifts every block. A single
-context token under cross-attention adds a constant per image, so nothing is lost by not attending to it.
+block weighs its channels by their mean over the image. The DA-CLIP paper conditions one (section 5.2) without releasing
+code; here time, degradation and content are summed into one vector that scales and shifts the features of every block
+(FiLM, Perez et al., 1709.07871). Cross-attention to a single context token would add a constant per image as well.
 
 Two departures for the CPU: the network works on 2x2 blocks of pixels, and it predicts the clean image itself, so that
 one call is already a restoration.
@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from daclip_lab.models.restorer import register_restorer
+
 
 class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels of (b, c, h, w)."""
@@ -28,10 +30,11 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 def local_mean(x: Tensor, window: int) -> Tensor:
-    """The mean of (b, c, h, w) over a square around every pixel, or over the image where that is no larger.
+    """The mean of (b, c, h, w) over a square of `window` pixels around each: (b, c, h, w).
 
-    The mean of a whole photo is another statistic than the means of the small patches that a network is trained on
-    (Chu et al., 2112.04491, take windows of their size). Windows at the border are moved inside.
+    Where the square covers the image it is the image's mean, (b, c, 1, 1). Windows at the border are moved inside. The
+    mean of a whole photo is another statistic than the means of the small patches that a network is trained on (Chu et
+    al., 2112.04491, take windows of their size).
     """
     h, w = x.shape[-2:]
     kernel = (min(window, h), min(window, w))
@@ -98,13 +101,18 @@ def common_means(net: nn.Module, calls: Callable[[], Iterable[int]]) -> Iterator
 
 
 def gate(x: Tensor) -> Tensor:
-    """One half of the channels times the other: the only nonlinearity of a NAFNet."""
+    """One half of the channels times the other, (b, c, h, w) to (b, c / 2, h, w): NAFNet's only nonlinearity."""
     left, right = x.chunk(2, dim=1)
     return left * right
 
 
 class Block(nn.Module):
-    """A NAFNet block whose two normalised inputs are scaled and shifted by the conditioning vector."""
+    r"""A NAFNet block whose two normalised inputs are scaled and shifted by the conditioning vector v (FiLM).
+
+    $$y = \mathrm{LN}(x) \odot (1 + \gamma) + \beta, \qquad (\gamma_1, \beta_1, \gamma_2, \beta_2) = W v + b$$
+
+    W and b start at zero, and so do the scales of both branches: the block starts as the identity.
+    """
 
     def __init__(self, channels: int, conditioning_dim: int, mean: ChannelMean):
         super().__init__()
@@ -124,27 +132,31 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
-        a, b, c, d = self.modulation(vector)[:, :, None, None].chunk(4, dim=1)
-        y = self.norm_space(x) * (1 + a) + b
+        """Features (b, channels, h, w), from such features and the conditioning vector (b, conditioning_dim)."""
+        gain1, shift1, gain2, shift2 = self.modulation(vector)[:, :, None, None].chunk(4, dim=1)
+        y = self.norm_space(x) * (1 + gain1) + shift1
         y = gate(self.depthwise(self.expand_space(y)))
         y = y * self.channel_weight(self.mean(y))
         x = x + self.scale_space * self.project_space(y)
-        y = self.norm_channel(x) * (1 + c) + d
+        y = self.norm_channel(x) * (1 + gain2) + shift2
         y = gate(self.expand_channel(y))
         return x + self.scale_channel * self.project_channel(y)
 
 
+@register_restorer("nafnet")
 class ConditionalNAFNet(nn.Module):
     """A NAFNet that predicts the clean image from the state, the degraded image, the time and both embeddings.
+
+    A `Restorer`.
 
     Args:
         embed_dim: length d of DA-CLIP's embeddings.
         width: channels at the first level; they double at each level.
         encoder, decoder: blocks per level, outermost first for the encoder and innermost first for the decoder.
         middle: blocks at the bottom.
-        conditioning_dim: length of the vector that conditions the blocks.
-        window: side in pixels of the squares over which channel means are taken, at least that of the patches that it
-            is trained on; None takes them over the whole image.
+        conditioning_dim: length of the conditioning vector.
+        window: side in pixels of the squares over which channel means are taken, at least that of the training patches;
+            None takes them over the whole image.
     """
 
     prediction_type = "sample"
@@ -197,17 +209,17 @@ class ConditionalNAFNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def prepare(self, content: Tensor | None, degradation: Tensor | None) -> Tensor | float:
-        """What an image's embeddings (b, d) add to the conditioning vector: the same at every step.
+        """What the embeddings (b, d) add to the conditioning vector: (b, conditioning_dim), the same at every step.
 
-        None, or a row of zeros, tells the network nothing; it is trained with both now and then left out.
+        None, like a row of zeros, adds zero.
         """
-        told = 0.0 if content is None else self.content(content)
-        return told if degradation is None else told + self.degradation(degradation)
+        added = 0.0 if content is None else self.content(content)
+        return added if degradation is None else added + self.degradation(degradation)
 
     def forward(
         self, state: Tensor, degraded: Tensor, t: Tensor, conditions: Tensor | float
     ) -> Tensor:
-        """The clean image (b, 3, h, w) as foreseen at times `t` (b,), for any h and w."""
+        """The predicted clean image, see `Restorer.forward`."""
         h, w = degraded.shape[-2:]
         vector = F.silu(self.time(self._time_features(t)) + conditions)
         x = _pad_to(torch.cat([state - degraded, degraded], dim=1), self.multiple)
@@ -233,9 +245,9 @@ class ConditionalNAFNet(nn.Module):
 
 
 def _embedding_mlp(embed_dim: int, conditioning_dim: int) -> nn.Sequential:
-    """Embedding to conditioning vector, without biases: an embedding of zeros then says nothing at all."""
+    """Embedding (b, embed_dim) to conditioning vector, without biases, so that a zero embedding adds zero."""
     first = nn.Linear(embed_dim, conditioning_dim, bias=False)
-    # The entries of a vector of length 1 are small; without this it would take long to be heard.
+    # Large initial weights make up for the small entries of unit vectors.
     nn.init.normal_(first.weight)
     return nn.Sequential(
         first, nn.SiLU(), nn.Linear(conditioning_dim, conditioning_dim, bias=False)

@@ -1,6 +1,6 @@
-"""Where a training runs: on which device, in how many processes, with which number format.
+"""Where a training runs: on which device, in how many processes, in which number format.
 
-Several processes, such as one for each GPU, train as one: see `loop`.
+Several processes, such as one per GPU, train as one: see `loop`.
 """
 
 import signal
@@ -21,42 +21,58 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Loss = Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, float]]]
+"""(batch, generator) -> the loss, a scalar, and metrics by name."""
 
 
 def make_accelerator() -> "Accelerator":
-    """What `accelerate launch` started, as the trainings want it: on CUDA, or else on the CPU.
+    """The accelerator of this process, as `accelerate launch` set it up: on CUDA, or else on the CPU.
 
-    Numbers stay as the recipe wants them (`Recipe.bf16`), whatever precision the launcher names.
+    Precision is set by `Recipe.bf16`; accelerate's own setting is ignored.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     return Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision="no",
-        # A training may use a part of its model only, such as the controller without its content.
+        # Parts of a model may be unused, such as the query of the U-Net's cross-attention.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
 
 def place(module: nn.Module, accelerator: "Accelerator | None") -> torch.device:
-    """Move a module to the accelerator's device, or leave it where it is, and return that device."""
+    """Move a module to the accelerator's device, or leave it where it is without one, and return its device."""
     if accelerator is not None:
         module.to(accelerator.device)
     return next(module.parameters()).device
 
 
-def ignore_sigterm(worker: int) -> None:
-    """In a process that reads images: an interruption is the main process's affair.
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its images on a device."""
+    return replace(batch, clean=batch.clean.to(device), degraded=batch.degraded.to(device))
 
-    A scheduler's SIGTERM reaches the whole group, and a worker that died of it would look like a fault; so would the
-    traceback of a connection that the main process cuts. What goes wrong with an image is handed on as a value.
+
+def ignore_sigterm(worker: int) -> None:
+    """Initialise a process that makes batches: it ignores SIGTERM and prints no traceback.
+
+    A scheduler sends SIGTERM to the whole group. The main process then saves and shuts its workers down; workers that
+    ended earlier would look like a fault. Errors of the data reach the main process as values.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.excepthook = lambda *_: None
 
 
+def shut_down(batches) -> None:
+    """End the worker processes of a DataLoader's iterator.
+
+    Without this, an error that keeps the iterator alive would make Python wait for them at exit for ever: they ignore
+    SIGTERM. torch has no public method for it.
+    """
+    if hasattr(batches, "_shutdown_workers"):
+        batches._shutdown_workers()
+
+
 def has_bf16(device: torch.device) -> bool:
-    """Whether the processor computes in bfloat16 itself; one that has to imitate it is many times slower."""
+    """Whether the device computes in bfloat16 natively; emulation is many times slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
@@ -64,43 +80,38 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
-def attention_on(device: torch.device) -> AbstractContextManager:
-    """Inside, attention is computed in the way that trains fastest there."""
+def fast_attention(device: torch.device) -> AbstractContextManager:
+    """A context in which attention uses the kernel that trains fastest on the device."""
     # With a CLIP's few tokens on a CPU, the fused attention's backward pass is slower than the plain one.
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 class Task(nn.Module):
-    """A loss as a module around its model, because accelerate averages the gradients of what is called through it."""
+    """A loss as a module around its model: accelerate averages the gradients of what is called through a module."""
 
     def __init__(self, model: nn.Module, loss: Loss):
         super().__init__()
         self.model, self.loss = model, loss
 
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss and its metrics, see `Loss`."""
         return self.loss(batch, generator)
 
 
-def rank_and_world_size(accelerator: "Accelerator | None", batch: int) -> tuple[int, int]:
-    """Which share of every batch is this process's, of how many."""
+def rank_and_world_size(accelerator: "Accelerator | None", batch_size: int) -> tuple[int, int]:
+    """This process's rank, and the number of processes.
+
+    Raises InputError for a set-up of accelerate other than plain data parallelism, and for a batch that cannot be
+    divided among the processes.
+    """
     if accelerator is None:
         return 0, 1
-    kind, shares = accelerator.distributed_type.value, accelerator.num_processes
+    kind, processes = accelerator.distributed_type.value, accelerator.num_processes
     if accelerator.mixed_precision == "fp16" or not (kind == "NO" or kind.startswith("MULTI_")):
         raise InputError(
             f"accelerate is set to {kind} and {accelerator.mixed_precision}: wanted a copy of the model in each "
             "process, without fp16"
         )
-    if batch % shares:
-        raise InputError(f"batch={batch}: wanted a multiple of the {shares} processes")
-    return accelerator.process_index, shares
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """A batch on a device."""
-    return replace(
-        batch,
-        clean=batch.clean.to(device),
-        degraded=batch.degraded.to(device),
-        severity=batch.severity.to(device),
-    )
+    if batch_size % processes:
+        raise InputError(f"batch_size={batch_size}: wanted a multiple of the {processes} processes")
+    return accelerator.process_index, processes

@@ -15,11 +15,9 @@ from daclip_lab.data.prompts import all_texts
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip, ClipConfig, named_config, vocabulary_of
-from daclip_lab.models.daclip import DaCLIP
-from daclip_lab.models.nafnet import ConditionalNAFNet
-from daclip_lab.models.unet import ConditionalUNet
-from daclip_lab.training.loop import steps_of
-from daclip_lab.training.objectives import ClipRecipe, DaclipRecipe, RestorerRecipe
+from daclip_lab.models.daclip import DaCLIP, build_daclip
+from daclip_lab.models.restorer import build_restorer
+from daclip_lab.training.recipes import ClipRecipe, DaclipRecipe, RestorerRecipe, steps_of
 
 SDE = {"steps": 100, "sigma_max": 50 / 255, "schedule": "cosine", "eps": 0.005}
 """Arguments of MeanRevertingSDE at every scale: the paper's, from its train.yml."""
@@ -57,8 +55,6 @@ class Scale:
     """How the controller is trained."""
     epochs: int | None
     """Passes over a folder of real pairs, which decide the controller's steps; None leaves them as in `daclip`."""
-    live: DaclipRecipe
-    """The degradation embedding alone, in half a minute: for a notebook to watch."""
     network: dict
     """Arguments of the restorer: ConditionalNAFNet (`smoke`, `lab`) or ConditionalUNet (`paper`)."""
     restorer: RestorerRecipe
@@ -68,9 +64,7 @@ class Scale:
     view: str
     """Which views of an image are embedded, see `models.clip.views`."""
     steps: int
-    """Steps of a restoration, unless the caller says otherwise."""
-    examples: int
-    """Images of each degradation that a notebook looks at."""
+    """Default number of steps of a restoration."""
 
     def build_clip(self, seed: int = 0) -> Clip:
         """A CLIP with random weights."""
@@ -89,28 +83,6 @@ class Scale:
     def build_restorer(self, seed: int = 0) -> nn.Module:
         """A restorer with random weights."""
         return build_restorer(self.network, self.clip.embed_dim, seed)
-
-
-def build_daclip(clip: Clip, stem: int, seed: int = 0) -> DaCLIP:
-    """A DA-CLIP on a CLIP, with random weights in its stem alone: all else is copied or starts at zero."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return DaCLIP(clip, stem)
-
-
-def build_restorer(network: dict, embed_dim: int, seed: int = 0) -> nn.Module:
-    """The restorer that `network` describes, with random weights.
-
-    `network` holds its `kind`, "nafnet" or "unet", and the arguments of that class.
-    """
-    arguments = {k: v for k, v in network.items() if k != "kind"}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if network.get("kind") == "nafnet":
-            return ConditionalNAFNet(embed_dim=embed_dim, **arguments)
-        if network.get("kind") == "unet":
-            return ConditionalUNet(context=embed_dim, **arguments)
-    raise InputError(f"restorer kind {network.get('kind')!r} is unknown: use 'nafnet' or 'unet'")
 
 
 def lab() -> Scale:
@@ -156,9 +128,6 @@ def lab() -> Scale:
         stem=32,
         daclip=daclip,
         epochs=None,
-        live=replace(
-            daclip, steps=120, batch_size=48, warmup=10, learning_rate=1e-3, train_content=False
-        ),
         network={
             "kind": "nafnet",
             "width": 32,
@@ -188,7 +157,6 @@ def lab() -> Scale:
         view="both",
         # One call is already a restoration, and of the lab's weights the best by PSNR and SSIM.
         steps=1,
-        examples=40,
     )
 
 
@@ -211,13 +179,11 @@ def smoke() -> Scale:
         scene_prob=0.5,
         stem=8,
         daclip=daclip,
-        live=replace(daclip, train_content=False),
         network=whole.network
         | {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
         | {"conditioning_dim": 16, "window": None},
         restorer=replace(whole.restorer, **moment | {"batch_size": 4}, t_max_prob=0.3),
         steps=2,
-        examples=2,
     )
 
 
@@ -256,7 +222,6 @@ def paper() -> Scale:
         stem=0,
         daclip=daclip,
         epochs=50,  # [P], [C] README; [C] multi_train.sh says 100
-        live=replace(daclip, steps=4, batch_size=8),
         network={"kind": "unet", "channels": 64, "multipliers": (1, 2, 4, 8)},  # [C]
         restorer=RestorerRecipe(
             steps=700_000,  # [P], [C]
@@ -279,7 +244,6 @@ def paper() -> Scale:
         sde=dict(SDE),
         view="resize",  # [C]
         steps=100,  # [P], [C]
-        examples=40,
     )
 
 

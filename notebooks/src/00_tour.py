@@ -44,7 +44,7 @@ from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.embeddings.projection import embedding_map, trustworthiness
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.course import figures
+from daclip_lab.course import figures, settings
 from daclip_lab.figures import classification
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.losses import chance, floor
@@ -122,7 +122,7 @@ classification.classification_bars(answers, truths, images)
 # (The evaluation also restores every crop; part 5 reads those numbers.)
 
 # %%
-protocol = Protocol(crops=max(1, scale.examples // len(photos)))
+protocol = Protocol(crops=max(1, settings.examples(scale) // len(photos)))
 result = lab.evaluate(pipe, photos, protocol)
 table = result.table()
 
@@ -286,7 +286,7 @@ compare(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
 # %%
 fresh = lab.DaCLIP(copy.deepcopy(pipe.clip))  # a copy: the shipped weights stay as they are
 size = pipe.settings.clip.image_size
-exam = Protocol(crop=size, crops=max(1, scale.examples // 6), seed=1)
+exam = Protocol(crop=size, crops=max(1, settings.examples(scale) // 6), seed=1)
 batches = [degraded_crops(photos, index, exam) for index in range(len(photos))]
 seen = torch.cat([images for _, images, _ in batches])
 done = [fact["degradation"] for _, _, known in batches for fact in known]
@@ -318,7 +318,7 @@ def named_right(daclip):
     return (degradation @ words.T).argmax(1).eq(done).float().mean().item()
 
 
-recipe = replace(scale.live, image_size=size)
+recipe = replace(settings.short_training(scale), image_size=size)
 source = Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob)
 first = Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])

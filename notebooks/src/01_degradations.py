@@ -38,7 +38,7 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.course import check, figures
+from daclip_lab.course import check, figures, settings
 from daclip_lab.data.captions.attributes import attributes, caption
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
@@ -178,7 +178,7 @@ strip(
 # **Predict**: which of the ten costs most at full severity? And which costs least, although anybody sees it?
 
 # %%
-per_photo = max(1, scale.examples // 10)
+per_photo = max(1, settings.examples(scale) // 10)
 crops = [
     Photos([path]).crop(seeded(4, photo, number), 96)
     for photo, path in enumerate(photos.paths)

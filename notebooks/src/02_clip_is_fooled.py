@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.course import check, figures
+from daclip_lab.course import check, figures, settings
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import to_pil
 from daclip_lab.data.photos import Photos
@@ -132,7 +132,7 @@ pd.DataFrame(
 
 # %%
 severities = (0.1, 0.3, 0.5, 0.75, 1.0)
-per_photo = max(2, scale.examples // len(photos))
+per_photo = max(2, settings.examples(scale) // len(photos))
 places = [(photo, number) for photo in range(len(photos)) for number in range(per_photo)]
 clean = [crop(*place) for place in places]
 captions = [caption(image) for image in clean]

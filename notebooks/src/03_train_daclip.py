@@ -40,7 +40,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.course import check, figures
+from daclip_lab.course import check, figures, settings
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
@@ -100,7 +100,7 @@ def embedding_of(visual, tokens):
 
 # %%
 photos = lab.sample_photos("test")
-exam = Protocol(crop=size, crops=max(1, scale.examples // 10), seed=1)
+exam = Protocol(crop=size, crops=max(1, settings.examples(scale) // 10), seed=1)
 parts = [degraded_crops(photos, index, exam) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
 facts = pd.DataFrame([fact for _, _, known in parts for fact in known])
@@ -376,7 +376,7 @@ pd.DataFrame(rows).T.rename_axis("norm of the gradient from the")
 # and floor of the plain (one-hot) form?
 
 # %%
-recipe = replace(scale.live, image_size=size, steps=5 * scale.live.steps // 2)
+recipe = replace(settings.short_training(scale), image_size=size, steps=5 * settings.short_training(scale).steps // 2)
 source = Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob)
 first = Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])

@@ -47,7 +47,7 @@ from torch.nn import functional as F
 
 import daclip_lab as lab
 from daclip_lab.ablation.embedding_arithmetic import combine, interpolate, restore_with
-from daclip_lab.course import check, figures
+from daclip_lab.course import check, figures, settings
 from daclip_lab.course.analysis import disentanglement, mixture_table, steering_table
 from daclip_lab.data.embedding_table import shipped
 from daclip_lab.data.image_io import read_image, save_image
@@ -94,7 +94,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 #
 # | space | what it is |
 # | --- | --- |
-# | `plain` | CLIP's embedding of the degraded image, no controller |
+# | `clip` | CLIP's embedding of the degraded image, no controller |
 # | `content` | the same with the controller's corrections: it should say what is *shown* |
 # | `degradation` | the controller's own output: it should say what is *wrong* |
 # | `clean` | CLIP's embedding of the crop before it was degraded: where `content` should be |
@@ -104,7 +104,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 
 # %%
 whole = shipped()
-chosen = whole.rows.photo.unique()[: 5 * scale.examples]
+chosen = whole.rows.photo.unique()[: 5 * settings.examples(scale)]
 table = whole.select(whole.rows.photo.isin(chosen).to_numpy())
 labels, photo_of = table.rows.degradation.to_numpy(), table.rows.photo.to_numpy()
 print(table)
@@ -123,7 +123,7 @@ table.rows[["image", "degradation", "severity", "predicted", "probability", "cli
 # **Predict**: which degradations will lie apart from all others? Which two will share an island?
 
 # %%
-some = table.select(table.rows.photo.isin(chosen[: scale.examples]).to_numpy())
+some = table.select(table.rows.photo.isin(chosen[: settings.examples(scale)]).to_numpy())
 kinds = some.rows.degradation.to_numpy()
 print(some)
 maps = {method: map_table(some, "degradation", method) for method in ("umap", "pca", "tsne")}
@@ -212,7 +212,7 @@ trust.round(2)
 # **Predict**: will the content embedding have forgotten the degradation?
 
 # %%
-spaces = ("plain", "content", "degradation")
+spaces = ("clip", "content", "degradation")
 split = disentanglement(table)
 found = [
     {"measure": words, "space": row.space, **row[list(Estimate._fields)]}
@@ -308,7 +308,7 @@ pd.concat([centres.head(6), centres.tail(3)])[["first", "second", "value", "low"
 over_severity(
     content_drift(table),
     ylabel="cosine to the clean crop",
-    level=(unrelated_cosine(table, "plain"), "a crop of another photo"),
+    level=(unrelated_cosine(table, "clip"), "a crop of another photo"),
     caption="Cosine to CLIP's embedding of the clean crop, in bins of severity; bands: 95 % over "
     f"{len(chosen)} photos. Where the solid line lies below the dashed one, the controller does harm.",
 )
@@ -330,9 +330,9 @@ def ask_neighbours(newcomers, k=15):
 
 
 bundled = lab.sample_photos("test").paths
-photos = Photos(bundled[: max(2, scale.examples // 5)])
+photos = Photos(bundled[: max(2, settings.examples(scale) // 5)])
 size = pipe.settings.clip.image_size
-per_photo = max(1, scale.examples // 20)
+per_photo = max(1, settings.examples(scale) // 20)
 places = [(photo, number) for photo in range(len(photos)) for number in range(per_photo)]
 crops = [Photos([photos.paths[p]]).crop(seeded(4, p, number), size) for p, number in places]
 
@@ -613,7 +613,7 @@ explore("umap", "severity", 15)
 # **Predict**: does the degradation become readable early or late? Where does the repair begin?
 
 # %%
-inside = Protocol(crops=max(1, scale.examples // 10))
+inside = Protocol(crops=max(1, settings.examples(scale) // 10))
 parts = [degraded_crops(photos, index, inside) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
 done = pd.DataFrame([fact for part in parts for fact in part[2]])
@@ -681,7 +681,7 @@ strip(
 # degradations, on the test photos ("none": the restorer gets neither embedding):
 
 # %%
-four = Photos(test.paths[: max(1, scale.examples // 10)])
+four = Photos(test.paths[: max(1, settings.examples(scale) // 10)])
 steering = steering_table(pipe, four)
 figures.steering.steering_heatmap(steering)
 
@@ -725,7 +725,7 @@ sums = mixture_table(
     pipe,
     four,
     [("hazy", "noisy"), ("low-light", "noisy"), ("rainy", "snowy")],
-    crops=max(1, scale.examples // 20),
+    crops=max(1, settings.examples(scale) // 20),
 )
 figures.steering.mixture_gains(
     sums,
@@ -897,13 +897,13 @@ pd.Series(
             for name, made in every.items()
         },
         "degradation read off the degradation embedding": line(read, "degradation"),
-        "the same, off CLIP alone": line(read, "plain"),
+        "the same, off CLIP alone": line(read, "clip"),
         "the same, off the content embedding": line(read, "content"),
         "the same, labels shuffled": str(control["linear probe"]),
         "content read off the content embedding, R²": line("content read, R²", "content"),
         "the same, off the degradation embedding": line("content read, R²", "degradation"),
         "severity, R² within a degradation": f"{severity.value['overall']:.2f}",
-        "cosine to the clean partner, CLIP alone": line(cosine, "plain"),
+        "cosine to the clean partner, CLIP alone": line(cosine, "clip"),
         "the same, content embedding": line(cosine, "content"),
         "both of two degradations in the first two answers": f"{(right == 2).mean():.0%}",
         "whole bundled photos called clean": (

@@ -41,7 +41,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.course import check, figures
+from daclip_lab.course import check, figures, settings
 from daclip_lab.data.embedding_table import shipped
 from daclip_lab.data.image_io import save_image
 from daclip_lab.data.prompts import TEMPLATES, held_out_texts, training_texts
@@ -74,7 +74,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 #
 # The data are 200 photos, the test photos of BSDS500. Each was cut to 64 pixels, degraded in ten ways and left clean
 # once. The package holds no pixel of them, only a table with embeddings of each image. Needed here are DA-CLIP's
-# `degradation` embedding and that of CLIP alone (`plain`).
+# `degradation` embedding and that of CLIP alone (`clip`).
 
 # %%
 table = shipped()
@@ -139,7 +139,7 @@ classification.classification_bars(pipe.classify(pictures), shown, pictures)
 def said(words, labels, space="degradation"):
     """What words (k, d) for k labels say of the table."""
     asked = np.isin(truth, labels)
-    sharpness = clip.scale if space == "plain" else pipe.daclip.scale / pipe.settings.temperature
+    sharpness = clip.scale if space == "clip" else pipe.daclip.scale / pipe.settings.temperature
     scores = sharpness * torch.as_tensor(table.embedding(space))[asked] @ words.T
     with torch.inference_mode():
         shares = scores.softmax(1).double().numpy()
@@ -147,7 +147,7 @@ def said(words, labels, space="degradation"):
 
 
 ten_words = words[: len(lab.DEGRADATIONS)]  # "clean" is the last of the eleven
-daclip, alone = said(ten_words, lab.DEGRADATIONS), said(ten_words, lab.DEGRADATIONS, "plain")
+daclip, alone = said(ten_words, lab.DEGRADATIONS), said(ten_words, lab.DEGRADATIONS, "clip")
 both = daclip.accuracy()[["n", "photos"]]
 for measure_name, found in (("accuracy", daclip), ("clip_accuracy", alone)):
     for column, ending in (("value", ""), ("low", "_low"), ("high", "_high")):
@@ -280,7 +280,7 @@ lines = {}
 for way, vectors in ways.items():
     found = said(vectors, lab.LABELS)
     hits = (found.predicted == found.truth).astype(float)
-    without = said(vectors, lab.LABELS, "plain")
+    without = said(vectors, lab.LABELS, "clip")
     lines[way] = [*bootstrap_interval(hits, found.photos), *(100 * np.array(bootstrap_interval(hits - base, found.photos))),
                   (without.predicted == without.truth).mean()]  # fmt: skip
 columns = ["value", "low", "high", "difference", "difference_low", "difference_high", "CLIP alone"]
@@ -406,7 +406,7 @@ picture_of("winter, white", "snowy", "lake")
 
 # %%
 protocol = Protocol(
-    crop=96, crops=max(1, scale.examples // 20), mixtures=4, severity=(0.5, 1.0), seed=5
+    crop=96, crops=max(1, settings.examples(scale) // 20), mixtures=4, severity=(0.5, 1.0), seed=5
 )
 mixed, pairs = [], []
 for index in range(len(bundled)):
@@ -482,7 +482,7 @@ pd.DataFrame(marks, columns=["degradation", "mixtures", "in the top two"]).sort_
 # %%
 spaces = {
     "DA-CLIP": logits / pipe.settings.temperature,
-    "CLIP alone": clip.scale.detach() * torch.as_tensor(table.plain) @ words.T,
+    "CLIP alone": clip.scale.detach() * torch.as_tensor(table.clip) @ words.T,
 }
 is_clean = truth == "clean"
 
@@ -595,7 +595,7 @@ figures.zero_shot.temperatures(
 # Now the test, on the other half of the photos. **Predict**: does a temperature change the accuracy?
 
 # %%
-settings = {
+temperatures = {
     "DA-CLIP, twice as sharp": raw["DA-CLIP"] * 2,
     "DA-CLIP, temperature 1": raw["DA-CLIP"],
     "DA-CLIP, fitted": raw["DA-CLIP"] / fitted["DA-CLIP"],
@@ -603,7 +603,7 @@ settings = {
 }
 other = ~half
 diagrams, errors = {}, {}
-for title, scores in settings.items():
+for title, scores in temperatures.items():
     sure, answer = scores.softmax(1).max(1)
     sure, hits = sure.numpy()[other], (answer == labels).numpy()[other]
     diagrams[title] = calibration_bins(sure, hits)
@@ -633,7 +633,7 @@ pd.DataFrame(errors).T
 # One number can mend one gap, the overall one. Look into the corners:
 
 # %%
-sure, answer = settings["DA-CLIP, fitted"].softmax(1).max(1)
+sure, answer = temperatures["DA-CLIP, fitted"].softmax(1).max(1)
 judged = pd.DataFrame(
     {"done": truth, "sure": sure.numpy(), "right": (answer == labels).numpy(), "photo": photos}
 )[other]
@@ -681,7 +681,7 @@ figures.images.attribution_overlays(half_images, explained)
 # %%
 hits = []
 for index in tqdm(
-    range(min(len(bundled), max(2, scale.examples // 5))), desc="attributing", leave=False
+    range(min(len(bundled), max(2, settings.examples(scale) // 5))), desc="attributing", leave=False
 ):
     for k, name in enumerate(lab.DEGRADATIONS):
         cut = bundled[index][:, 100:164, 80 + 8 * k : 144 + 8 * k]
@@ -761,7 +761,7 @@ pd.DataFrame(
 
 # %%
 root = Path(temporary.name) / "set"
-for k in range(max(1, scale.examples // 10)):
+for k in range(max(1, settings.examples(scale) // 10)):
     cut = bundled[k][:, 60:188, 100:228]
     for j, name in enumerate(lab.DEGRADATIONS):
         for part, image in (("LQ", degrade(cut, name, 0.7, seeded(10, k, j))), ("GT", cut)):

@@ -39,7 +39,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 import daclip_lab as lab
-from daclip_lab.course import check, figures
+from daclip_lab.course import check, figures, settings
 from daclip_lab.data.seeding import seeded
 from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, euler_maruyama, sample, time_points
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
@@ -215,7 +215,7 @@ def draw(count, seed):
 
 # %%
 finer = 8
-pixels = draw(500 * scale.examples, 0)
+pixels = draw(500 * settings.examples(scale), 0)
 pixel_paths, rng = [pixels[:24]], seeded(5)
 off = []
 for t in range(1, T + 1):
@@ -245,7 +245,7 @@ clean_density = (shares * np.exp(-((line[:, None] - means) ** 2) / (2 * spreads*
     1
 ) / math.sqrt(2 * math.pi)
 exact_density = np.concatenate([clean_density[:, None], exact_density], 1)
-images = torch.full((500 * scale.examples, 1, 1, 1), grey, dtype=torch.float64)
+images = torch.full((500 * settings.examples(scale), 1, 1, 1), grey, dtype=torch.float64)
 
 
 def path(name, steps, timestep_spacing="linspace", predict=best, seed=6):
@@ -523,12 +523,12 @@ strip(
 # **Predict**: which number of steps will have the best PSNR? Think of the pixel that could be 0.25 or 0.8.
 
 # %%
-protocol = Protocol(crop=64, crops=max(1, scale.examples // 40), seed=3)
+protocol = Protocol(crop=64, crops=max(1, settings.examples(scale) // 40), seed=3)
 crops = [degraded_crops(photos, index, protocol)[:2] for index in range(len(photos))]
 # Of each photo half of the ten ways, in turn, so that this takes a minute.
 clean_crops = torch.cat([clean[:10][k % 2 :: 2] for k, (clean, _) in enumerate(crops)])
 degraded_all = torch.cat([ruined[:10][k % 2 :: 2] for k, (_, ruined) in enumerate(crops)])
-steps_shown = [count for count in (1, 2, 5, 10, 20, 100) if count <= 5 * scale.examples // 2]
+steps_shown = [count for count in (1, 2, 5, 10, 20, 100) if count <= 5 * settings.examples(scale) // 2]
 measures = {
     "PSNR (dB)": psnr,
     "SSIM": ssim,

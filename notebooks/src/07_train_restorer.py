@@ -37,7 +37,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.course import check, figures
+from daclip_lab.course import check, figures, settings
 from daclip_lab.course.analysis import steering_table
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Synthetic
@@ -275,7 +275,7 @@ source = Synthetic(
 )
 
 # The exam: crops of the test photos in all ten ways, and what DA-CLIP says of them.
-exam = Protocol(crop=recipe.image_size, crops=max(1, scale.examples // 20), seed=1)
+exam = Protocol(crop=recipe.image_size, crops=max(1, settings.examples(scale) // 20), seed=1)
 parts = [degraded_crops(photos, index, exam) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
 done = pd.Series([fact["degradation"] for _, _, known in parts for fact in known])
@@ -410,7 +410,7 @@ figure
 
 # %%
 mine = lab.Pipeline(replace(pipe.settings, network=scale.network), daclip=pipe.daclip, restorer=net)
-judge = Protocol(crops=max(1, scale.examples // 20), steps=1)
+judge = Protocol(crops=max(1, settings.examples(scale) // 20), steps=1)
 results = {
     "yours": lab.evaluate(mine, photos, judge).table(),
     "shipped": lab.evaluate(pipe, photos, judge).table(),
@@ -464,7 +464,7 @@ figure
 # **Predict**: what happens to a dark photo that is announced as a hazy one? To a clean one that is announced as dark?
 
 # %%
-steering = steering_table(pipe, photos, Protocol(crops=max(1, scale.examples // 20), seed=2))
+steering = steering_table(pipe, photos, Protocol(crops=max(1, settings.examples(scale) // 20), seed=2))
 figures.steering.steering_heatmap(steering)
 
 # %%

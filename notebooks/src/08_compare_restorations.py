@@ -41,7 +41,7 @@ from tqdm.auto import tqdm
 
 import daclip_lab as lab
 from daclip_lab.ablation.embedding_arithmetic import steering_gains
-from daclip_lab.course import check, figures
+from daclip_lab.course import check, figures, settings
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
@@ -87,8 +87,8 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 
 # %%
 test = lab.sample_photos("test")
-photos = Photos(test.paths[: max(2, scale.examples // 5)])
-counts = [count for count in (1, 2, 5, 10, 20) if count <= scale.examples]
+photos = Photos(test.paths[: max(2, settings.examples(scale) // 5)])
+counts = [count for count in (1, 2, 5, 10, 20) if count <= settings.examples(scale)]
 few, several = counts[len(counts) // 2], counts[-2]  # 5 and 10 at the scale of the lab
 
 
@@ -162,7 +162,7 @@ compare(rows["posterior"][0], rows["posterior"][-1], labels=(steps_of(1), steps_
 
 # %%
 holes = degrade(osprey, "uncompleted", 0.6, seeded(5))
-runs = max(3, scale.examples // 3)
+runs = max(3, settings.examples(scale) // 3)
 by_seed = torch.stack([restored(holes, steps=several, seed=seed) for seed in range(runs)])
 mean = by_seed.mean(0)
 at_once = restored(holes, steps=1, seed=0)

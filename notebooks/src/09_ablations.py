@@ -46,7 +46,7 @@ from daclip_lab.ablation.conditioning import (
     paired_differences,
 )
 from daclip_lab.ablation.study import VARIANTS, AblationPlan, ablate, differences_to, seed_interval
-from daclip_lab.course import check, figures
+from daclip_lab.course import check, figures, settings
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Synthetic
 from daclip_lab.evaluation.protocol import Protocol
@@ -102,7 +102,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 
 # %%
 photos = lab.sample_photos("test")
-crops = max(1, scale.examples // 20)
+crops = max(1, settings.examples(scale) // 20)
 asked = build_eval_set(photos, Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9))
 print(f"{len(asked.degraded)} degraded crops of {len(photos)} photos")
 
