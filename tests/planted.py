@@ -43,7 +43,7 @@ def ideal_table():
         rows=rows,
         content=unit(clean + noise),
         degradation=unit(done[label] + severity * np.eye(8)[7] + noise),
-        plain=unit((1 - severity) * clean + severity * done[label]),
+        clip=unit((1 - severity) * clean + severity * done[label]),
         clean=clean,
     )
 

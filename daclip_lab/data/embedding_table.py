@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from daclip_lab.data.image_io import read_image
+from daclip_lab.data.photos import content_hash
 from daclip_lab.errors import InputError
 from daclip_lab.files.parquet import read_parquet, write_parquet
 from daclip_lab.files.storage import check_output
@@ -19,7 +22,7 @@ from daclip_lab.files.storage import check_output
 if TYPE_CHECKING:
     import pandas as pd
 
-SPACES = ("content", "degradation", "plain", "clean")
+SPACES = ("content", "degradation", "clip", "clean")
 TEXTS = ("image", "photo", "partner", "degradation", "caption")
 SHIPPED = Path(__file__).parents[1] / "weights" / "lab" / "bsds500_test.parquet"
 AT_A_TIME = 16
@@ -36,20 +39,20 @@ class EmbeddingTable:
     """
 
     rows: "pd.DataFrame"
-    """One row per image. Always there: `image` (its path or name), `photo` (rows of one photo are not independent; the
-    image itself unless told otherwise), `partner` (name of its clean version), `degradation` (what was done to it),
+    """One row per image. Always there: `image` (its path or name), `photo` (rows of one photo are not independent; by
+    default the image itself), `partner` (name of its clean version), `degradation` (what was done to it),
     `severity` (0..1), `caption` (what its clean version shows); None or NaN where unknown. `Pipeline.embed` adds
-    `predicted` and `probability` (DA-CLIP's answer of all labels, and how sure it is) and `clip_predicted` (CLIP's)."""
+    `predicted` and `probability` (DA-CLIP's most probable label and its probability) and `clip_predicted` (CLIP's)."""
     content: np.ndarray
     """(n, d), rows of length 1: the controlled image embedding."""
     degradation: np.ndarray
     """(n, d), rows of length 1: the controller's own output."""
-    plain: np.ndarray | None = None
+    clip: np.ndarray | None = None
     """(n, d): CLIP's embedding of the same images, without its controller."""
     clean: np.ndarray | None = None
     """(n, d): CLIP's embedding of the clean partners; None unless every image has one."""
     provenance: dict = field(default_factory=dict)
-    """Where the table comes from: fingerprint of the weights, labels, view, and what else the maker tells."""
+    """Where the table comes from: fingerprint of the weights, labels, view, and what else its maker adds."""
 
     def __post_init__(self):
         import pandas as pd
@@ -121,12 +124,12 @@ class EmbeddingTable:
         """The rows of some degradations only."""
         if missing := set(labels) - set(self.rows.degradation):
             known = sorted(set(filter(None, self.rows.degradation)))
-            raise InputError(f"no row is {sorted(missing)[0]!r}: the table knows {known}")
+            raise InputError(f"no row is {sorted(missing)[0]!r}: the table has {known}")
         return self.select(self.rows.degradation.isin(labels).to_numpy())
 
     @staticmethod
     def join(tables: Sequence["EmbeddingTable"]) -> "EmbeddingTable":
-        """Several tables below each other; they hold the same kinds of embeddings, and `provenance` is the first one's."""
+        """Several tables below each other; all hold the same kinds of embeddings, the first gives `provenance`."""
         import pandas as pd
 
         first = tables[0]
@@ -191,7 +194,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def gather(
-    names: Sequence[str],
+    units: Sequence,
     make: Callable[[range], EmbeddingTable],
     *,
     provenance: dict,
@@ -200,28 +203,42 @@ def gather(
     at_a_time: int = AT_A_TIME,
     unit: str = "image",
 ) -> EmbeddingTable:
-    """Make a table piece by piece, with a bar, and go on where an earlier run was interrupted.
+    """Make a table piece by piece, with a progress bar, and continue where an earlier run was interrupted.
 
     Args:
-        names: of the units that the table is made of.
+        units: what the table is made of, one after the other; see `_identity` for how they are told apart.
         make: gives the table of a range of units.
-        about: what the result depends on, added to the table's own `provenance`.
+        provenance: what the result depends on, added to the table's own `provenance`.
         out: Parquet file to write. Until it is complete, what is done lies beside it in `<out>.part`, written twice a
-            minute and when the run is interrupted; a later call with the same names and `provenance` goes on from there.
+            minute and when the run is interrupted; a later call with equal units and `provenance` continues there.
         half: write the embeddings in float16.
         at_a_time: units that are in memory at once.
 
     Raises InputError where the part file belongs to another run.
     """
     part = None if out is None else Path(f"{out}.part")
-    tables, done = [], 0
+    tables, done, digest = [], 0, hashlib.sha256()
+
+    def state() -> dict:
+        return {
+            "done": done,
+            "units": digest.hexdigest(),
+            "provenance": json.loads(json.dumps(provenance)),
+        }
+
+    def finished(which: range) -> int:
+        if part is not None:
+            for unit in units[which.start : which.stop]:
+                digest.update(_identity(unit))
+        return which.stop
+
     if part is not None:
         check_output(part)
         if part.is_file():
             begun = EmbeddingTable.load(part)
-            state = begun.provenance.pop("part", {})
-            done = state.get("done", 0)
-            if state != _state(names, done, provenance):
+            known = begun.provenance.pop("part", {})
+            done = finished(range(known.get("done", 0)))
+            if known != state():
                 raise InputError(
                     f"{part} was begun with other images, weights or settings: delete it to start anew"
                 )
@@ -230,18 +247,18 @@ def gather(
     def save() -> None:
         if part is not None and tables:
             tables[:] = [EmbeddingTable.join(tables)]
-            marked = tables[0].provenance | {"part": _state(names, done, provenance)}
+            marked = tables[0].provenance | {"part": state()}
             replace(tables[0], provenance=marked).save(part)
 
     saved = time.monotonic()
-    with tqdm(total=len(names), initial=done, unit=unit, desc="embedding", leave=False,
-              disable=len(names) <= 4 * at_a_time) as bar:  # fmt: skip
+    with tqdm(total=len(units), initial=done, unit=unit, desc="embedding", leave=False,
+              disable=len(units) <= 4 * at_a_time) as bar:  # fmt: skip
         try:
-            for first in range(done, len(names), at_a_time):
-                units = range(first, min(first + at_a_time, len(names)))
-                tables.append(make(units))
-                done = units.stop
-                bar.update(len(units))
+            for first in range(done, len(units), at_a_time):
+                which = range(first, min(first + at_a_time, len(units)))
+                tables.append(make(which))
+                done = finished(which)
+                bar.update(len(which))
                 if time.monotonic() - saved > SAVE_EVERY:
                     save()
                     saved = time.monotonic()
@@ -256,6 +273,14 @@ def gather(
     return table
 
 
-def _state(names: Sequence[str], done: int, provenance: dict) -> dict:
-    listed = hashlib.sha256("\n".join(names[:done]).encode()).hexdigest()
-    return {"done": done, "names": listed, "provenance": json.loads(json.dumps(provenance))}
+def _identity(unit) -> bytes:
+    """A hash of a unit: of the content of a file or of pixels in memory, of the text of anything else."""
+    if isinstance(unit, tuple):
+        content = b"".join(map(_identity, unit))
+    elif isinstance(unit, str | Path) and Path(unit).is_file():
+        content = content_hash([Path(unit)]).encode()
+    elif isinstance(unit, Tensor | np.ndarray | Image.Image):
+        content = read_image(unit).numpy().tobytes()
+    else:
+        content = str(unit).encode()
+    return hashlib.sha256(content).digest()
