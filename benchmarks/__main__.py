@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from benchmarks import full_images, network, receptive_field, tradeoff, training
-from daclip_lab.figures.tradeoff import tradeoff as draw
+from daclip_lab.figures.diffusion import tradeoff as draw
 
 PARTS = ("network", "full_images", "tradeoff", "training", "receptive_field")
 

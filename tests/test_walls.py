@@ -5,12 +5,13 @@ import torch
 
 from daclip_lab.cli import main
 from daclip_lab.data.photos import image_folder
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.evaluation import evaluate
 from daclip_lab.evaluation.examples import RANKS, Restoration, extremes
 from daclip_lab.evaluation.protocol import Protocol
-from daclip_lab.figures.restoration_wall import BAD, fitted, restoration_wall
+from daclip_lab.figures.restoration import fitted, restoration_wall
+from daclip_lab.figures.style import RED
 from daclip_lab.metrics.image_quality import psnr
 
 PROTOCOL = Protocol(crop=32, crops=3, steps=1, mixtures=0)
@@ -25,7 +26,7 @@ def test_extremes_are_those_of_the_evaluation_and_their_images_come_back(pipe, p
     result = evaluate(pipe, photos, PROTOCOL)
     found = extremes(pipe, photos, result)
     assert [(each.degradation, each.rank) for each in found] == [
-        (name, rank) for name in NAMES for rank in RANKS
+        (name, rank) for name in DEGRADATIONS for rank in RANKS
     ]
     rows = result.rows.assign(gain=result.rows.psnr - result.rows.psnr_input)
     for each in found:
@@ -54,8 +55,8 @@ def test_failures_are_marked():
         photos=7,
     )
     texts = {text.get_text(): text.get_color() for text in figure.texts}
-    assert texts["20.0 → 18.0  (-2.0 dB)"] == texts["taken for snowy"] == BAD
-    assert texts["20.0 → 23.0  (+3.0 dB)"] != BAD
+    assert texts["20.0 → 18.0  (-2.0 dB)"] == texts["classified as snowy"] == RED
+    assert texts["20.0 → 23.0  (+3.0 dB)"] != RED
     assert any("7 photos" in text for text in texts)
     images = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     assert len(images) == 9

@@ -1,4 +1,4 @@
-"""The exercises of the course: `check("03.1", answer)` says at once whether an answer is right."""
+"""Helpers that only the notebooks use: `check("03.1", answer)` checks an exercise; figures and experiments."""
 
 from daclip_lab.course.registry import check
 

@@ -1,7 +1,7 @@
-"""Which exercises there are, and how an answer is judged.
+"""The registry of the exercises, and how an answer is checked.
 
-The checkers of notebook NN live in `exNN.py`; they are imported when the first of their exercises is asked for. The
-solutions live in the notebooks alone, where a test finds them.
+The checkers of notebook NN live in `exercises/exNN.py`; they are imported when the first of its exercises is checked.
+The solutions live in the notebooks alone, where a test finds them.
 """
 
 import functools
@@ -19,7 +19,7 @@ Checker = Callable[[Any], str | None]
 
 @dataclass(frozen=True)
 class Exercise:
-    """A checker, and wrong answers that it must refuse (the tests try them)."""
+    """A checker, and wrong answers that it must reject (the tests try them)."""
 
     id: str
     checker: Checker
@@ -46,7 +46,7 @@ def exercise(id: str, *, wrong: Sequence[Any]) -> Callable[[Checker], Checker]:
 def check(id: str, answer: Any) -> None:
     """Print whether an answer is right and, where it is not, what is wrong with it.
 
-    An answer is whatever the exercise asks for: a number, a name, a tensor, a function. What the student's function
+    An answer is what the exercise wants: a number, a name, a tensor, a function. What the student's function
     raises is printed in one line. Raises InputError for an exercise that does not exist.
     """
     try:
@@ -63,10 +63,10 @@ def judge(id: str, answer: Any) -> str | None:
     if answer is None or answer is ...:
         raise _Unanswered
     try:
-        return checker(_asked(answer) if _is_function(answer) else answer)
+        return checker(_filled(answer) if _is_function(answer) else answer)
     except _Unanswered:
         raise
-    except Exception as error:  # whatever a student's code may raise
+    except Exception as error:  # a student's code may raise anything
         reason = " ".join(str(error).split())[:200].rstrip(".")
         return f"It raised {type(error).__name__}{': ' * bool(reason)}{reason}."
 
@@ -79,7 +79,7 @@ def find(id: str) -> Exercise:
         raise InputError(
             f"exercise {id!r} is unknown: there are exercises of notebooks {', '.join(known)}"
         )
-    import_module(f"daclip_lab.course.ex{notebook}")
+    import_module(f"daclip_lab.course.exercises.ex{notebook}")
     if id not in _EXERCISES:
         raise InputError(f"exercise {id!r} is unknown: use one of {', '.join(ids(notebook))}")
     return _EXERCISES[id]
@@ -87,13 +87,15 @@ def find(id: str) -> Exercise:
 
 def ids(notebook: str) -> list[str]:
     """The exercises of a notebook, such as "03"."""
-    import_module(f"daclip_lab.course.ex{notebook}")
+    import_module(f"daclip_lab.course.exercises.ex{notebook}")
     return sorted(id for id in _EXERCISES if id.startswith(f"{notebook}."))
 
 
 def notebooks() -> list[str]:
     """The numbers of the notebooks that have exercises."""
-    return sorted(path.stem[2:] for path in Path(__file__).parent.glob("ex[0-9][0-9].py"))
+    return sorted(
+        path.stem[2:] for path in Path(__file__).with_name("exercises").glob("ex[0-9][0-9].py")
+    )
 
 
 def _is_function(answer: Any) -> bool:
@@ -101,14 +103,14 @@ def _is_function(answer: Any) -> bool:
     return callable(answer) and hasattr(answer, "__name__") and not isinstance(answer, type)
 
 
-def _asked(function: Callable) -> Callable:
-    """The student's function; a result that is still a placeholder ends the check."""
+def _filled(function: Callable) -> Callable:
+    """The student's function, wrapped: a result that is still a placeholder ends the check."""
 
     @functools.wraps(function)
-    def ask(*args, **kwargs):
+    def call(*args, **kwargs):
         result = function(*args, **kwargs)
         if result is None or result is ...:
             raise _Unanswered
         return result
 
-    return ask
+    return call

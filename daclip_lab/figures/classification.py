@@ -1,225 +1,184 @@
-"""The figures that show numbers: each takes data and returns a matplotlib Figure; none computes a result.
+"""Figures of a classification: probabilities, confusion, accuracy and restoration gain, calibration."""
 
-A colour always means the same degradation (see `style`).
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS, in_order
+from daclip_lab.figures.primitives import Dots, dot_intervals, heatmap, reference_line
 from daclip_lab.figures.style import (
-    COLORS,
-    GAP,
+    BLUE,
     INK,
-    MARKERS,
     MUTED,
+    ORANGE,
     PALE,
+    VIOLET,
     WIDTH,
     area,
     canvas,
+    color_of,
     percent,
+    picture,
+    pixels_of,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TEN = 1 / len(NAMES)
+CHANCE = 1 / len(DEGRADATIONS)
+"""Accuracy of guessing one of the ten degradations."""
+BAR = 17
+"""Pixels from one bar to the next."""
 
 
 def confusion_heatmap(confusion: "pd.DataFrame", n: "pd.Series | Mapping[str, int]") -> "Figure":
-    """What was done (rows) against what was answered (columns).
+    """The confusion matrix: true degradations (rows) against predicted ones (columns), in percent of the row.
 
-    `confusion` holds shares that sum to 1 in each row, `n` the number of images of each row. Shares are written in
-    percent; a cell that never occurs stays blank.
+    `confusion` (true, predicted) holds shares that sum to 1 in each row, `n` the number of images of each row. A cell
+    that never occurs stays blank.
     """
-    import seaborn as sns
-
     caption = (
         "Each row sums to 100 %. A perfect classifier fills the diagonal only; a dark cell beside it "
-        "is a habit worth a look."
+        "is a frequent confusion."
     )
-    cell_width, cell_height = 64, 40
-    left, above, below = 204, 32, 118
-    wide, high = cell_width * len(confusion.columns), cell_height * len(confusion)
     share = confusion.to_numpy()
-    written = np.where(share > 0, np.char.mod("%.0f", 100 * share), "")
-    with canvas(left + wide + 40, above + high + below + 24, caption) as figure:
-        axes = area(figure, left, above, wide, high)
-        sns.heatmap(
-            confusion,
-            ax=axes,
-            annot=written,
-            fmt="",
-            cmap=sns.light_palette("#1f4e8c", as_cmap=True),
-            vmin=0,
-            vmax=1,
-            mask=share == 0,
-            cbar=False,
-            linewidths=1,
-            linecolor="white",
-            annot_kws={"fontsize": 10},
-        )
+    texts = np.where(share > 0, np.char.mod("%.0f", 100 * share), "")
+    wide, high = 64 * len(confusion.columns), 40 * len(confusion)
+    with canvas(204 + wide + 40, high + 174, caption) as figure:
+        axes = area(figure, 204, 32, wide, high)
+        heatmap(axes, confusion, texts=texts, vmin=0, vmax=1, mask=share == 0)
         axes.set_facecolor("#f4f4f4")
-        axes.set_xlabel("answer (share of the row, %)", labelpad=8)
-        axes.set_ylabel("")
-        # Above its names, where a table of a single row has room for it, too.
-        axes.annotate("what was done (images)", (0, 1), (-6, 8), xycoords="axes fraction",
+        axes.set_xlabel("predicted (share of the row, %)", labelpad=8)
+        # Above its names, where a table of a single row has space for it, too.
+        axes.annotate("true (images)", (0, 1), (-6, 8), xycoords="axes fraction",
                       textcoords="offset points", ha="right")  # fmt: skip
         axes.set_xticks(axes.get_xticks(), list(confusion.columns), rotation=35, ha="right")
-        rows = [f"{name} ({n[name]})" for name in confusion.index]
-        axes.set_yticks(axes.get_yticks(), rows, rotation=0)
-        axes.tick_params(length=0)
+        axes.set_yticks(axes.get_yticks(), [f"{name} ({n[name]})" for name in confusion.index])
     return figure
 
 
-def embedding_scatter(
-    maps: Mapping[str, np.ndarray],
-    labels: Sequence[str],
-    severity: Sequence[float] | None = None,
+def classification_bars(
+    probabilities: "pd.Series | pd.DataFrame",
+    truths: Sequence[str],
+    images: Sequence | None = None,
 ) -> "Figure":
-    """The same embeddings on one or more maps, side by side, a colour and a marker per degradation.
+    """The probability of every label for one image (a Series) or several (a row of a DataFrame each).
 
-    `maps` gives coordinates (n, 2) under a title, such as {"UMAP": ..., "PCA": ...}; with `severity` (0..1) a stronger
-    degradation is drawn larger.
+    `truths` holds the true label of each image, whose bar is coloured. `images`, up to 160 pixels wide, are shown above
+    the bars.
     """
-    labels = np.asarray(labels)
-    present = [name for name in COLORS if name in labels]
-    sizes = np.full(len(labels), 34.0) if severity is None else 12 + 48 * np.nan_to_num(severity)
-    side = (WIDTH - 3 * GAP) // max(2, len(maps)) - 12
-    caption = "Each mark is one image. Axes of a map have no unit: look at who is near whom."
-    if severity is not None:
-        caption += " Larger: more severe."
-    with canvas(GAP + len(maps) * (side + 2 * GAP), side + 134, caption) as figure:
-        for index, (title, places) in enumerate(maps.items()):
-            axes = area(figure, GAP + index * (side + 2 * GAP), 30, side, side)
-            for name in present:
-                at = labels == name
-                axes.scatter(
-                    *places[at].T,
-                    s=sizes[at],
-                    c=COLORS[name],
-                    marker=MARKERS[name],
-                    edgecolors=INK,
-                    linewidths=0.5,
-                    alpha=0.85,
-                    label=name,
-                )
-            axes.set(title=title, xticks=(), yticks=())
-            axes.margins(0.04)
-            axes.spines[:].set(visible=True, color=PALE)
-        handles, names = axes.get_legend_handles_labels()
-        key = figure.legend(
-            handles,
-            names,
-            ncols=6,
-            loc="upper center",
-            bbox_to_anchor=(0.5, axes.get_position().y0),
-            columnspacing=1.4,
-            handletextpad=0.3,
-        )
-        for handle in key.legend_handles:
-            handle.set_sizes([48])
+    table = probabilities.to_frame().T if probabilities.ndim == 1 else probabilities
+    shown = [pixels_of(image) for image in images] if images is not None else []
+    side = max([132, *(image.shape[1] for image in shown)]) if shown else 144
+    above = 10 + max((image.shape[0] for image in shown), default=0)
+    left, gap, bars = 130, 16, BAR * len(table.columns)
+    columns = max(1, min(len(table), (WIDTH - left) // (side + gap)))
+    rows, tall = -(-len(table) // columns), above + 86 + bars
+    caption = "Above: the true label, then the predicted one. In colour: the true label."
+    with canvas(left + columns * (side + gap), rows * tall + 26, caption) as figure:
+        for index, (_, line) in enumerate(table.iterrows()):
+            row, column = divmod(index, columns)
+            x, y = left + column * (side + gap), 8 + row * tall
+            if shown:
+                picture(figure, shown[index], x, y)
+            axes = area(figure, x, y + above + 36, side, bars)
+            probability_bars(axes, line, [truths[index]], named=column == 0)
+            mark = "✓" if line.idxmax() == truths[index] else "✗"
+            axes.set_title(f"{truths[index]}\n{mark} {line.idxmax()}", fontsize=9, pad=5)
+            if row == rows - 1 or index + columns >= len(table):
+                axes.set_xlabel("probability (%)", fontsize=9)
     return figure
 
 
-def training_curve(
-    steps: "pd.DataFrame",
-    held_out: "pd.Series",
-    *,
-    loss_chance: float,
-    loss_floor: float = 0.0,
-    total: int | None = None,
-) -> "Figure":
-    """A controller's training: accuracy on photos that it never trains on, and the loss of naming degradations.
+def probability_bars(
+    axes: "Axes", line: "pd.Series", truths: Collection[str], *, named: bool = True
+) -> None:
+    """A bar for each label of one image, from the top; those of `truths` are coloured."""
+    names = list(line.index)
+    axes.barh(range(len(names)), line, height=0.78, linewidth=0.8,
+              color=[color_of(name) if name in truths else PALE for name in names],
+              edgecolor=[INK if name in truths else "none" for name in names])  # fmt: skip
+    probability_axis(axes, names, named=named)
 
-    `steps` has a row per step (index: 1, 2, ...) with the column `degradation_loss`; `held_out` gives the accuracy
-    (0..1) after some numbers of steps, 0 among them. `total` fixes the width of the axes while training goes on.
-    """
-    caption = (
-        "Left: share of degradations named right, before and during training. "
-        "Right: the loss, thin at each step and thick as a running mean."
-    )
-    end = total or max(len(steps), 1)
-    with canvas(WIDTH, 350, caption) as figure:
-        accuracy, loss = (area(figure, 72 + k * 444, 36, 340, 230) for k in (0, 1))
-        accuracy.plot(held_out.index, held_out, "-o", color=COLORS["raindrop"], markersize=5)
-        accuracy.set(ylim=(0, 1), ylabel="named right", title="Accuracy on held-out photos")
-        percent(accuracy.yaxis)
-        _level(accuracy, TEN, f"chance, {TEN:.0%}", end)
-        if len(steps):
-            values = steps.degradation_loss
-            loss.plot(values.index, values, color=COLORS["raindrop"], alpha=0.3, linewidth=1)
-            smooth = values.ewm(span=10).mean()
-            loss.plot(values.index, smooth, color=COLORS["raindrop"])
-            loss.set_ylim(loss_floor - 0.15, max(values.max(), loss_chance) * 1.08 + 0.1)
-        loss.set(ylabel="loss (nats)", title="Loss of the degradation embedding")
-        _level(loss, loss_chance, f"chance, {loss_chance:.2f}", end)
-        _level(loss, loss_floor, f"floor, {loss_floor:.2f}", end)
-        for axes in (accuracy, loss):
-            axes.set(xlim=(-0.02 * end, 1.02 * end), xlabel="training step")
-            axes.grid(axis="y")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
+
+def probability_axis(axes: "Axes", names: Sequence[str], *, named: bool = True) -> None:
+    """Labels from the top, probabilities from 0 to 100 %."""
+    axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6))
+    axes.set_xticks((0, 0.5, 1), ("0", "50", "100"))
+    axes.set_yticks(range(len(names)), names if named else [""] * len(names))
+    axes.tick_params(axis="y", length=0, labelsize=10)
+    axes.tick_params(axis="x", labelsize=8)
+    # Centred, the last number would run into the first of the next axes.
+    for label, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
+        label.set_horizontalalignment(side)
 
 
 def accuracy_and_gain(table: "pd.DataFrame") -> "Figure":
-    """Per degradation: how often it is named right by CLIP and by DA-CLIP, and what restoration gains.
+    """Per degradation: the accuracy of CLIP and of DA-CLIP, and the gain of restoration.
 
-    `table` is that of `analysis.evaluation`: rows are degradations and `overall`; columns `n`, `photos`, and
-    `clip_accuracy`, `accuracy` and perhaps `psnr_gain` (dB), each with `_low` and `_high`.
+    `table` is that of `evaluation.evaluation.evaluate`: rows are degradations and `overall`; columns `n`, `photos`, and
+    `clip_accuracy`, `accuracy` (0..1) and perhaps `psnr_gain` (dB), each with `_low` and `_high`.
     """
-    rows = [name for name in (*NAMES, "overall") if name in table.index]
-    shown = table.loc[rows]
-    at = np.arange(len(rows))
-    restored = "psnr_gain" in table
-    photos, n = int(shown.photos.max()), int(shown.n.iloc[0])
+    rows = [*in_order(set(table.index) - {"overall"}), *({"overall"} & set(table.index))]
+    shown, restored = table.loc[rows], "psnr_gain" in table
     caption = (
-        f"Means over {n} images of each degradation; lines: 95 % intervals over {photos} photos."
+        f"Means over {shown.n.iloc[0]} images of each degradation; lines: 95 % intervals over "
+        f"{shown.photos.max()} photos."
     )
-    height = 30 * len(rows)
+    colors, height = [color_of(name) for name in rows], 30 * len(rows)
+
+    def dots(measure: str, **look) -> Dots:
+        names = {measure: "value", f"{measure}_low": "low", f"{measure}_high": "high"}
+        return Dots(shown[list(names)].rename(columns=names), **look)
+
     with canvas(WIDTH if restored else 640, height + 118, caption) as figure:
-        named = area(figure, 130, 34, 345 if restored else 480, height)
-        _intervals(named, shown, "clip_accuracy", at - 0.16, hollow=True)
-        _intervals(named, shown, "accuracy", at + 0.16, hollow=False)
+        accuracy = area(figure, 130, 34, 345 if restored else 480, height)
+        clip = dots("clip_accuracy", color="white", marker="s", line=MUTED)
+        dot_intervals(accuracy, rows, [clip, dots("accuracy", color=colors)], spread=0.64)
         look = {"s": 46, "edgecolors": INK}
-        named.scatter([], [], marker="s", c="white", label="CLIP alone", **look)
-        named.scatter([], [], marker="o", c=INK, label="DA-CLIP", **look)
-        named.axvline(TEN, color=MUTED, linestyle=":", linewidth=1.3, label=f"chance, {TEN:.0%}")
-        named.set(xlim=(-0.03, 1.03), xlabel="named right, of ten")
-        named.set_yticks(at, rows)
-        percent(named.xaxis)
-        named.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderpad=0.2)
+        accuracy.scatter([], [], marker="s", c="white", label="CLIP alone", **look)
+        accuracy.scatter([], [], marker="o", c=INK, label="DA-CLIP", **look)
+        reference_line(accuracy, CHANCE, vertical=True, label=f"chance, {CHANCE:.0%}")
+        accuracy.set(xlim=(-0.03, 1.03), xlabel="accuracy, of ten")
+        percent(accuracy.xaxis)
+        accuracy.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderpad=0.2)
         if restored:
             gain = area(figure, 515, 34, 345, height)
-            _intervals(gain, shown, "psnr_gain", at, hollow=False)
-            gain.axvline(0, color=MUTED, linestyle=":", linewidth=1.3)
+            dot_intervals(gain, rows, [dots("psnr_gain", color=colors)])
+            reference_line(gain, 0, vertical=True)
             gain.set(xlabel="gain in PSNR by restoration (dB)")
-            gain.set_yticks(at, [""] * len(rows))
+            gain.set_yticks(range(len(rows)), [""] * len(rows))
             gain.set_title("left of the dotted line: worse than before", fontsize=9)
         for axes in figure.axes:
-            axes.set_ylim(len(rows) - 0.4, -0.6)
-            axes.grid(axis="x")
-            axes.tick_params(axis="y", length=0)
             if rows[-1] == "overall":
                 axes.axhline(len(rows) - 1.5, color=MUTED, linewidth=0.8)
     return figure
 
 
-def _intervals(axes, table: "pd.DataFrame", measure: str, at: np.ndarray, *, hollow: bool) -> None:
-    """One dot and one line per row: a mean and its interval."""
-    for (name, line), y in zip(table.iterrows(), at, strict=True):
-        color = COLORS.get(name, INK)
-        low, high = line[f"{measure}_low"], line[f"{measure}_high"]
-        axes.plot((low, high), (y, y), color=MUTED if hollow else INK, linewidth=1.4, zorder=2)
-        axes.scatter(line[measure], y, s=46, marker="s" if hollow else "o", zorder=3,
-                     c="white" if hollow else color, edgecolors=INK, linewidths=1)  # fmt: skip
+def reliability(curves: Mapping[str, "pd.DataFrame"]) -> "Figure":
+    """Reliability diagram: mean confidence against accuracy in bins of confidence, a curve for each name.
 
-
-def _level(axes, value: float, text: str, end: int) -> None:
-    """A dotted line across the axes, with its name above its right end."""
-    axes.axhline(value, color=MUTED, linestyle=":", linewidth=1.4)
-    axes.annotate(text, (end, value), (0, 3), textcoords="offset points", ha="right", va="bottom",
-                  fontsize=9, color=MUTED)  # fmt: skip
+    Each table has a row per bin and the columns confidence (mean, 0..1), accuracy (0..1) and n
+    (predictions in the bin). A larger mark stands for more predictions.
+    """
+    caption = (
+        "On the dotted line, predictions of 80 % confidence are right in 8 of 10 cases; below it, they are "
+        "overconfident. The area of a mark is its share of the predictions."
+    )
+    with canvas(470, 448, caption) as figure:
+        axes = area(figure, 80, 20, 340, 340)
+        axes.plot((0, 1), (0, 1), color=MUTED, linestyle=":", linewidth=1.4)
+        for (name, bins), ink in zip(curves.items(), (BLUE, ORANGE, MUTED, VIOLET), strict=False):
+            axes.plot(bins.confidence, bins.accuracy, color=ink, linewidth=1.4, label=name)
+            axes.scatter(bins.confidence, bins.accuracy, s=12 + 400 * bins.n / bins.n.sum(),
+                         color=ink, edgecolors=INK, linewidths=0.6, alpha=0.85,
+                         clip_on=False, zorder=3)  # fmt: skip
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.06), xlabel="confidence", ylabel="accuracy")
+        for axis in (axes.xaxis, axes.yaxis):
+            percent(axis)
+        axes.grid()
+        axes.legend(loc="lower right")
+    return figure

@@ -1,152 +1,85 @@
-"""The mean-reverting SDE in one dimension: where a pixel goes, and how well samplers bring it back.
+"""Figures of samplers: quality against the number of steps."""
 
-Each function takes data and returns a matplotlib Figure; none computes a result.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from daclip_lab.figures.style import INK, MUTED, WIDTH, area, canvas
-from daclip_lab.figures.tradeoff import LINES, LOOKS, SPACED
+from daclip_lab.figures.primitives import curve, legend_below, reference_line
+from daclip_lab.figures.style import BLUE, INK, MUTED, SALMON, WIDTH, area, canvas
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SAMPLERS = {
+    "posterior": (BLUE, "o"),
+    "dpmpp-2m-sde": ("#4e9dff", "D"),
+    "ddim": ("#761400", "s"),
+    "dpmpp-2m": (SALMON, "^"),
+    "euler-maruyama": (MUTED, "X"),
+}
+"""The colour and the marker of each sampler."""
+LINES = {"linspace": "-", "logsnr": (0, (1.5, 1.5))}
+SPACED = {"linspace": "steps even in time", "logsnr": "steps even in log-SNR"}
+KEYS = ("sampler", "timestep_spacing", "steps")
 
-def schedule(alpha: np.ndarray, sigma: np.ndarray) -> "Figure":
-    """What is left of the clean image and how much noise there is, at t = 0..T.
 
-    `alpha` and `sigma` are (T+1,); sigma is in image units.
+def tradeoff(table: "pd.DataFrame") -> "Figure":
+    """Every measure against the number of steps, a line for each sampler and timestep spacing.
+
+    `table` has the columns sampler, timestep_spacing ("linspace" or "logsnr"), steps, and one for each measure; a row
+    whose sampler is "input" holds the images before restoration. Higher is better, except for LPIPS.
     """
+    measures = [name for name in table.columns if name not in KEYS]
     caption = (
-        "Left: the share of the difference between clean and degraded that is still in the state. Right: the standard "
-        "deviation of the noise in it, in grey levels of 255."
+        "Each line is a sampler. Dotted grey: the images before restoration. Below 100 steps, Euler-Maruyama as the "
+        "authors wrote it takes steps too small for the times it skips and leaves the noise in: it may lie outside "
+        "of the frame."
     )
-    with canvas(WIDTH, 300, caption) as figure:
-        for k, (values, title) in enumerate(((alpha, "alpha"), (255 * sigma, "sigma bar"))):
-            axes = area(figure, 72 + k * 444, 36, 340, 180)
-            axes.plot(values, color=INK)
-            axes.set(title=title, xlabel="time t", xlim=(0, len(values) - 1), ylim=(0, None))
-            axes.grid(axis="y")
+    rows = -(-len(measures) // 2)
+    restored = table[table.sampler != "input"]
+    steps = sorted(restored.steps.unique())
+    with canvas(WIDTH, rows * 300 + 120, caption) as figure:
+        for index, measure in enumerate(measures):
+            row, column = divmod(index, 2)
+            axes = area(figure, 78 + column * 440, 34 + row * 300, 345, 220)
+            reference_line(axes, table.loc[table.sampler == "input", measure].iloc[0])
+            for sampler, spacing, line in by_sampler(restored):
+                sampler_curve(axes, sampler, spacing, line.steps, line[measure])
+            # The frame fits the samplers that work: the baseline may leave it.
+            framed = table.loc[table.sampler != "euler-maruyama", measure]
+            margin = 0.15 * max(framed.max() - framed.min(), 1e-3)
+            axes.set_ylim(framed.min() - margin, framed.max() + margin)
+            step_axis(axes, steps)
+            axes.set(ylabel=measure, xlabel="steps (calls of the network)")
+            better = "lower is better" if measure == "LPIPS" else "higher is better"
+            axes.set_title(f"{measure}: {better}")
+        handles = {
+            sampler: axes.plot([], [], color=color, marker=mark)[0]
+            for sampler, (color, mark) in SAMPLERS.items()
+            if sampler in set(table.sampler)
+        }
+        for spacing, line in LINES.items():
+            handles[SPACED[spacing]] = axes.plot([], [], color=INK, linestyle=line)[0]
+        legend_below(figure, handles, top=rows * 300 + 8, columns=4)
     return figure
 
 
-def there_and_back(
-    values: np.ndarray,
-    density: np.ndarray,
-    forward: np.ndarray,
-    backward: Mapping[str, tuple[Sequence[int], np.ndarray]],
-    degraded: float,
-) -> "Figure":
-    """The exact density of a pixel at every time (grey), and paths through it: forward, and back by some samplers.
-
-    Args:
-        values: (n,) values of the pixel.
-        density: (n, T+1), exact.
-        forward: (T+1, paths).
-        backward: for each sampler its times, T down to 0, and the states there, (times, paths).
-        degraded: the value that the SDE reverts to.
-    """
-    end = density.shape[1] - 1
-    panels = {"forward": (range(end + 1), forward), **backward}
-    wide = (WIDTH - 70 - 30 * (len(panels) - 1) - 16) // len(panels)
-    caption = (
-        "Grey: where the exact process is at each time, darker is likelier. Lines: single pixels. Dotted: the value of "
-        "the degraded pixel, to which all revert. Time runs to the right in the first panel, to the left in the others."
-    )
-    shade = (density / density.max(0)) ** 0.6
-    with canvas(WIDTH, 372, caption) as figure:
-        for k, (title, (times, paths)) in enumerate(panels.items()):
-            axes = area(figure, 62 + k * (wide + 30), 36, wide, 240)
-            axes.imshow(
-                shade,
-                cmap="Greys",
-                vmax=1.6,
-                aspect="auto",
-                origin="lower",
-                extent=(-0.5, end + 0.5, values[0], values[-1]),
-            )
-            axes.plot(times, paths, color="#c2570c" if k else "#1f4e8c", linewidth=0.9, alpha=0.8)
-            axes.axhline(degraded, color=INK, linestyle=":", linewidth=1.2)
-            axes.set(title=title, xlabel="time t", ylim=(values[0], values[-1]), xlim=(0, end))
-            if k == 0:
-                axes.set_ylabel("value of the pixel")
-            else:
-                axes.set_yticklabels([])
-    return figure
+def by_sampler(table: "pd.DataFrame") -> Iterator[tuple[str, str, "pd.DataFrame"]]:
+    """The sampler, the timestep spacing and the rows of each combination in a table, in its order."""
+    for (sampler, spacing), rows in table.groupby(["sampler", "timestep_spacing"], sort=False):
+        yield sampler, spacing, rows
 
 
-def ends(values: np.ndarray, exact: np.ndarray, reached: Mapping[str, np.ndarray]) -> "Figure":
-    """Where samplers end (histograms), against the exact density of clean pixels (line)."""
-    wide = (WIDTH - 60 - 24 * len(reached)) // len(reached)
-    caption = "Histograms: pixels after the last step. Line: the exact density of clean pixels."
-    with canvas(WIDTH, 250, caption) as figure:
-        for k, (title, states) in enumerate(reached.items()):
-            axes = area(figure, 40 + k * (wide + 24), 40, wide, 140)
-            axes.hist(states, bins=np.linspace(values[0], values[-1], 90), density=True,
-                      color="#eb8976")  # fmt: skip
-            axes.plot(values, exact, color=INK, linewidth=1.4)
-            axes.set(ylim=(0, 1.25 * exact.max()), yticks=(), xlim=(values[0], values[-1]))
-            axes.set_title(title, fontsize=10)
-            axes.set_xlabel("value of the pixel")
-    return figure
+def sampler_curve(axes: "Axes", sampler: str, spacing: str, x, y, label: str | None = None) -> None:
+    """A line in the colour, marker and line style of a sampler and a timestep spacing."""
+    color, marker = SAMPLERS[sampler]
+    curve(axes, x, y, color=color, marker=marker, linestyle=LINES[spacing], label=label)
 
 
-def denoisers(
-    values: np.ndarray, exact: Mapping[int, np.ndarray], learned: Mapping[int, np.ndarray],
-    density: Mapping[int, np.ndarray],
-) -> "Figure":  # fmt: skip
-    """The best estimate of the clean pixel given the state, exact and learned, at some times (keys)."""
-    wide = (WIDTH - 70 - 30 * len(exact)) // len(exact)
-    caption = (
-        "Horizontal: the state. Vertical: the estimate of the clean pixel. Grey: how often a state occurs at that "
-        "time. Where it never occurs, nothing was learned."
-    )
-    with canvas(WIDTH, 320, caption) as figure:
-        for k, t in enumerate(exact):
-            axes = area(figure, 56 + k * (wide + 30), 36, wide, 200)
-            axes.fill_between(values, 0, density[t] / density[t].max(), color="#dddddd")
-            axes.plot(values, exact[t], color=INK, label="exact")
-            axes.plot(values, learned[t], color="#c2570c", linestyle=(0, (3, 1.5)), label="learned")
-            axes.set(title=f"t = {t}", xlabel="state", ylim=(0, 1.05))
-            if k == 0:
-                axes.set_ylabel("estimate of the clean pixel")
-                axes.legend(loc="upper left")
-            else:
-                axes.set_yticklabels([])
-    return figure
-
-
-def over_steps(table: "pd.DataFrame", measure: str, caption: str = "") -> "Figure":
-    """A measure against the number of steps, both on logarithmic axes.
-
-    `table` has columns sampler, spacing, steps and the measure.
-    """
-    with canvas(720, 430, caption) as figure:
-        axes = area(figure, 84, 20, 420, 330)
-        for (sampler, timestep_spacing), line in table.groupby(
-            ["sampler", "timestep_spacing"], sort=False
-        ):
-            _line(axes, sampler, timestep_spacing, line.steps, line[measure])
-        steps = sorted(table.steps.unique())
-        axes.set(xscale="log", yscale="log", xlabel="steps", ylabel=measure)
-        axes.set_xticks(steps, [str(count) for count in steps])
-        axes.minorticks_off()
-        axes.grid(axis="y")
-        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return figure
-
-
-def _line(axes: "Axes", sampler: str, timestep_spacing: str, x, y) -> None:
-    color, mark = LOOKS[sampler]
-    name = (
-        sampler
-        if timestep_spacing == "linspace"
-        else f"{sampler}, {SPACED[timestep_spacing].split()[-1]}"
-    )
-    axes.plot(x, y, color=color, marker=mark, markersize=6, linestyle=LINES[timestep_spacing],
-              markeredgecolor=MUTED, markeredgewidth=0.5, label=name)  # fmt: skip
+def step_axis(axes: "Axes", steps: list[int]) -> None:
+    """A logarithmic axis with a tick at each number of steps."""
+    axes.set_xscale("log")
+    axes.set_xticks(steps, [str(count) for count in steps])
+    axes.minorticks_off()
+    axes.grid(axis="y")

@@ -1,11 +1,12 @@
-"""One look for the whole course: a colour and a marker for each degradation, and a canvas that counts in pixels."""
+"""One look for all figures: colours, a colour and a marker for each degradation, and a canvas measured in pixels."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from daclip_lab.data.image_io import read_image
+from daclip_lab.degradations.registry import DEGRADATIONS, degradation_names, in_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,9 +30,23 @@ COLORS = {
     "clean": "#1a1a1a",
 }
 MARKERS = dict(zip(COLORS, ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h"), strict=True))
+EXTRA_COLORS = ("#0b7a4b", "#c2570c", "#6a3d9a", "#a6761d", "#1f78b4", "#b2306f")
+EXTRA_MARKERS = ("o", "s", "^", "D", "v", "P")
+"""Of labels besides those eleven: registered degradations and the words of a user."""
+UNKNOWN = "unknown"
+"""Written for images without a label."""
+
 INK = "#222222"
 MUTED = "#767676"
+GREY = "#c9c9c9"
 PALE = "#e3e3e3"
+BLUE = "#1f4e8c"
+PALE_BLUE = "#9dbbe0"
+ORANGE = "#c2570c"
+PALE_ORANGE = "#f0b36b"
+VIOLET = "#8a6fb0"
+SALMON = "#eb8976"
+RED = "#b3001b"
 
 DPI = 100
 GAP = 12
@@ -65,12 +80,43 @@ STYLE = {
 }
 
 
+def looks(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a marker for each label: fixed ones for the ten and "clean", pale for `UNKNOWN`.
+
+    Other labels take `EXTRA_COLORS` in turn: registered degradations in the order of registration, then others by the
+    alphabet.
+    """
+    present = in_order(labels)
+    others = [*degradation_names()[len(DEGRADATIONS) :]]
+    others += [label for label in present if label not in {*COLORS, *others, UNKNOWN}]
+    found = {}
+    for label in sorted(present, key=UNKNOWN.__eq__):
+        if label in COLORS:
+            found[label] = COLORS[label], MARKERS[label]
+        elif label == UNKNOWN:
+            found[label] = PALE, "o"
+        else:
+            turn, place = divmod(others.index(label), len(EXTRA_COLORS))
+            found[label] = EXTRA_COLORS[place], EXTRA_MARKERS[turn % len(EXTRA_MARKERS)]
+    return found
+
+
+def color_of(label: str) -> str:
+    """The colour of one label as in `looks`; `INK` for what is no degradation, such as "overall"."""
+    return looks([label])[label][0] if label in {*COLORS, *degradation_names()} else INK
+
+
+def marker_of(label: str) -> str:
+    """The marker of one label, as in `looks`."""
+    return looks([label])[label][1]
+
+
 @contextmanager
 def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
-    """A white figure of width x height pixels in the course's style, with a caption along its lower edge.
+    """A white figure of width x height pixels in this style, with a caption along its lower edge.
 
-    A caption of several lines makes the figure higher. The figure is closed on leaving, so that a notebook shows it
-    once: as the value of its cell.
+    Each line of the caption after the first makes the figure 16 pixels higher. The figure is closed on leaving, so that
+    a notebook shows it once: as the value of its cell.
     """
     from matplotlib import pyplot as plt
     from matplotlib.patches import Rectangle
@@ -95,17 +141,23 @@ def caption_lines(caption: str, width: int) -> list[str]:
     return textwrap.wrap(caption, int(width / 6.9))
 
 
+def size_of(figure: "Figure") -> tuple[int, int]:
+    """Width and height of a figure in pixels."""
+    width, height = (figure.get_size_inches() * DPI).round().astype(int)
+    return int(width), int(height)
+
+
 def area(figure: "Figure", left: int, top: int, width: int, height: int) -> "Axes":
     """Axes at a place given in pixels from the upper left corner of the figure."""
-    whole_width, whole_height = (figure.get_size_inches() * DPI).round()
-    return figure.add_axes(
-        (
-            left / whole_width,
-            1 - (top + height) / whole_height,
-            width / whole_width,
-            height / whole_height,
-        )
-    )
+    wide, high = size_of(figure)
+    return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
+
+
+def write(figure: "Figure", x: int, y: int, text: str, **look) -> None:
+    """A text whose upper left corner is at (x, y) pixels from that of the figure."""
+    width, height = size_of(figure)
+    look = {"fontsize": 9, "va": "top", "ha": "left"} | look
+    figure.text(x / width, 1 - y / height, text, **look)
 
 
 def picture(figure: "Figure", image, left: int, top: int, zoom: int = 1) -> "Axes":

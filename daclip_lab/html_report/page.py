@@ -161,7 +161,7 @@ def _layers(summary: TableSummary) -> Section:
     layers, figures = summary.layers, []
     if layers.probe is not None or layers.clean_cosine is not None:
         figures.append(
-            interpretability.readable_and_repaired(
+            interpretability.block_curves(
                 layers.probe, layers.clean_cosine, chance=layers.chance
             )
         )

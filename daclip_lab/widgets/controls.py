@@ -1,11 +1,12 @@
-"""Controls beside one picture: a figure that is drawn again when a value changes."""
+"""Widgets whose picture follows a few controls: a figure, or the before/after slider with a figure or a sentence."""
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from daclip_lab.figures.primitives import figure_png
+from daclip_lab.widgets.compare import compare
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -17,20 +18,80 @@ def controlled(draw: "Callable[..., Figure]", **choices: Sequence) -> "ipywidget
 
     `choices` gives the values of each argument of `draw`: texts get a list to choose from, numbers a slider. The start
     is the argument's default, else the first choice. Only one picture travels to the page for each change, after the
-    slider is let go; what was drawn once is kept.
+    slider is released; each combination of values is drawn once.
     """
+    import ipywidgets
+
+    controls = _controls(draw, choices)
+    picture = _figure(draw, controls)
+    return ipywidgets.VBox([picture, *controls.values()])
+
+
+def compared(
+    pair: Callable[..., tuple],
+    draw: "Callable[..., Figure] | None" = None,
+    *,
+    labels: tuple[str, str] | Callable[..., tuple[str, str]] = ("before", "after"),
+    describe: Callable[..., str] | None = None,
+    **choices: Sequence,
+) -> "ipywidgets.VBox":
+    """The before/after slider over two images that follow a few values, above a control for each of them.
+
+    Args:
+        pair: makes the two images of the values, by keyword.
+        draw: makes a figure of the values, shown below the slider.
+        labels: the labels of the two images, or a function that makes them of the values.
+        describe: makes a sentence of the values, shown below the slider.
+        choices: as for `controlled`; the defaults are those of `draw`, or of `pair` where there is no `draw`.
+
+    The divider keeps its position when a value changes.
+    """
+    import ipywidgets
+
+    controls = _controls(draw or pair, choices)
+    below = [_figure(draw, controls)] if draw else []
+    sentence = ipywidgets.Label()
+    if describe:
+        below.append(sentence)
+    box = ipywidgets.VBox()
+
+    def show(_change=None) -> None:
+        values = _values(controls)
+        titles = labels(**values) if callable(labels) else labels
+        slider = compare(*pair(**values), labels=titles)
+        if describe:
+            sentence.value = describe(**values)
+        old = box.children[:1]
+        for widget in old:
+            slider.position = widget.position
+        box.children = (slider, *below, *controls.values())
+        for widget in old:
+            widget.close()
+
+    _follow(controls, show)
+    return box
+
+
+def _controls(function: Callable, choices: Mapping[str, Sequence]) -> dict:
+    """A drop-down list for texts, a slider for numbers; each starts at the function's default."""
     import ipywidgets
 
     controls = {}
     for name, values in choices.items():
-        default = inspect.signature(draw).parameters[name].default
-        start = values[0] if default is inspect.Parameter.empty else default
-        if isinstance(values[0], str):
-            controls[name] = ipywidgets.Dropdown(options=values, value=start, description=name)
+        parameter = inspect.signature(function).parameters.get(name)
+        known = parameter is not None and parameter.default is not inspect.Parameter.empty
+        options = {"options": list(values), "description": name}
+        options["value"] = parameter.default if known else options["options"][0]
+        if isinstance(options["value"], str):
+            controls[name] = ipywidgets.Dropdown(**options)
         else:
-            controls[name] = ipywidgets.SelectionSlider(
-                options=values, value=start, description=name, continuous_update=False
-            )
+            controls[name] = ipywidgets.SelectionSlider(**options, continuous_update=False)
+    return controls
+
+
+def _figure(draw: "Callable[..., Figure]", controls: Mapping) -> "ipywidgets.Image":
+    """An image widget with the figure of the controls' values."""
+    import ipywidgets
 
     @functools.lru_cache(maxsize=256)
     def drawn(*values) -> bytes:
@@ -39,9 +100,18 @@ def controlled(draw: "Callable[..., Figure]", **choices: Sequence) -> "ipywidget
     picture = ipywidgets.Image(format="png")
 
     def show(_change=None) -> None:
-        picture.value = drawn(*(control.value for control in controls.values()))
+        picture.value = drawn(*_values(controls).values())
 
+    _follow(controls, show)
+    return picture
+
+
+def _values(controls: Mapping) -> dict:
+    return {name: control.value for name, control in controls.items()}
+
+
+def _follow(controls: Mapping, show: Callable) -> None:
+    """Call `show` now and whenever a control changes."""
     for control in controls.values():
         control.observe(show, names="value")
     show()
-    return ipywidgets.VBox([picture, *controls.values()])

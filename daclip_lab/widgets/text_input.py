@@ -1,4 +1,4 @@
-"""Fields to type into beside one picture, which is drawn again with what was typed."""
+"""Text fields below a figure, which is drawn again with the new text."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ def typed(
 ) -> "ipywidgets.VBox":
     """The figure that `draw` makes of texts, above a field for each (with its first text) and a list for each choice.
 
-    The picture follows when Enter is pressed or the field is left. What `draw` warns about is said below it; so is an
-    InputError, and the picture stays as it was.
+    The figure changes when Enter is pressed or the field is left. Warnings of `draw` are shown below it; so is an
+    InputError, and then the figure stays as it was.
     """
     import ipywidgets
 
@@ -29,20 +29,20 @@ def typed(
         name: ipywidgets.Dropdown(options=list(values), description=name)
         for name, values in choices.items()
     }
-    picture, said = ipywidgets.Image(format="png"), ipywidgets.Label()
+    picture, message = ipywidgets.Image(format="png"), ipywidgets.Label()
 
     def show(_change=None) -> None:
-        with warnings.catch_warnings(record=True) as strange:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             try:
                 figure = draw(**{name: control.value for name, control in controls.items()})
             except InputError as error:
-                said.value = str(error)
+                message.value = str(error)
                 return
-        said.value = "; ".join(str(warning.message) for warning in strange)
+        message.value = "; ".join(str(warning.message) for warning in caught)
         picture.value = figure_png(figure)
 
     for control in controls.values():
         control.observe(show, names="value")
     show()
-    return ipywidgets.VBox([picture, *controls.values(), said])
+    return ipywidgets.VBox([picture, *controls.values(), message])

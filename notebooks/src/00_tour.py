@@ -40,11 +40,11 @@ from PIL import Image, ImageOps
 from sklearn.metrics import silhouette_score
 
 import daclip_lab as lab
+from daclip_lab.course import figures, settings
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.embeddings.projection import embedding_map, trustworthiness
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.course import figures, settings
 from daclip_lab.figures import classification
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.losses import chance, floor

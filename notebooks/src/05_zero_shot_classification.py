@@ -54,7 +54,11 @@ from daclip_lab.evaluation.paper_protocol import measure
 from daclip_lab.evaluation.protocol import Protocol, mixed_crops
 from daclip_lab.figures import classification
 from daclip_lab.metrics.bootstrap import bootstrap_interval, estimate_statistic
-from daclip_lab.metrics.calibration import calibration_bins, expected_calibration_error, fit_temperature
+from daclip_lab.metrics.calibration import (
+    calibration_bins,
+    expected_calibration_error,
+    fit_temperature,
+)
 from daclip_lab.widgets.text_input import typed
 
 scale = lab.presets.current()

@@ -1,20 +1,28 @@
-"""Figures of asking with words: ways of asking, single phrasings, the bias on "clean", temperatures.
-
-Each function takes data and returns a matplotlib Figure; none computes a result.
-"""
+"""Zero-shot classification: prompt ensembles, single phrasings, a bias on "clean", temperatures."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from daclip_lab.data.training_pairs import LABELS
-from daclip_lab.figures.style import COLORS, INK, MUTED, PALE, WIDTH, area, canvas, percent
+from daclip_lab.degradations.registry import in_order
+from daclip_lab.figures.primitives import Dots, dot_intervals, name_rows, reference_line
+from daclip_lab.figures.style import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    PALE,
+    WIDTH,
+    area,
+    canvas,
+    color_of,
+    percent,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INKS = {"DA-CLIP": "#1f4e8c", "CLIP alone": "#c2570c"}
+INKS = {"DA-CLIP": BLUE, "CLIP alone": ORANGE}
 KINDS = {
     "training": {"marker": "o", "s": 40, "edgecolors": INK, "linewidths": 0.6, "alpha": 0.85},
     "held out": {"marker": "D", "s": 36, "c": "white", "edgecolors": INK, "linewidths": 1.4},
@@ -22,70 +30,59 @@ KINDS = {
 
 
 def ways_of_asking(table: "pd.DataFrame", against: str, caption: str = "") -> "Figure":
-    """The accuracy of some ways of asking, and on the same images their differences to one of them (`against`).
+    """The accuracy of some sets of prompts, and on the same images their differences to one of them (`against`).
 
-    `table` has a row per way and the columns value, low, high (shares) and difference, difference_low,
+    `table` has a row per set and the columns value, low, high (shares) and difference, difference_low,
     difference_high (percentage points); dots with 95 % intervals.
     """
-    names = list(table.index)
-    height = 34 * len(names)
+    names, height = list(table.index), 34 * len(table)
+    columns = {"difference": "value", "difference_low": "low", "difference_high": "high"}
+    apart = table[list(columns)].rename(columns=columns).drop(against)
     with canvas(WIDTH, height + 112, caption) as figure:
         accuracy, difference = (area(figure, 208 + k * 345, 30, 315, height) for k in (0, 1))
-        for y, (name, line) in enumerate(table.iterrows()):
-            _dot(accuracy, line.value, line.low, line.high, y)
-            if name != against:
-                _dot(difference, line.difference, line.difference_low, line.difference_high, y)
-        difference.axvline(0, color=MUTED, linestyle=":", linewidth=1.4)
-        accuracy.set(title="Each by itself", xlabel="named right")
+        dot_intervals(accuracy, names, [Dots(table)])
+        accuracy.set(title="Each by itself", xlabel="accuracy")
         percent(accuracy.xaxis)
-        difference.set(
-            title=f"Difference to “{against}”", xlabel="percentage points, image by image"
-        )
-        for axes, labels in ((accuracy, names), (difference, [""] * len(names))):
-            axes.set_yticks(range(len(names)), labels)
-            axes.set_ylim(len(names) - 0.5, -0.5)
-            axes.tick_params(axis="y", length=0)
-            axes.grid(axis="x")
+        dot_intervals(difference, names, [Dots(apart)])
+        difference.set(title=f"Difference to “{against}”", yticklabels=[""] * len(names),
+                       xlabel="percentage points, image by image")  # fmt: skip
+        reference_line(difference, 0, vertical=True)
     return figure
 
 
 def phrasings(table: "pd.DataFrame", level: float, caption: str = "") -> "Figure":
-    """The accuracy over all images when one degradation is asked for with a single phrasing, a mark for each.
+    """The accuracy over all images when one degradation has a single phrasing as its prompt, a mark for each.
 
     `table` has the columns degradation, phrasing, kind ("training" or "held out") and accuracy (0..1); `level` is the
-    accuracy with all phrasings. The phrasing that does worst for a degradation is written beside its mark.
+    accuracy with all phrasings. The phrasing with the lowest accuracy is written beside its mark.
     """
-    names = [name for name in LABELS if name in set(table.degradation)]
-    step = 32
+    names, step = in_order(table.degradation), 32
     with canvas(WIDTH, step * len(names) + 122, caption) as figure:
         axes = area(figure, 130, 40, WIDTH - 160, step * len(names))
         for y, name in enumerate(names):
             part = table[table.degradation == name]
             for kind, look in KINDS.items():
                 own = part[part.kind == kind]
-                axes.scatter(own.accuracy, [y] * len(own), **{"c": COLORS[name]} | look, zorder=3)
+                axes.scatter(own.accuracy, [y] * len(own), **{"c": color_of(name)} | look, zorder=3)
             worst = part.loc[part.accuracy.idxmin()]
             axes.annotate(worst.phrasing, (worst.accuracy, y), (-8, 0), va="center", ha="right",
                           textcoords="offset points", fontsize=9, color=INK)  # fmt: skip
             axes.axhline(y + 0.5, color=PALE, linewidth=1)
         for kind, look in KINDS.items():
             axes.scatter([], [], **{"c": MUTED} | look, label=f"{kind} phrasing")
-        axes.axvline(level, color=MUTED, linestyle=":", linewidth=1.4, label="all phrasings")
+        reference_line(axes, level, vertical=True, label="all phrasings")
         low, high = table.accuracy.min(), max(table.accuracy.max(), level)
-        room = max(high - low, 0.01)
-        axes.set(xlim=(low - 0.35 * room, high + 0.05 * room), ylim=(len(names) - 0.5, -0.5))
-        axes.set_xlabel("named right, of all images and all answers")
-        axes.set_yticks(range(len(names)), names)
-        axes.tick_params(axis="y", length=0)
+        span = max(high - low, 0.01)
+        name_rows(axes, names)
+        axes.set(xlim=(low - 0.35 * span, high + 0.05 * span), xlabel="accuracy on all images")
         axes.xaxis.get_major_locator().set_params(steps=(1, 2, 5, 10))
         percent(axes.xaxis)
-        axes.grid(axis="x")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.2)
     return figure
 
 
 def alarms_and_misses(curves: Mapping[str, "pd.DataFrame"], caption: str = "") -> "Figure":
-    """Clean images that are called degraded against degraded ones that are called clean, as a bias on "clean" grows.
+    """False alarms on clean images against misses on degraded ones, as a bias on the logit of "clean" grows.
 
     `curves` holds for "DA-CLIP" and "CLIP alone" a row per bias (the index, in nats) with the columns alarms and misses
     (shares); rows that also have alarms_low, alarms_high, misses_low, misses_high (else NaN) are marked with their 95 %
@@ -94,18 +91,17 @@ def alarms_and_misses(curves: Mapping[str, "pd.DataFrame"], caption: str = "") -
     with canvas(560, 496, caption) as figure:
         axes = area(figure, 76, 18, 460, 390)
         for name, curve in curves.items():
-            ink = INKS[name]
-            axes.plot(curve.alarms, curve.misses, color=ink, linewidth=1.6, label=name)
+            axes.plot(curve.alarms, curve.misses, color=INKS[name], linewidth=1.6, label=name)
             marked = curve.dropna()
             axes.hlines(marked.misses, marked.alarms_low, marked.alarms_high, color=INK, lw=1.2)
             axes.vlines(marked.alarms, marked.misses_low, marked.misses_high, color=INK, lw=1.2)
-            axes.scatter(marked.alarms, marked.misses, s=46, c=ink, edgecolors=INK, zorder=3)
+            axes.scatter(marked.alarms, marked.misses, s=46, c=INKS[name], edgecolors=INK, zorder=3)
             for bias, line in marked.iterrows():
                 axes.annotate(f"{bias:+g}" if bias else "0", (line.alarms, line.misses), (6, 5),
                               textcoords="offset points", fontsize=9)  # fmt: skip
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        axes.set_xlabel("false alarms: clean images called degraded")
-        axes.set_ylabel("misses: degraded images called clean")
+        axes.set_xlabel("false alarms: clean images classified as degraded")
+        axes.set_ylabel("misses: degraded images classified as clean")
         for axis in (axes.xaxis, axes.yaxis):
             percent(axis)
         axes.grid()
@@ -116,10 +112,10 @@ def alarms_and_misses(curves: Mapping[str, "pd.DataFrame"], caption: str = "") -
 def temperatures(
     curves: "pd.DataFrame", fitted: Mapping[str, float], guessing: float, caption: str = ""
 ) -> "Figure":
-    """The mean loss (nats) of the right answers over the temperature that divides the logits; a star at the best one.
+    """The mean cross-entropy (nats) over the temperature that divides the logits; a star at the best one.
 
     `curves` has the temperatures as its index and the columns "DA-CLIP" and "CLIP alone", `fitted` the best of each;
-    `guessing` is the loss of an answer that holds all labels equally likely. What is far above it is cut off.
+    `guessing` is the loss of equal probabilities for all labels. What is far above it is cut off.
     """
     with canvas(560, 344, caption) as figure:
         axes = area(figure, 76, 18, 460, 240)
@@ -134,14 +130,8 @@ def temperatures(
         axes.set_xticks((), minor=True)
         axes.set_xlim(curves.index[0], curves.index[-1])
         axes.set_ylim(0, 1.5 * guessing)
-        axes.axvline(1, color=MUTED, linestyle=":", linewidth=1.4)
+        reference_line(axes, 1, vertical=True)
         axes.axhline(guessing, color=MUTED, linestyle="--", linewidth=1.2, label="guessing")
         axes.grid(axis="y")
         axes.legend(loc="lower right")
     return figure
-
-
-def _dot(axes: "Axes", value: float, low: float, high: float, y: float) -> None:
-    """A dot with its 95 % interval."""
-    axes.plot((low, high), (y, y), color=INK, linewidth=1.4, zorder=2)
-    axes.scatter(value, y, s=46, color=INKS["DA-CLIP"], edgecolors=INK, zorder=3)

@@ -7,7 +7,7 @@ import torch
 from daclip_lab.course.answers import choice, number, tensor
 from daclip_lab.course.registry import exercise
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 
 
 @exercise("01.1", wrong=["noisy", "jpeg-compressed", "low-light", "foggy", 3])
@@ -15,7 +15,7 @@ def first_on_the_way_of_the_light(answer) -> str | None:
     hint = (
         "Where is the light when this happens to it: in the scene, on the sensor, or in the file?"
     )
-    return choice(answer, "rainy", among=NAMES, hint=hint)
+    return choice(answer, "rainy", among=DEGRADATIONS, hint=hint)
 
 
 @exercise("01.2", wrong=[50 / 255, 20 * math.log10(50), -14.15, 28.3, "low"])
