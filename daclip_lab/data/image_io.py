@@ -46,6 +46,8 @@ def read_image(image) -> torch.Tensor:
 
     Raises InputError for anything else, naming the file or what is wrong with the values.
     """
+    if isinstance(image, str) and image.startswith(("http://", "https://")):
+        raise InputError(f"{image}: an address is not read; download the file and name it")
     if isinstance(image, (str, os.PathLike)):
         return _read_file(Path(image))
     if isinstance(image, (bytes, bytearray, memoryview)):
