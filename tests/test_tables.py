@@ -147,16 +147,16 @@ def test_an_interrupted_run_does_not_continue_with_other_pixels(pipe, tmp_path, 
 
     pixels = photo[:, :32, :32]
     other = pixels.flip(1).contiguous()
-    for first, later in (
-        ([*images], [*images]),
-        ([pixels] * 17, [other] + [pixels] * 16),
+    for first, later, file in (
+        (images, images, True),
+        ([pixels] * 17, [other] + [pixels] * 16, False),
     ):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(type(pipe), "embed_batch", interrupted)
             calls.clear()
             pipe.embed(first, clean=first, out=out)
         assert len(pipe.embed(first, clean=first)) == 17
-        if later == first:
+        if file:
             save_image(other, images[3])
         with pytest.raises(InputError, match=r"t\.parquet\.part"):
             pipe.embed(later, clean=later, out=out)
@@ -239,7 +239,7 @@ def test_the_protocol_as_a_table_is_what_an_evaluation_sees(pipe, photo_folder):
     photos, protocol = image_folder(photo_folder), Protocol(crop=32, crops=2)
     table = embed_protocol(pipe, photos, protocol)
     assert len(table) == 2 * 2 * len(LABELS)
-    assert table.provenance["hash"] == protocol.settled(pipe.settings).hash
+    assert table.provenance["hash"] == protocol.resolve(pipe.settings).hash
     assert table.rows.partner.nunique() == 4 and table.rows.image.is_unique
     clean, degraded, facts = degraded_crops(photos, 1, protocol)
     own = table.select(table.rows.photo.eq(photos.names[1]).to_numpy())
@@ -269,7 +269,7 @@ def test_the_shipped_table_is_that_of_the_shipped_weights():
     table, pipe = embedding_table.shipped(), lab.load("lab")
     assert table.provenance["weights"] == fingerprint(pipe.daclip.state_dict())
     assert table.rows.photo.nunique() == 200 and table.spaces == embedding_table.SPACES
-    assert table.provenance["hash"] == Protocol().settled(pipe.settings).hash
+    assert table.provenance["hash"] == Protocol().resolve(pipe.settings).hash
 
 
 def test_reading_does_not_keep_images_in_memory(pipe, photo_folder, monkeypatch):

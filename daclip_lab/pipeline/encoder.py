@@ -245,8 +245,9 @@ class Encoder:
             return self.embed_batch(listed.images[some], listed.rows[some], partners)
 
         # A run that was interrupted continues only with the same pixels and the same columns.
-        columns = listed.rows.astype(str).agg("\n".join, axis=1)
-        units = list(zip(columns, listed.images, listed.clean or listed.images, strict=True))
+        columns = map(str, listed.rows.itertuples(index=False, name=None))
+        partners = listed.images if listed.clean is None else listed.clean
+        units = list(zip(columns, listed.images, partners, strict=True))
         return gather(units, make, provenance=self.provenance, out=out, half=half)
 
     def embed_batch(
