@@ -166,10 +166,10 @@ def test_what_cannot_be_measured_is_refused(pipe, planted, images):
 def test_the_figures_draw_every_block(planted):
     read = probe_by_block(planted, LABELS, PHOTOS)
     near = clean_cosine_by_block(planted, planted, PHOTOS)
-    figure = interpretability.readable_and_repaired(read, near, chance=0.5)
+    figure = interpretability.block_curves(read, near, chance=0.5)
     assert [len(axes.collections) for axes in figure.axes] == [6, 4]  # intervals of each line
     for tables, count in (((read, None), 6), ((None, near), 4)):
-        figure = interpretability.readable_and_repaired(*tables, chance=0.5)
+        figure = interpretability.block_curves(*tables, chance=0.5)
         assert [len(axes.collections) for axes in figure.axes] == [count]
     figure = interpretability.injection_heatmap(injection_by_block(planted, LABELS, PHOTOS))
     written = [text.get_text() for text in figure.axes[0].texts]

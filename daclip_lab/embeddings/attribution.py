@@ -16,6 +16,7 @@ from daclip_lab.data.image_io import read_image
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import project, tokens_of, views
 from daclip_lab.pipeline.pipeline import Pipeline
+from daclip_lab.pipeline.running import running
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,18 @@ def attribute(pipe: Pipeline, image, label: str | None = None, *, steps: int = 8
         logits = pipe.daclip.scale * words @ embedding / pipe.settings.temperature
         return logits.log_softmax(0)[labels.index(label)]
 
-    with torch.no_grad():
-        end = tokens_of(visual, clip.normalize(seen))
-        start = end.clone()
-        start[:, 1:] = end[:, 1:].mean(1, keepdim=True)
-        values = [log_probability(tokens).item() for tokens in (start, end)]
-    gradient = torch.zeros_like(end)
-    for step in range(steps):
-        with torch.enable_grad():
-            tokens = start.lerp(end, (step + 0.5) / steps).requires_grad_()
-            gradient += torch.autograd.grad(log_probability(tokens), tokens)[0] / steps
-    patches = (gradient * (end - start)).sum(-1)[:, 1:].cpu()
+    with running(pipe.daclip):
+        with torch.no_grad():
+            end = tokens_of(visual, clip.normalize(seen))
+            start = end.clone()
+            start[:, 1:] = end[:, 1:].mean(1, keepdim=True)
+            values = [log_probability(tokens).item() for tokens in (start, end)]
+        gradient = torch.zeros_like(end)
+        for step in range(steps):
+            with torch.enable_grad():
+                tokens = start.lerp(end, (step + 0.5) / steps).requires_grad_()
+                gradient += torch.autograd.grad(log_probability(tokens), tokens)[0] / steps
+    patches = (gradient * (end - start)).sum(-1)[:, 1:].float().cpu()
     return Attribution(label, _to_pixels(patches, image, size, view), *values)
 
 

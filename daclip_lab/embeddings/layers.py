@@ -18,6 +18,7 @@ from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.metrics.bootstrap import bootstrap_interval, check_sample
 from daclip_lab.models.clip import tokens_of
 from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.pipeline.running import running
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,8 @@ def block_features(daclip: DaCLIP, images: Tensor, batch: int = 64) -> BlockFeat
         raise InputError(f"images of shape {tuple(images.shape)}: expected (n, 3, {size}, {size})")
     pooled, shares = {tower: [] for tower in TOWERS}, []
     for chunk in images.split(batch):
-        outputs = block_outputs(daclip, chunk)
+        with running(daclip):
+            outputs = block_outputs(daclip, chunk)
         for tower in TOWERS:
             blocks = [torch.stack([x[:, 0], x[:, 1:].mean(1)]) for x in getattr(outputs, tower)]
             pooled[tower].append(torch.stack(blocks).cpu())

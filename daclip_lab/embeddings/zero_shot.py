@@ -137,7 +137,7 @@ def zero_shot_classify(
     daclip = pipe.daclip
     scale = daclip.clip.scale if space == "clip" else daclip.scale / pipe.settings.temperature
     with torch.inference_mode():
-        logits = scale.cpu() * vectors[known] @ words.cpu().T
+        logits = scale.cpu().float() * vectors[known] @ words.cpu().float().T
         probabilities = logits.softmax(1).double().numpy()
     photos = table.rows.photo.to_numpy()[known]
     return ZeroShotResult(labels, probabilities, truth[known].astype(str), photos)
