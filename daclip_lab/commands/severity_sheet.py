@@ -26,7 +26,7 @@ def degradation_sheet(
 
     from daclip_lab.data.degrade_image import degrade
     from daclip_lab.data.image_io import read_image
-    from daclip_lab.degradations.registry import DEGRADATIONS
+    from daclip_lab.degradations.registry import degradation_names
     from daclip_lab.figures.severity import SEVERITIES, sheet
 
     pixels = read_image(image)
@@ -39,7 +39,7 @@ def degradation_sheet(
     kinds = (
         {f"seed {s}": (name, s) for s in range(seed, seed + SEEDS)}
         if name
-        else {each: (each, seed) for each in DEGRADATIONS}
+        else {each: (each, seed) for each in degradation_names()}
     )
     height, width = pixels.shape[1:]
     most = int((MOST_PIXELS / (len(kinds) * len(SEVERITIES))) ** 0.5)

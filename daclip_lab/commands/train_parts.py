@@ -9,7 +9,7 @@ from daclip_lab.commands.init_weights import settings_of, starting_weights
 from daclip_lab.commands.training_data import labels_of
 from daclip_lab.data.pairs import PairFolder
 from daclip_lab.data.training_pairs import Source, Synthetic
-from daclip_lab.degradations.registry import LABELS
+from daclip_lab.degradations.registry import label_names
 from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import DaCLIP, build_daclip
 from daclip_lab.models.restorer import build_restorer
@@ -17,8 +17,8 @@ from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training import objectives
 from daclip_lab.training.checkpoints import load_weights
-from daclip_lab.training.presets import Scale
 from daclip_lab.training.loop import Step
+from daclip_lab.training.presets import Scale
 from daclip_lab.training.recipes import Recipe, steps_of
 
 
@@ -68,8 +68,8 @@ def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict
         scale.daclip,
         image_size=given.settings.clip.image_size,
         train_content=not options.degradation_only,
-        # Phrasings are known of our own degradations; others are called by their names.
-        synonyms=scale.daclip.synonyms and set(labels) <= set(LABELS),
+        # Only registered degradations have phrasings; for others the label is the word.
+        synonyms=scale.daclip.synonyms and set(labels) <= set(label_names()),
     )
     if scale.epochs is not None and options.steps is None and isinstance(source, PairFolder):
         recipe = replace(recipe, steps=steps_of(scale.epochs, len(source), recipe.batch_size))

@@ -63,11 +63,11 @@ def told(source) -> str:
 def labels_of(source) -> tuple[str, ...]:
     """The degradations that a source of `source_of` draws, "clean" among them where it leaves images clean."""
     from daclip_lab.data.pairs import PairFolder
-    from daclip_lab.degradations.registry import DEGRADATIONS, LABELS
+    from daclip_lab.degradations.registry import CLEAN
 
     if isinstance(source, PairFolder):
         return source.labels
-    return LABELS if source.clean_prob else DEGRADATIONS
+    return (*source.degradations, CLEAN) if source.clean_prob else source.degradations
 
 
 def held_out(photos):

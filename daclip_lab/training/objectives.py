@@ -121,7 +121,7 @@ def train_daclip(
     Metrics: `degradation_loss`, `accuracy` (share of images whose nearest word in the batch is right), and with the
     content `content_loss` and `cosine` (of the content embedding to CLIP's of the clean image).
 
-    Raises InputError where the recipe's image size is not CLIP's.
+    Raises InputError where the recipe's image size is not CLIP's, and for a label outside CLIP's vocabulary.
     """
     size = daclip.clip.config.image_size
     if recipe.image_size != size:
@@ -133,6 +133,7 @@ def train_daclip(
     @functools.cache
     def embed_word(text: str) -> Tensor:
         # The text tower is frozen: each of some hundred phrasings is encoded once per training.
+        daclip.clip.check_words(text)
         with torch.no_grad():
             return daclip.encode_text([text])[0]
 
