@@ -1,10 +1,12 @@
 """Build notebooks/*.ipynb from the text in notebooks/src/*.py: `make notebooks`, or `python notebooks/build.py NAME`.
 
-Executes, in order and at the lab scale, every notebook whose source, library or weights changed since it was built.
-After a failure the next call goes on where this one stopped, since what was built is saved.
+Executes, in order and at the lab scale, every stale notebook: one whose code, imported modules or data changed since it
+was built. After a failure the next call goes on where this one stopped, since what was built is saved. `--list-stale`
+lists the stale ones; `--sync` writes new texts and comments into built notebooks; `--accept NAME` does so for code that
+was edited without any effect on the outputs.
 """
 
-import hashlib
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -14,13 +16,16 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from tqdm import tqdm
 
+from daclip_lab.files.storage import write_text
+from fingerprint import fingerprint, normalized
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class NotebookFailed(Exception):
-    """A cell raised, or the kernel died; the message says where and why in one line."""
+    """A notebook cannot be built or synced; the message says where and why in one line."""
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
@@ -78,13 +83,6 @@ def _drop_dead_widgets(notebook: nbformat.NotebookNode) -> None:
                 cell.outputs.remove(output)
 
 
-def save(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(part, path)
-
-
 def read_source(source: Path) -> nbformat.NotebookNode:
     """The unexecuted notebook of a py:percent file; the same text gives the same bytes."""
     import jupytext  # comes with the `dev` extra, which running the tour does not need
@@ -98,56 +96,104 @@ def read_source(source: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def fingerprint(source: Path) -> str:
-    """A hash of all that the outputs of a notebook depend on: its source, the library, the shipped weights."""
-    package = ROOT / "daclip_lab"
-    library = [path for path in package.rglob("*") if path.suffix in {".py", ".js", ".css"}]
-    files = (package / "weights").rglob("*")
-    weights = [path for path in files if path.is_file() and path.suffix != ".md"]
-    digest = hashlib.sha256()
-    for path in [source, *sorted({*library, *weights})]:
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+def fingerprint_of(source: Path) -> dict[str, str]:
+    """What the outputs of a notebook depend on, see `fingerprint.fingerprint`."""
+    return fingerprint(code_cells(read_source(source)), ROOT / "daclip_lab")
 
 
-def is_stale(source: Path, built: Path) -> bool:
-    """Whether a notebook is missing or was built from something else than what is there now."""
+def code_cells(notebook: nbformat.NotebookNode) -> list[str]:
+    """The texts of the code cells."""
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outdated(source: Path, built: Path) -> list[str]:
+    """Why the outputs of a notebook may be wrong: "never built", or which of code, library and data changed."""
     if not built.is_file():
-        return True
-    metadata = nbformat.read(built, as_version=4).metadata
-    return metadata.get("daclip_lab", {}).get("built_from") != fingerprint(source)
+        return ["never built"]
+    then = nbformat.read(built, as_version=4).metadata.get("daclip_lab", {})
+    return [part for part, now in fingerprint_of(source).items() if then.get(part) != now]
 
 
 def build(source: Path, built: Path) -> None:
     """Execute one notebook and save it with its outputs; nothing is saved when a cell fails."""
     notebook = read_source(source)
-    built_from = fingerprint(source)
+    notebook.metadata["daclip_lab"] = fingerprint_of(source)
     execute(notebook, NOTEBOOKS)
-    notebook.metadata["daclip_lab"] = {"built_from": built_from}
-    save(built, nbformat.writes(notebook) + "\n")
+    save(built, notebook)
 
 
-def main(names: list[str]) -> str | None:
-    """Build the named notebooks, or all, where stale; returns what went wrong."""
-    scale = os.environ.get("DACLIP_LAB_SCALE", "lab")
-    if scale != "lab":
-        return f"notebooks are saved at the lab scale only, and DACLIP_LAB_SCALE is {scale!r}"
+def sync(source: Path, built: Path, *, accept: bool = False) -> None:
+    """Write the cells of the source into a built notebook and keep its outputs.
+
+    Code may differ in comments, docstrings and layout only. With `accept` it may differ in anything but the number of
+    code cells, and the notebook counts as built from what is there now: for edits that cannot change an output, such as
+    a new name. Raises NotebookFailed, and leaves the notebook as it is, for other edits.
+    """
+    if not built.is_file():
+        raise NotebookFailed("never built")
+    notebook, old = read_source(source), nbformat.read(built, as_version=4)
+    cells, kept = ([c for c in n.cells if c.cell_type == "code"] for n in (notebook, old))
+    if len(cells) != len(kept):
+        raise NotebookFailed(f"{len(cells)} code cells, built with {len(kept)}: execute it")
+    pairs = list(zip(cells, kept, strict=True))
+    changed = [k for k, (new, was) in enumerate(pairs, 1)
+               if normalized(new.source) != normalized(was.source)]  # fmt: skip
+    if changed and not accept:
+        numbers = ", ".join(map(str, changed))
+        raise NotebookFailed(f"the code of cells {numbers} changed: execute it, or --accept it")
+    for new, was in pairs:
+        new.update(outputs=was.outputs, execution_count=was.execution_count)
+    notebook.metadata = old.metadata
+    if accept:
+        notebook.metadata["daclip_lab"] = fingerprint_of(source)
+    save(built, notebook)
+
+
+def save(path: Path, notebook: nbformat.NotebookNode) -> None:
+    """Write a notebook whole or not at all."""
+    write_text(path, nbformat.writes(notebook) + "\n")
+
+
+def main(arguments: list[str]) -> str | None:
+    """Build the named notebooks, or all, where stale, or do what an option wants; returns what went wrong."""
+    parser = argparse.ArgumentParser(prog="notebooks/build.py", description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", help="notebooks such as 00_tour (default: all)")
+    do = parser.add_mutually_exclusive_group()
+    do.add_argument("--list-stale", action="store_true", help="list the stale ones and why")
+    do.add_argument("--sync", action="store_true", help="update texts and comments, keep outputs")
+    do.add_argument("--accept", action="store_true",
+                    help="as --sync, and take the named ones for built: no edit changes an output")  # fmt: skip
+    options = parser.parse_args(arguments)
     sources = sorted((NOTEBOOKS / "src").glob("*.py"))
-    if unknown := set(names) - {source.stem for source in sources}:
+    if unknown := set(options.names) - {source.stem for source in sources}:
         return f"no source notebooks/src/{unknown.pop()}.py"
+    if options.accept and not options.names:
+        return "--accept wants the names of notebooks"
+    scale = os.environ.get("DACLIP_LAB_SCALE", "lab")
+    if scale != "lab" and not (options.list_stale or options.sync or options.accept):
+        return f"notebooks are saved at the lab scale only, and DACLIP_LAB_SCALE is {scale!r}"
+    failures = []
     for source in sources:
+        if options.names and source.stem not in options.names:
+            continue
         built = NOTEBOOKS / f"{source.stem}.ipynb"
-        if names and source.stem not in names:
-            continue
-        if not is_stale(source, built):
-            print(f"{source.stem}: up to date")
-            continue
-        print(f"{source.stem}: executing")
         try:
-            build(source, built)
+            if options.sync or options.accept:
+                sync(source, built, accept=options.accept)
+                print(f"{source.stem}: synced")
+            elif reasons := outdated(source, built):
+                if options.list_stale:
+                    print(f"{source.stem}: {', '.join(reasons)}")
+                else:
+                    print(f"{source.stem}: executing")
+                    build(source, built)
+            elif not options.list_stale:
+                print(f"{source.stem}: up to date")
         except NotebookFailed as error:
-            return f"{source.stem}: {error}"
-    return None
+            failures.append(f"{source.stem}: {error}")
+            if not options.sync:
+                break
+    return "\n".join(failures) or None
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pandas as pd
 from nbconvert import HTMLExporter
 
 from build import NOTEBOOKS, ROOT, NotebookFailed, execute, save
+from daclip_lab.files.storage import write_text
 
 TABLES = ("classification.csv", "restoration.csv")
 OFFLINE = """{% extends 'lab/index.html.j2' %}
@@ -64,16 +65,16 @@ def main(tour: Path) -> int:
 
 def keep(notebook: nbformat.NotebookNode, tour: Path, out: Path) -> list[Path]:
     """Save a notebook with its outputs, its page and its figures; returns the figures' paths."""
-    save(out / tour.name, nbformat.writes(notebook) + "\n")
+    save(out / tour.name, notebook)
     exporter = HTMLExporter(raw_template=OFFLINE, embed_images=True)
     resources = {"metadata": {"name": tour.stem, "path": str(tour.parent)}}
     page, _ = exporter.from_notebook_node(notebook, resources)
-    save(out / f"{tour.stem}.html", page)
+    write_text(out / f"{tour.stem}.html", page)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     pictures = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
     paths = [out / f"figure_{index:02d}.png" for index in range(1, len(pictures) + 1)]
     for path, picture in zip(paths, pictures, strict=True):
-        save(path, base64.b64decode(picture))
+        path.write_bytes(base64.b64decode(picture))
     return paths
 
 
@@ -83,7 +84,7 @@ def table(path: Path) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as a person in the project's folder would type it."""
+    """A path relative to the project's folder where it lies inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 

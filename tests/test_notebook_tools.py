@@ -4,6 +4,7 @@ import nbformat
 import pytest
 
 import build
+import fingerprint
 import run_tour
 
 pytestmark = pytest.mark.notebook
@@ -31,10 +32,9 @@ for name in ("classification", "restoration"):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """An empty project that `build` takes for this one."""
+    """An empty project that stands for this one in `build`."""
     for folder in ("notebooks/src", "daclip_lab/weights"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "daclip_lab" / "room.py").write_text("x = 1\n")
     monkeypatch.setattr(build, "ROOT", tmp_path)
     monkeypatch.setattr(build, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setenv("DACLIP_LAB_SCALE", "lab")
@@ -60,18 +60,104 @@ def test_build_stops_at_a_failure_and_goes_on_there(project, capsys):
     assert outputs(built / "01_b.ipynb") == ["b\n"]
 
 
-def test_source_library_and_weights_make_a_notebook_stale(project):
+@pytest.fixture
+def package(project):
+    """The folder of a package beside the notebooks, and a source that imports some of its modules."""
+    files = {
+        "__init__.py": '_EXPORTS = {"load": ("load",), "unused": ("other",)}\n',
+        "load.py": "def load():\n    from daclip_lab.deep import inner\n    return inner.x\n",
+        "deep/__init__.py": "",
+        "deep/inner.py": '"""Old words."""\nx = 1  # a comment\n',
+        "unused.py": "y = 1\n",
+        "errors.py": "z = 1\n",
+        "errors.js": "1",
+        "weights/w.bin": "1",
+    }
+    folder = project / "daclip_lab"
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
     source = project / "notebooks" / "src" / "00_a.py"
-    source.write_text("# %%\nprint('a')\n")
-    seen = {build.fingerprint(source)}
-    for path in (
-        source,
-        project / "daclip_lab" / "room.py",
-        project / "daclip_lab" / "weights" / "w.bin",
-    ):
-        path.write_text("x = 2\n")
-        seen.add(build.fingerprint(source))
-    assert len(seen) == 4
+    source.write_text(
+        "# %% [markdown]\n# # A\n\n# %%\nimport daclip_lab as lab\nfrom daclip_lab import errors\n\nf'a'\n"
+    )
+    return folder, source
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("deep/inner.py", "x = 2\n", "library"),
+        ("deep/inner.py", '"""New words."""\n\nx = (\n    1\n)\n', None),
+        ("load.py", "def load():\n    return 1\n", "library"),
+        ("unused.py", "y = 2\n", None),
+        ("errors.js", "2", "library"),
+        ("weights/w.bin", "2", "data"),
+        ("weights/README.md", "new", None),
+    ],
+)
+def test_outputs_depend_on_code_that_is_imported_and_on_data(package, name, text, part):
+    folder, source = package
+    source.write_text(source.read_text().replace("f'a'", "lab.load()"))
+    before = build.fingerprint_of(source)
+    (folder / name).write_text(text)
+    after = build.fingerprint_of(source)
+    assert [key for key in before if before[key] != after[key]] == ([part] if part else [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [("# # A", "# # B", False), ("f'a'", "f'a'  # words", False), ("f'a'", "f'b'", True)],
+)
+def test_words_and_comments_of_a_source_change_no_output(package, old, new, changes):
+    _, source = package
+    before = build.fingerprint_of(source)
+    source.write_text(source.read_text().replace(old, new))
+    assert (build.fingerprint_of(source) != before) == changes
+
+
+def test_only_modules_that_are_used_are_followed(package):
+    folder, _ = package
+    found = fingerprint.imported_modules(["import daclip_lab as lab\nlab.load()"], folder)
+    assert found == {"daclip_lab.load", "daclip_lab.deep", "daclip_lab.deep.inner"}
+
+
+def test_stale_notebooks_are_listed_with_the_reason(package, capsys):
+    folder, _ = package
+    assert build.main(["--list-stale"]) is None
+    assert build.main([]) is None
+    (folder / "errors.py").write_text("z = 2\n")
+    assert build.main(["--list-stale"]) is None
+    assert capsys.readouterr().out.splitlines() == [
+        "00_a: never built",
+        "00_a: executing",
+        "00_a: library",
+    ]
+
+
+def test_sync_updates_words_and_keeps_outputs_of_equal_code_only(package):
+    _, source = package
+    built = source.parents[1] / "00_a.ipynb"
+    build.main([])
+    source.write_text(source.read_text().replace("# # A", "# # B").replace("f'a'", "f'a'  # hi"))
+    assert build.main(["--sync"]) is None
+    cells = nbformat.read(built, as_version=4).cells
+    assert cells[0].source == "# B" and cells[1].source.endswith("# hi")
+    assert cells[1].execution_count == 1 and cells[1].outputs[0].data["text/plain"] == "'a'"
+    assert not build.outdated(source, built)
+
+    before = built.read_bytes()
+    source.write_text(source.read_text().replace("f'a'", "f'b'"))
+    assert "cells 1 " in build.main(["--sync"]) and built.read_bytes() == before
+    assert build.main(["--accept"]) and built.read_bytes() == before  # it wants names
+    assert build.outdated(source, built) == ["code"]
+    assert build.main(["--accept", "00_a"]) is None
+    assert not build.outdated(source, built)
+    assert nbformat.read(built, as_version=4).cells[1].outputs[0].data["text/plain"] == "'a'"
+
+    before = built.read_bytes()
+    source.write_text(source.read_text() + "\n# %%\n1\n")
+    assert "2 code cells" in build.main(["--accept", "00_a"]) and built.read_bytes() == before
 
 
 def test_the_same_source_builds_the_same_bytes(project):
