@@ -1,5 +1,6 @@
 """An evaluation is the same at every run, goes on where it was interrupted, and its aims say what the rows say."""
 
+import copy
 import dataclasses
 import json
 
@@ -13,18 +14,17 @@ from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import save_image
 from daclip_lab.data.photos import image_folder
 from daclip_lab.data.prompts import held_out_texts
-from daclip_lab.data.training_pairs import LABELS
-from daclip_lab.degradations.rules import NAMES
-from daclip_lab.diffusion.samplers import SampleStep
+from daclip_lab.degradations.registry import DEGRADATIONS, LABELS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation import evaluation, evaluator
 from daclip_lab.evaluation.evaluation import Evaluation, evaluate
-from daclip_lab.evaluation.evaluator import pooled, restored_singly, viewing
+from daclip_lab.evaluation.evaluator import configured, restored
 from daclip_lab.evaluation.protocol import Protocol, clean_crops, degraded_crops, mixed_crops
 from daclip_lab.evaluation.sweep import compare
 from daclip_lab.evaluation.sweep import text as compared
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.daclip import Embeddings
+from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
 
 PROTOCOL = Protocol(crop=32, steps=1)
@@ -43,20 +43,20 @@ def photos(photo_folder):
     return image_folder(photo_folder)
 
 
-class Knowing:
-    """A pipeline that has seen the answers: perfect DA-CLIP, perfect restorer; plain CLIP always says "hazy".
+class PerfectPipeline:
+    """A pipeline with the right result for every image of a protocol; CLIP alone always classifies as "hazy".
 
-    An embedding has a direction for each answer, then one for each caption.
+    An embedding has a dimension for each label, then one for each caption.
     """
+
+    device, fingerprint = torch.device("cpu"), "perfect"
 
     def __init__(self, settings, photos, protocol):
         self.settings = dataclasses.replace(settings, network=None)  # its restorer has no windows
-        self.temperature = 1.0
-        self.restorer, self.daclip, self.asked, self.known = nn.Identity(), nn.Module(), [], {}
-        self.daclip.encode_text = self.encode_text
+        self.restorer = self.daclip = nn.Identity()
+        self.restored, self.truth = [], {}
         crops = [crop for k in range(len(photos)) for crop in clean_crops(photos, k, protocol)]
         self.captions = sorted({caption(crop) for crop in crops})
-        self.clean = [crop.numpy().tobytes() for crop in crops]
         self.basis = torch.eye(len(LABELS) + len(self.captions))
         self.word_embeddings = self.basis[: len(LABELS)]
         for index in range(len(photos)):
@@ -66,21 +66,20 @@ class Knowing:
             ):
                 for c, image, fact in zip(clean, images, facts, strict=True):
                     done = [fact[k] for k in ("degradation", "first", "second") if k in fact]
-                    self.known[image.numpy().tobytes()] = c, [LABELS.index(name) for name in done]
+                    self.truth[image.numpy().tobytes()] = c, [LABELS.index(name) for name in done]
 
     def encode_text(self, texts):
-        names = {text: LABELS.index(name) for name in NAMES for text in held_out_texts(name)}
+        names = {text: LABELS.index(name) for name in DEGRADATIONS for text in held_out_texts(name)}
         places = {text: len(LABELS) + k for k, text in enumerate(self.captions)}
         return self.basis[[(names | places)[text] for text in texts]]
 
     def encode_all(self, images):
-        known = [self.known[image.numpy().tobytes()] for image in images]
-        content = self.encode_text([caption(clean) for clean, _ in known])
-        degradation = torch.stack([self.basis[done].sum(0) for _, done in known])
-        return [content, degradation, self.basis[[NAMES.index("hazy")] * len(images)]]
+        truth = [self.truth[image.numpy().tobytes()] for image in images]
+        content = self.encode_clip([clean for clean, _ in truth])
+        degradation = torch.stack([self.basis[done].sum(0) for _, done in truth])
+        return [content, degradation, self.basis[[DEGRADATIONS.index("hazy")] * len(images)]]
 
     def encode_clip(self, images):
-        assert all(image.numpy().tobytes() in self.clean for image in images)
         return self.encode_text([caption(image) for image in images])
 
     def logits(self, degradation):
@@ -89,20 +88,15 @@ class Knowing:
     def probabilities(self, degradation):
         return self.logits(degradation).softmax(1)
 
-    def trajectory(self, degraded, *, steps, sampler, seed, embeddings):
-        self.asked.append((steps, sampler, seed, len(degraded)))
-        yield SampleStep(degraded, 50, degraded)
-        yield SampleStep(self.known[degraded[0].numpy().tobytes()][0][None], 0, degraded)
+    def restore(self, images, *, steps, sampler, seed, **options):
+        self.restored.append((steps, sampler, seed))
+        return [self.truth[image.numpy().tobytes()][0] for image in images]
 
 
 @pytest.fixture(scope="module")
 def perfect(weights, photos):
-    from daclip_lab.pipeline.pipeline import load
-
-    pipe = Knowing(load(weights).settings, photos, PROTOCOL)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluator, "viewing", lambda pipe, protocol: pipe)
-        return evaluate(pipe, photos, PROTOCOL), pipe
+    pipe = PerfectPipeline(load(weights).settings, photos, PROTOCOL)
+    return evaluate(pipe, photos, PROTOCOL), pipe
 
 
 # ---- a perfect pipeline, and one that guesses ----
@@ -123,21 +117,20 @@ def test_a_perfect_pipeline_gets_perfect_marks(perfect):
     assert table.loc["overall", "clip_retrieval"] == 0.5  # of two captions
     assert table.loc["overall", "false_clean"] == 0
     assert np.array_equal(result.confusion().to_numpy(), np.eye(10))
-    # One at a time, so that the noise of an image does not depend on its neighbours.
-    assert set(pipe.asked) == {(1, "posterior", 0, 1)}
-    assert len(pipe.asked) == 2 * 11 + 2 * 2
+    # A batch for each photo, with the seed of the protocol for each image.
+    assert pipe.restored == [(1, "posterior", [0] * (11 + 2))] * 2
 
 
-def test_a_perfect_pipeline_reaches_every_aim(perfect):
+def test_a_perfect_pipeline_reaches_every_target(perfect):
     result, _ = perfect
     whole = Evaluation(
         dataclasses.replace(result.protocol, crop=None), result.rows, result.mixtures
     )
-    for aims in (result.summary(), whole.summary()):
-        aimed = aims[aims.aim != ""]
-        assert aimed.met.all(), aimed
+    for targets in (result.summary(), whole.summary()):
+        with_target = targets[targets.target != ""]
+        assert with_target.met.all(), with_target
     assert set(whole.summary().index) == set(result.summary().index)
-    assert "gain in PSNR (dB)" in whole.summary().query("aim != ''").index
+    assert "gain in PSNR (dB)" in whole.summary().query("target != ''").index
     assert result.summary().loc["gap of that cosine to 1 that is closed (%)", "value"] == 100
     assert result.summary().loc["false alarms on clean photos (%)", "clip"] == 100
 
@@ -145,7 +138,7 @@ def test_a_perfect_pipeline_reaches_every_aim(perfect):
 def guessed(photos=300):
     """The rows of a pipeline that guesses evenly, and says how sure it is."""
     rng = np.random.default_rng(1)
-    names = np.array(NAMES)
+    names = np.array(DEGRADATIONS)
     rows = pd.DataFrame(
         {
             "photo": np.repeat([f"p{k}" for k in range(photos)], 11),
@@ -157,7 +150,7 @@ def guessed(photos=300):
             "clip_cosine": 0.2,
         }
     )
-    for column in ("named", "clip_named", "held_out_named"):
+    for column in ("predicted_degradation", "clip_predicted_degradation", "held_out_predicted"):
         rows[column] = rng.choice(names, len(rows))
     for column in ("predicted", "clip_predicted"):
         rows[column] = rng.choice(np.array(LABELS), len(rows))
@@ -172,7 +165,7 @@ def guessed(photos=300):
 
 def test_a_guessing_pipeline_is_at_chance():
     result = guessed()
-    table, aims = result.table(), result.summary()
+    table, targets = result.table(), result.summary()
     lines = [(table.loc["overall", [m, f"{m}_low", f"{m}_high"]], 0.1)
              for m in ("accuracy", "clip_accuracy", "held_out_accuracy")]  # fmt: skip
     for measure, truth in (
@@ -181,12 +174,12 @@ def test_a_guessing_pipeline_is_at_chance():
         ("of the R@1 of CLIP on clean images (%)", 100 * 0.5 / 0.8),
         ("gap of that cosine to 1 that is closed (%)", 50),
     ):
-        lines.append((aims.loc[measure, ["value", "low", "high"]], truth))
+        lines.append((targets.loc[measure, ["value", "low", "high"]], truth))
     for (value, low, high), truth in lines:
         # The width of an interval is nearly four standard deviations.
         assert abs(value - truth) <= high - low + 1e-9
         assert high - low < 0.5 * truth or truth < 3
-    assert not aims.met.dropna().any()
+    assert not targets.met.dropna().any()
     assert result.calibration_error() < 0.02
     assert result.calibration_error(calibrated=False) > 0.75
 
@@ -194,10 +187,12 @@ def test_a_guessing_pipeline_is_at_chance():
 def test_the_worst_degradation_is_named():
     result = guessed()
     rainy = result.rows.degradation == "rainy"
-    result.rows.loc[~rainy, "named"] = result.rows.degradation
+    result.rows.loc[~rainy, "predicted_degradation"] = result.rows.degradation
     line = result.summary().loc["ten-way accuracy, worst of the ten (%)"]
     assert line.note == "rainy"
-    assert line.value == pytest.approx(100 * (result.rows[rainy].named == "rainy").mean())
+    assert line.value == pytest.approx(
+        100 * (result.rows[rainy].predicted_degradation == "rainy").mean()
+    )
 
 
 # ---- tables ----
@@ -205,8 +200,8 @@ def test_the_worst_degradation_is_named():
 
 def test_the_table_has_the_promised_rows_and_columns(perfect):
     table = perfect[0].table()
-    assert list(table.index) == [*NAMES, "overall", "clean"]
-    assert (table.loc[list(NAMES), "n"] == 2).all()
+    assert list(table.index) == [*DEGRADATIONS, "overall", "clean"]
+    assert (table.loc[list(DEGRADATIONS), "n"] == 2).all()
     assert table.loc["overall", "n"] == 20
     assert (table.photos == 2).all()
     for measure in MEASURES:
@@ -225,12 +220,12 @@ def test_json_holds_the_tables_and_the_protocol(perfect):
     content = json.loads(json.dumps(perfect[0].to_dict(), allow_nan=False))
     assert content["protocol"]["hash"] == perfect[0].protocol.hash
     assert content["protocol"]["crop"] == 32
-    assert set(content["degradations"]) == {*NAMES, "overall", "clean"}
+    assert set(content["degradations"]) == {*DEGRADATIONS, "overall", "clean"}
     line = content["degradations"]["hazy"]
     wanted = {"n", "photos"} | {m + end for m in MEASURES for end in ("", "_low", "_high")}
     assert wanted <= set(line)
     assert (line["n"], line["photos"]) == (2, 2)
-    assert content["aims"]["ten-way accuracy (%)"]["met"] is True
+    assert content["targets"]["ten-way accuracy (%)"]["met"] is True
 
 
 def test_text_and_markdown_say_the_same(perfect):
@@ -272,7 +267,7 @@ def test_rows_are_what_the_pipeline_answers(pipe, photos):
     answers = pipe.classify(image)
     assert rows.predicted[4] == answers.idxmax()
     assert rows.probability[4] == pytest.approx(answers.max(), abs=1e-5)
-    assert rows.named[4] == answers[list(NAMES)].idxmax()
+    assert rows.predicted_degradation[4] == answers[list(DEGRADATIONS)].idxmax()
     *_, last = pipe.trajectory(image[None], steps=2, seed=0)
     wanted = psnr(last.state.clamp(0, 1), clean[:1]).item()
     assert rows.psnr[4] == pytest.approx(wanted, abs=1e-3)
@@ -315,9 +310,9 @@ def test_measures_with_networks_join_where_these_are_on_the_machine(
     from daclip_lab.metrics import image_quality
 
     def features(image):
-        return image.mean((1, 2)).repeat(evaluator.FEATURES)[: evaluator.FEATURES]
+        return image.mean((1, 2)).repeat(evaluator.INCEPTION_DIM)[: evaluator.INCEPTION_DIM]
 
-    monkeypatch.setattr(image_quality, "network", lambda measure: nn.Identity())
+    monkeypatch.setattr(image_quality, "network", lambda measure, device="cpu": nn.Identity())
     monkeypatch.setattr(
         image_quality, "lpips", lambda images, clean: (images - clean).abs().mean((1, 2, 3))
     )
@@ -326,10 +321,10 @@ def test_measures_with_networks_join_where_these_are_on_the_machine(
     table = result.table()
     assert (table.lpips > 0).all()
     assert (table.fid > 0).all()
-    assert table.fid["overall"] == pytest.approx(table.fid[list(NAMES)].mean())
+    assert table.fid["overall"] == pytest.approx(table.fid[list(DEGRADATIONS)].mean())
     assert result.notes == ()
     clean = torch.stack([features(clean_crops(photos, k, PROTOCOL)[0]) for k in range(2)])
-    packed = [evaluator._packed(clean_crops(photos, k, PROTOCOL)) for k in range(2)]
+    packed = [evaluator.packed(clean_crops(photos, k, PROTOCOL)) for k in range(2)]
     torch.testing.assert_close(evaluator.unpacked(packed), clean, atol=1e-3, rtol=1e-3)
     assert str(result) == str(evaluate(pipe, photos, PROTOCOL, out=tmp_path))
     assert "FID" in result.markdown()
@@ -342,17 +337,17 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(pipe, photos, tmp_p
     whole = evaluate(pipe, photos, PROTOCOL, out=tmp_path / "whole")
     (kept,) = (tmp_path / "whole").iterdir()
     assert kept.name == f"{whole.protocol.hash}.jsonl"
-    plain = evaluator.Examiner.__call__
+    plain = evaluator.Evaluator.__call__
 
     def interrupted(self, index):
         if index:
             raise KeyboardInterrupt
         return plain(self, index)
 
-    monkeypatch.setattr(evaluator.Examiner, "__call__", interrupted)
+    monkeypatch.setattr(evaluator.Evaluator, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(pipe, photos, PROTOCOL, out=tmp_path / "parts")
-    monkeypatch.setattr(evaluator.Examiner, "__call__", plain)
+    monkeypatch.setattr(evaluator.Evaluator, "__call__", plain)
     part = tmp_path / "parts" / kept.name
     with part.open("a") as file:
         file.write('{"rows": [{"photo": "fa')  # the machine stopped in the middle of a line
@@ -363,51 +358,75 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(pipe, photos, tmp_p
 
 def test_a_finished_evaluation_is_read_and_others_are_refused(pipe, photos, tmp_path, monkeypatch):
     first = evaluate(pipe, photos, PROTOCOL, restore=False, out=tmp_path)
-    monkeypatch.setattr(evaluation, "Examiner", None)
+    monkeypatch.setattr(evaluation, "Evaluator", None)
     again = evaluate(pipe, photos, PROTOCOL, restore=False, out=tmp_path)
     pd.testing.assert_frame_equal(first.rows, again.rows)
     (file,) = tmp_path.iterdir()
-    with pytest.raises(InputError, match=f"{file.name} holds results of other measures"):
+    with pytest.raises(InputError, match=f"{file.name} .* measures"):
         evaluate(pipe, photos, PROTOCOL, out=tmp_path)
     pipe.settings = dataclasses.replace(pipe.settings, temperature=2.0)
-    with pytest.raises(InputError, match="holds results of other weights"):
+    with pytest.raises(InputError, match="weights"):
         evaluate(pipe, photos, PROTOCOL, restore=False, out=tmp_path)
     file.write_text("no JSON\n")
     with pytest.raises(InputError, match="holds no results"):
         evaluate(pipe, photos, PROTOCOL, restore=False, out=tmp_path)
 
 
+def test_photos_are_known_by_their_content(pipe, tmp_path, photo):
+    """Two folders with equal file names and other photos do not share results; a copy of a folder does."""
+    for name, image in (("a", photo), ("b", 1 - photo), ("copy", photo)):
+        (tmp_path / name).mkdir()
+        save_image(image, tmp_path / name / "p0.png")
+    call = {"protocol": PROTOCOL, "restore": False, "out": tmp_path / "out"}
+    first = evaluate(pipe, image_folder(tmp_path / "a"), **call)
+    with pytest.raises(InputError, match="photos"):
+        evaluate(pipe, image_folder(tmp_path / "b"), **call)
+    again = evaluate(pipe, image_folder(tmp_path / "copy"), **call)
+    pd.testing.assert_frame_equal(first.rows, again.rows)
+
+
+def test_the_degradations_are_those_of_the_weights(pipe, photos):
+    settings = dataclasses.replace(pipe.settings, labels=("rainy", "hazy", "clean"))
+    few = Pipeline(settings, daclip=pipe.daclip)
+    result = evaluate(few, photos, dataclasses.replace(PROTOCOL, mixtures=0))
+    assert list(result.table().index) == ["hazy", "rainy", "overall", "clean"]
+    assert list(result.confusion()) == ["hazy", "rainy"]
+    assert "rainy" in str(result) and "noisy" not in str(result)
+    with pytest.raises(InputError, match="noisy"):
+        evaluate(few, photos, dataclasses.replace(PROTOCOL, degradations=("noisy",)))
+    unknown = Pipeline(dataclasses.replace(settings, labels=("foggy", "hazy")), daclip=pipe.daclip)
+    with pytest.raises(InputError, match="foggy"):
+        evaluate(unknown, photos, PROTOCOL)
+
+
 # ---- views, windows, steps ----
 
 
-def test_another_window_is_given_back_and_a_small_image_has_one(pipe, photos):
-    protocol = Protocol(crop=None, mixtures=0).settled(pipe.settings)
-    _, degraded, _ = degraded_crops(photos, 0, protocol)
-    own = pipe.encode(list(degraded[:1]))
-    images = {
-        window: restored_singly(
-            pipe, degraded[:1], own, dataclasses.replace(protocol, window=window)
+def test_windows_and_views_leave_the_pipeline_as_it_was(pipe, photos):
+    """Another window changes the result, one larger than the image does not."""
+    _, degraded, _ = degraded_crops(photos, 0, Protocol(crop=None, mixtures=0))
+    image, before = degraded[:1], copy.deepcopy(pipe.restorer.state_dict())
+    own = pipe.restore(image, output_type="pt")[0]
+    small, large = (
+        configured(pipe, window=window).restore(image, output_type="pt")[0] for window in (32, 1000)
+    )
+    assert not torch.equal(small, own) and torch.equal(large, own)
+    patch = image[..., :32, :32]  # as large as the patches that it was trained on
+    both = [configured(pipe, window=w).restore(patch, output_type="pt")[0] for w in (32, 1000)]
+    assert torch.equal(*both)
+    assert torch.equal(pipe.restore(image, output_type="pt")[0], own)
+    torch.testing.assert_close(pipe.restorer.state_dict(), before, rtol=0, atol=0)
+    shared = configured(pipe, window=32).restorer.parameters()
+    assert all(a is b for a, b in zip(shared, pipe.restorer.parameters(), strict=True))
+    with pytest.raises(InputError, match="window=64"):
+        configured(
+            Pipeline(pipe.settings, daclip=pipe.daclip, restorer=nn.Conv2d(3, 3, 3)), window=64
         )
-        for window in (32, 1000)
-    }
-    assert not torch.equal(images[32], images[1000])
-    assert torch.equal(images[1000], restored_singly(pipe, degraded[:1], own, protocol))
-    small = degraded[:1, :, :32, :32]  # as large as the patches that it was trained on
-    same = [
-        restored_singly(pipe, small, own, dataclasses.replace(protocol, window=window))
-        for window in (32, 1000)
-    ]
-    assert torch.equal(*same)
-    with pytest.raises(InputError, match="no windows"), pooled(nn.Conv2d(3, 3, 3), 64):
-        pass
 
-
-def test_a_view_is_looked_through_without_changing_the_pipeline(pipe, photos):
-    protocol = Protocol(crop=None, mixtures=0, view="resize")
-    image = photos[0]
-    seen = viewing(pipe, protocol).encode([image]).degradation
+    seen = configured(pipe, view="resize").encode([photos[0]]).degradation
     assert pipe.settings.view == "both"
-    assert not torch.allclose(seen, pipe.encode([image]).degradation, atol=1e-4)
+    assert not torch.allclose(seen, pipe.encode([photos[0]]).degradation, atol=1e-4)
+    protocol = Protocol(crop=None, mixtures=0, view="resize")
     rows = evaluate(pipe, photos, protocol, restore=False).rows
     both = evaluate(pipe, photos, dataclasses.replace(protocol, view="both"), restore=False).rows
     assert not np.allclose(rows.cosine, both.cosine)
@@ -431,14 +450,32 @@ def test_settings_are_compared_image_by_image(perfect):
         compare({"a": result, "b": other})
 
 
-def test_embeddings_steer_their_own_image(pipe, photos):
-    """Restored side by side or alone: the same image."""
-    protocol = PROTOCOL.settled(pipe.settings)
-    _, degraded, _ = degraded_crops(photos, 0, protocol)
-    content, degradation = pipe.encode(list(degraded[:3]))
-    all_three = restored_singly(pipe, degraded[:3], Embeddings(content, degradation), protocol)
-    last = restored_singly(pipe, degraded[2:3], Embeddings(content[2:], degradation[2:]), protocol)
-    assert torch.equal(all_three[2:], last)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_results_do_not_depend_on_the_batch(pipe, photos, monkeypatch, bf16):
+    """Restored one by one or side by side: the same images within rounding, each by its own embeddings."""
+    monkeypatch.setattr("daclip_lab.pipeline.pipeline.has_bf16", lambda device: bf16)
+    protocol = dataclasses.replace(PROTOCOL, steps=3)
+    together = evaluate(pipe, photos, protocol)
+    monkeypatch.setattr("daclip_lab.pipeline.inputs.BATCH_PIXELS", 1)
+    monkeypatch.setattr(evaluator, "BATCH", 1)
+    alone = evaluate(pipe, photos, protocol)
+    bound = 0.05 if bf16 else 1e-4  # dB
+    for name in ("rows", "mixtures"):
+        a, b = getattr(together, name).psnr, getattr(alone, name).psnr
+        np.testing.assert_allclose(a, b, atol=bound)
+        assert a.std() > 10 * bound
+
+
+def test_images_are_conditioned_on_their_own_embeddings(pipe, photos, monkeypatch):
+    monkeypatch.setattr("daclip_lab.pipeline.pipeline.has_bf16", lambda device: False)
+    protocol = PROTOCOL.resolve(pipe.settings)
+    images = degraded_crops(photos, 0, protocol)[1][:3]
+    own = pipe.encode(images)
+    both = restored(pipe, images, own, protocol)
+    last = restored(pipe, images[2:], Embeddings(*(e[2:] for e in own)), protocol)
+    torch.testing.assert_close(both[2:], last, atol=1e-6, rtol=0)
+    swapped = restored(pipe, images, Embeddings(*(e.flip(0) for e in own)), protocol)
+    assert (swapped - both).abs().max() > 1e-5
 
 
 # ---- the command ----

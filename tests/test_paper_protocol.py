@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
 
 from daclip_lab.data.image_io import read_image, save_image
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.diffusion.samplers import SampleStep
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation import paper_protocol
@@ -39,7 +40,7 @@ def data(tmp_path_factory, photo):
 @pytest.fixture(scope="module")
 def once(weights, data, tmp_path_factory):
     """The table of one run, and the folder that it wrote."""
-    from daclip_lab.pipeline.pipeline import load
+    from daclip_lab.pipeline.loading import load
 
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
@@ -84,13 +85,11 @@ def test_rain_is_reported_on_the_luma(once):
 
 
 def test_names_are_the_nearest_of_the_ten_bare_words(pipe, data, monkeypatch):
-    words = pipe.daclip.encode_text(list(NAMES))
+    words = pipe.daclip.encode_text(list(DEGRADATIONS))
 
-    def encode_all(images):
-        rainy, hazy = words[NAMES.index("rainy")], words[NAMES.index("hazy")]
-        return [torch.zeros(1, 1), rainy[None], hazy[None]]
-
-    monkeypatch.setattr(pipe, "encode_all", encode_all)
+    rainy, hazy = (words[None, DEGRADATIONS.index(name)] for name in ("rainy", "hazy"))
+    monkeypatch.setattr(pipe, "encode_degradation", lambda image: rainy)
+    monkeypatch.setattr(pipe, "encode_clip", lambda image: hazy)
     table = measure(pipe, data, PROTOCOL).table()
     assert table.accuracy.tolist() == [0, 1, 0.5]
     assert table.clip_accuracy.tolist() == [1, 0, 0.5]
@@ -105,7 +104,8 @@ def test_a_degradation_that_is_none_of_the_ten_has_no_accuracy(pipe, data, tmp_p
 
 def test_weights_without_a_restorer_only_name(pipe, data):
     result = measure(Pipeline(pipe.settings, daclip=pipe.daclip), data, PROTOCOL)
-    assert list(result.images[0]) == ["image", "degradation", "named", "clip_named"]
+    assert list(result.images[0]) == ["image", "degradation", "content", "predicted_degradation",
+                                      "clip_predicted_degradation"]  # fmt: skip
     assert result.notes == []
     assert "PSNR before" not in str(result)
 
@@ -114,7 +114,7 @@ def test_weights_that_were_trained_without_words_only_restore(pipe, data):
     settings = dataclasses.replace(pipe.settings, labels=())
     wild = Pipeline(settings, daclip=pipe.daclip, restorer=pipe.restorer)
     result = measure(wild, data, PROTOCOL)
-    assert "named" not in result.images[0]
+    assert "predicted_degradation" not in result.images[0]
     assert result.images[0]["psnr"] > 0
     assert "accuracy" not in result.table()
 
@@ -151,7 +151,7 @@ def test_absent_networks_are_told_once_and_the_rest_is_printed(once):
 
 
 def test_what_networks_see_is_added(pipe, data, once, monkeypatch, tmp_path):
-    monkeypatch.setattr(image_quality, "network", lambda name: None)
+    monkeypatch.setattr(image_quality, "network", lambda name, device="cpu": None)
     monkeypatch.setattr(image_quality, "lpips", lambda a, b: (a - b).abs().mean((1, 2, 3)))
     monkeypatch.setattr(image_quality, "fid", lambda a, b: float(len([*a]) + 10 * len([*b])))
     (tmp_path / "out").symlink_to(once[1])
@@ -181,7 +181,7 @@ def test_an_interrupted_run_goes_on(pipe, data, once, monkeypatch, tmp_path):
     monkeypatch.setattr(pipe, "conditions", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure(pipe, data, PROTOCOL, out=tmp_path / "out")
-    part = tmp_path / "out" / "images.jsonl.part"
+    part = tmp_path / "out" / "images.jsonl"
     assert len(part.read_text().splitlines()) == 1 + 2
     with open(part, "a") as file:
         file.write('{"image": "rainy/1", "degr')  # the power failed here
@@ -193,17 +193,27 @@ def test_an_interrupted_run_goes_on(pipe, data, once, monkeypatch, tmp_path):
     assert result.images == once[0].images
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"hazy", "rainy", "images.jsonl"}
-    lines = (tmp_path / "out" / "images.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [result.provenance, *result.images]
+    again = measure(pipe, data, PROTOCOL, out=tmp_path / "out")
+    assert len(restored) == 3 and again.images == result.images
 
 
 def test_results_of_other_settings_are_not_mixed(pipe, data, once):
-    with pytest.raises(InputError, match="results of other weights, data or settings"):
+    with pytest.raises(InputError, match="protocol"):
         measure(pipe, data, dataclasses.replace(PROTOCOL, seed=1), out=once[1])
     with torch.no_grad():
         next(iter(pipe.restorer.parameters())).add_(1)
-    with pytest.raises(InputError, match="results of other weights, data or settings"):
+    with pytest.raises(InputError, match="weights"):
         measure(pipe, data, PROTOCOL, out=once[1])
+
+
+def test_a_pair_of_other_content_is_measured_again(pipe, data, once, tmp_path, photo):
+    shutil.copytree(data, tmp_path / "data")
+    shutil.copytree(once[1], tmp_path / "out")
+    save_image(photo[:, 36:, 20:64] * 0.5, tmp_path / "data" / "test" / "rainy" / "LQ" / "2.png")
+    again = measure(pipe, tmp_path / "data", PROTOCOL, out=tmp_path / "out")
+    new, old = ({row["image"]: row for row in table.images} for table in (again, once[0]))
+    changed = [name for name in new if new[name]["psnr_input"] != old[name]["psnr_input"]]
+    assert changed == ["rainy/2"]
 
 
 def test_folders_may_lie_in_the_root(pipe, data, once):

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from daclip_lab.data.photos import image_folder
-from daclip_lab.data.training_pairs import LABELS
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS, LABELS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import (
     VERSION,
@@ -40,6 +39,7 @@ def test_the_hash_changes_with_every_field_and_with_nothing_else(monkeypatch):
         "steps": 7,
         "sampler": "ddim",
         "seed": 1,
+        "degradations": ("hazy", "rainy"),
     }
     assert set(changes) == {field.name for field in dataclasses.fields(Protocol)}
     hashes = {changed(**{k: v}).hash for k, v in changes.items()}
@@ -48,15 +48,17 @@ def test_the_hash_changes_with_every_field_and_with_nothing_else(monkeypatch):
     before = Protocol().hash
     monkeypatch.setattr("daclip_lab.evaluation.protocol.VERSION", VERSION + 1)
     assert Protocol().hash != before
+    monkeypatch.undo()
+    assert changed(degradations=DEGRADATIONS).hash == PROTOCOL.hash
 
 
 def test_what_is_left_to_the_weights_is_filled_in(pipe):
-    """ "As many as the weights want" is not a number: two pipelines could mean different ones by the same hash."""
-    settled = Protocol().settled(pipe.settings)
-    assert (settled.steps, settled.view) == (pipe.settings.steps, pipe.settings.view)
-    assert settled.window is None and changed(window=9).settled(pipe.settings).window == 9
-    assert settled == settled.settled(pipe.settings)
-    assert Protocol(steps=9, view="resize").settled(pipe.settings).steps == 9
+    """None is not a number: two pipelines could take different ones under the same hash."""
+    resolved = Protocol().resolve(pipe.settings)
+    assert (resolved.steps, resolved.view) == (pipe.settings.steps, pipe.settings.view)
+    assert resolved.window is None and changed(window=9).resolve(pipe.settings).window == 9
+    assert resolved == resolved.resolve(pipe.settings)
+    assert Protocol(steps=9, view="resize").resolve(pipe.settings).steps == 9
 
 
 def test_values_that_cannot_be_are_named():
@@ -91,7 +93,7 @@ def test_mixtures_carry_two_different_degradations_and_change_nothing_else(photo
     assert torch.equal(mixed, mixed_crops(photos, 0, protocol)[1])
     assert clean.shape == mixed.shape == (40, 3, 32, 32)
     assert all(fact["first"] != fact["second"] for fact in facts)
-    assert {fact[place] for fact in facts for place in ("first", "second")} == set(NAMES)
+    assert {fact[place] for fact in facts for place in ("first", "second")} == set(DEGRADATIONS)
     assert all(0.3 <= fact[f"severity_{n}"] <= 1 for fact in facts for n in ("first", "second"))
     assert torch.equal(clean[0], clean_crops(photos, 0, protocol)[0])
     alone = degraded_crops(photos, 0, changed(mixtures=0, crops=2))[1]

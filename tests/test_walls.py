@@ -8,7 +8,7 @@ from daclip_lab.data.photos import image_folder
 from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.evaluation import evaluate
-from daclip_lab.evaluation.examples import RANKS, Restoration, extremes
+from daclip_lab.evaluation.examples import RANKS, Restoration, examples
 from daclip_lab.evaluation.protocol import Protocol
 from daclip_lab.figures.restoration import fitted, restoration_wall
 from daclip_lab.figures.style import RED
@@ -22,9 +22,9 @@ def photos(photo_folder):
     return image_folder(photo_folder)
 
 
-def test_extremes_are_those_of_the_evaluation_and_their_images_come_back(pipe, photos):
+def test_examples_are_those_of_the_evaluation_and_their_images_come_back(pipe, photos):
     result = evaluate(pipe, photos, PROTOCOL)
-    found = extremes(pipe, photos, result)
+    found = examples(pipe, photos, result)
     assert [(each.degradation, each.rank) for each in found] == [
         (name, rank) for name in DEGRADATIONS for rank in RANKS
     ]
@@ -36,12 +36,12 @@ def test_extremes_are_those_of_the_evaluation_and_their_images_come_back(pipe, p
         for image, value in ((each.degraded, each.psnr_input), (each.restored, each.psnr)):
             assert psnr(image[None], each.clean[None]).item() == pytest.approx(value, abs=1e-2)
     with pytest.raises(InputError, match="restored nothing"):
-        extremes(pipe, photos, evaluate(pipe, photos, PROTOCOL, restore=False))
+        examples(pipe, photos, evaluate(pipe, photos, PROTOCOL, restore=False))
 
 
-def tile(name, rank, gain, named=None, size=(32, 32)):
+def tile(name, rank, gain, predicted=None, size=(32, 32)):
     images = dict.fromkeys(("degraded", "restored", "clean"), torch.rand(3, *size))
-    return Restoration(degradation=name, rank=rank, named=named or name, psnr_input=20.0,
+    return Restoration(degradation=name, rank=rank, predicted=predicted or name, psnr_input=20.0,
                        psnr=20.0 + gain, **images)  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_failures_are_marked():
     figure = restoration_wall(
         [
             tile("hazy", "best", 3),
-            tile("hazy", "median", 0, named="snowy"),
+            tile("hazy", "median", 0, predicted="snowy"),
             tile("hazy", "worst", -2),
         ],
         photos=7,

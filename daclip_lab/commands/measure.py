@@ -1,11 +1,21 @@
-"""evaluate, wall, calibrate: numbers about weights, and what they look like."""
+"""evaluate, wall, calibrate: measurements of weights, and pictures of their restorations."""
 
 import argparse
 import json
 import math
+from pathlib import Path
 
 from daclip_lab.commands import paper_protocol
-from daclip_lab.commands.arguments import Commands, command, device, loaded, sampling, seed, weights
+from daclip_lab.commands.arguments import (
+    Commands,
+    command,
+    loaded,
+    networks,
+    output,
+    sampler,
+    sampling,
+    seed,
+)
 from daclip_lab.commands.training_data import held_out
 from daclip_lab.errors import InputError
 
@@ -46,15 +56,14 @@ def add(commands: Commands) -> None:
         nargs="+",
         help="calls of the network (default: the weights' own); several are compared",
     )
-    one.add_argument("--sampler", default="posterior", help="as of restore")
+    sampler(one)
     seed(one)
-    weights(one)
-    device(one)
+    networks(one)
     one.add_argument("--no-restore", action="store_true", help="leave the restoration out")
     one.add_argument(
         "--out",
         metavar="DIR",
-        help="keep the numbers of each photo there: an interrupted run goes on, a finished one is read",
+        help="keep the results of each photo there: an interrupted run is continued, a finished one is read",
     )
     form = one.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the tables as JSON")
@@ -62,15 +71,14 @@ def add(commands: Commands) -> None:
 
     one = command(commands, "wall", wall)
     _photos(one)
-    one.add_argument("-o", "--output", required=True, metavar="PNG")
+    output(one, "PNG")
     one.add_argument("--out", metavar="DIR", help="as of evaluate, and shared with it")
-    weights(one)
-    device(one)
+    networks(one)
     sampling(one)
 
     one = command(commands, "calibrate", calibrate)
     one.add_argument("--data", nargs="+", required=True, help="the folders that were trained on")
-    one.add_argument("--weights", required=True, help="the folder to calibrate")
+    networks(one)
 
 
 def _photos(to: argparse.ArgumentParser) -> None:
@@ -83,7 +91,7 @@ def _photos(to: argparse.ArgumentParser) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure naming, embeddings and restoration on degraded photos."""
+    """Measure classification, embeddings and restoration on degraded photos."""
     if options.protocol == "paper":
         options.steps = _only(options.steps, "steps")
         return paper_protocol.run(options)
@@ -132,7 +140,7 @@ def wall(options: argparse.Namespace) -> None:
     """Draw the best, the median and the worst restoration of each degradation."""
     from daclip_lab.data.image_io import FORMATS
     from daclip_lab.evaluation.evaluation import evaluate
-    from daclip_lab.evaluation.examples import extremes
+    from daclip_lab.evaluation.examples import examples
     from daclip_lab.figures.restoration import restoration_wall
     from daclip_lab.files.storage import check_output
 
@@ -141,20 +149,23 @@ def wall(options: argparse.Namespace) -> None:
     pipe = loaded(options)
     protocol = _protocol(options, photos, steps=options.steps)
     result = evaluate(pipe, photos, protocol, out=options.out)
-    figure = restoration_wall(extremes(pipe, photos, result), photos=len(photos))
+    figure = restoration_wall(examples(pipe, photos, result), photos=len(photos))
     figure.savefig(options.output)
     print(f"{options.output}: best, median and worst of {len(photos)} photos")
 
 
 def calibrate(options: argparse.Namespace) -> None:
-    """Fit the classifier's temperature on the photos that training held out, and keep it with the weights."""
+    """Fit the classifier's temperature on the photos that training held out, and store it with the weights."""
     from dataclasses import replace
 
     from daclip_lab.data.photos import image_folder
     from daclip_lab.evaluation.calibrate import calibrate
-    from daclip_lab.pipeline.loading import load
+    from daclip_lab.files.storage import check_output_folder
 
-    pipe = load(options.weights)
+    if not Path(options.weights, "pipeline.json").is_file():
+        raise InputError(f"--weights {options.weights}: wanted a folder with a pipeline.json")
+    check_output_folder(options.weights)
+    pipe = loaded(options)
     photos = held_out(image_folder(*options.data))
     temperature = round(calibrate(pipe, photos), 4)
     pipe.settings = replace(pipe.settings, temperature=temperature)

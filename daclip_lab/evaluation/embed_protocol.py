@@ -1,4 +1,4 @@
-"""The evaluation protocol as a table of embeddings: no pixels, so that it can be handed on with weights."""
+"""The images of an evaluation protocol as a table of embeddings, which holds no pixels."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.embedding_table import EmbeddingTable, gather
 from daclip_lab.data.photos import Photos
-from daclip_lab.degradations.registry import LABELS
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
 from daclip_lab.pipeline.pipeline import Pipeline
 
@@ -19,36 +18,41 @@ def embed_protocol(
     out: str | Path | None = None,
     half: bool = False,
 ) -> EmbeddingTable:
-    """Embed all that the protocol makes of photos: each crop degraded in ten ways, and once left clean.
+    """Embed each crop of a protocol with each degradation, and once left clean.
 
-    `partner` names the crop that a row was made of, `clean` holds CLIP's embedding of it, and `caption` what it shows.
-    `out` and `half` are those of `Pipeline.embed`; an interrupted run goes on where it was.
+    `partner` names the crop that a row was made of, `clean` holds CLIP's embedding of it, and `caption` describes it.
+    `out` and `half` are those of `Pipeline.embed`; an interrupted run is resumed.
     """
     import pandas as pd
 
-    protocol = (protocol or Protocol()).settled(pipe.settings)
+    protocol = (protocol or Protocol()).resolve(pipe.settings)
+    labels = protocol.labels
 
-    def make(which: range) -> EmbeddingTable:
-        return EmbeddingTable.join([one(index) for index in which])
+    def embed_photos(which: range) -> EmbeddingTable:
+        return EmbeddingTable.join([embed_photo(index) for index in which])
 
-    def one(index: int) -> EmbeddingTable:
+    def embed_photo(index: int) -> EmbeddingTable:
         clean, degraded, facts = degraded_crops(photos, index, protocol)
         rows = pd.DataFrame(facts)
-        rows["partner"] = [f"{row.photo} {k // len(LABELS)}" for k, row in rows.iterrows()]
+        rows["partner"] = rows.photo + " " + rows.crop.astype(str)
         rows["image"] = rows.partner + " " + rows.degradation
-        # The same crop stands behind all labels in turn: it is described and embedded once.
-        crops = clean[:: len(LABELS)]
-        of = [k // len(LABELS) for k in range(len(rows))]
-        said = [caption(crop) for crop in crops]
-        rows["caption"] = [said[k] for k in of]
-        part = pipe.embed_batch(list(degraded), rows)
-        behind = pipe.encode_clip(list(crops)).numpy()[of]
-        return replace(part, clean=behind)
+        # A crop has a row for each label in turn: it is described and embedded once.
+        crops = clean[:: len(labels)]
+        rows["caption"] = rows.crop.map([caption(crop) for crop in crops].__getitem__)
+        table = pipe.embed_batch(list(degraded), rows)
+        return replace(table, clean=pipe.encode_clip(crops).numpy()[rows.crop])
 
     provenance = pipe.provenance | {
         "protocol": asdict(protocol),
         "hash": protocol.hash,
+        "photos": photos.content_hash,
     }
     return gather(
-        photos.names, make, provenance=provenance, out=out, half=half, at_a_time=1, unit="photo"
+        photos.names,
+        embed_photos,
+        provenance=provenance,
+        out=out,
+        half=half,
+        at_a_time=1,
+        unit="photo",
     )

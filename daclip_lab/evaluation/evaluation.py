@@ -1,4 +1,4 @@
-"""Naming, embeddings and restoration under one protocol, per degradation, with intervals and beside the aims."""
+"""Classification, embeddings and restoration under one protocol, per degradation, with intervals and targets."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,23 +7,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm.auto import tqdm
 
-from daclip_lab.data.embedding_table import fingerprint
 from daclip_lab.data.photos import Photos
-from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS
-from daclip_lab.errors import InputError
-from daclip_lab.evaluation import formatting, targets
-from daclip_lab.evaluation.evaluator import Examiner, unpacked
+from daclip_lab.degradations.registry import CLEAN
+from daclip_lab.evaluation.evaluator import Evaluator, unpacked
 from daclip_lab.evaluation.protocol import VERSION, Protocol
+from daclip_lab.evaluation.tables import (
+    CLASSIFICATION,
+    MEASURES,
+    RESTORATION,
+    SIMILARITY,
+    cells,
+    interval_columns,
+)
+from daclip_lab.evaluation.targets import target_cells, target_table
 from daclip_lab.files.resume_log import ResumeLog
 from daclip_lab.metrics import image_quality
-from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.metrics.calibration import expected_calibration_error
+from daclip_lab.metrics.classification import OVERALL, confusion_matrix
+from daclip_lab.metrics.formatting import json_rows, markdown_table
 from daclip_lab.pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import pandas as pd
-
-OVERALL = "overall"
 
 
 @dataclass(frozen=True)
@@ -32,108 +37,133 @@ class Evaluation:
 
     protocol: Protocol
     rows: "pd.DataFrame"
-    """One row per degraded or clean crop. Columns: photo, crop, degradation, severity; named, clip_named,
-    held_out_named (of the ten); called, clip_called (of all answers), probability, probability_uncalibrated; cosine and
-    clip_cosine (to CLIP's embedding of the clean crop); retrieved, clip_retrieved, clean_retrieved (the caption of the
-    crop); psnr_input, psnr, and so on."""
+    """One row per degraded or clean crop. Columns: photo, crop, degradation, severity; predicted, clip_predicted (among
+    all labels), predicted_degradation, clip_predicted_degradation, held_out_predicted (without "clean"), probability,
+    probability_uncalibrated; cosine and clip_cosine (to CLIP's embedding of the clean crop); retrieved, clip_retrieved,
+    clean_retrieved (the caption of the crop); psnr_input, psnr, and so on."""
     mixtures: "pd.DataFrame"
     """One row per mixture. Columns: photo, crop, first, second, severity_first, severity_second; top and clip_top, the
-    two best of the ten; psnr_input, psnr, and so on."""
+    two best degradations; psnr_input, psnr, and so on."""
     fid: dict[str, float] = field(default_factory=dict)
-    """Fréchet inception distance between the restorations of each degradation and the clean crops; empty where it was
-    not measured."""
+    """Fréchet inception distance between the restorations of each label and the clean crops; empty where it was not
+    measured."""
     notes: tuple[str, ...] = ()
     """What was not measured, and why."""
 
     def table(self) -> "pd.DataFrame":
-        """One row per degradation, `overall` (the ten) and `clean`: n, photos, and each measure with its interval.
+        """One row per degradation, `overall` (all of them) and `clean`: n, photos, each measure with its interval.
 
         Columns of a measure m are `m`, `m_low` and `m_high`: mean and 95 % bootstrap interval over photos.
-        `accuracy` is ten-way; on clean images it is the share called clean. `fid` has no interval, and its `overall` is
-        the mean over the ten.
+        `accuracy` is among the degradations; of clean images it is the share that is classified as clean. `fid` has no
+        interval, and its `overall` is the mean over the degradations.
         """
         import pandas as pd
 
-        rows = self.measured()
-        groups = {name: rows[rows.degradation == name] for name in DEGRADATIONS}
+        rows, names = self.measures(), self.protocol.labels[:-1]
+        groups = {name: rows[rows.degradation == name] for name in names}
         groups[OVERALL] = rows[rows.degradation != CLEAN]
         groups[CLEAN] = rows[rows.degradation == CLEAN]
-        lines = {}
-        for name, group in groups.items():
-            lines[name] = {"n": len(group), "photos": group.photo.nunique()}
-            for measure in (m for m in formatting.MEASURES if m in rows):
-                mean, low, high = bootstrap_interval(group[measure].to_numpy(float), group.photo.to_numpy())
-                lines[name] |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
-            if self.fid:
-                ten = [self.fid[label] for label in DEGRADATIONS]
-                lines[name]["fid"] = np.mean(ten) if name == OVERALL else self.fid[name]
-        return pd.DataFrame(lines).T.astype({"n": int, "photos": int})
+        fid = self.fid and self.fid | {OVERALL: np.mean([self.fid[name] for name in names])}
+        lines = {
+            name: {"n": len(group), "photos": group.photo.nunique()}
+            | interval_columns(group, MEASURES)
+            | ({"fid": fid[name]} if fid else {})
+            for name, group in groups.items()
+        }
+        table = pd.DataFrame(lines).T.astype({"n": int, "photos": int})
+        return table.rename_axis("degradation")
 
-    def measured(self) -> "pd.DataFrame":
-        """The rows with every measure of `table` as a number; NaN where it says nothing."""
+    def measures(self) -> "pd.DataFrame":
+        """The rows with every measure of `table` as a number; NaN where it is not defined."""
         rows, clean = self.rows, self.rows.degradation == CLEAN
+
+        def right(prefix: str) -> np.ndarray:
+            among_all = rows[f"{prefix}predicted"] == CLEAN
+            among_degraded = rows[f"{prefix}predicted_degradation"] == rows.degradation
+            return np.where(clean, among_all, among_degraded).astype(float)
+
         found = rows.assign(
-            accuracy=np.where(clean, rows.predicted == CLEAN, rows.named == rows.degradation),
-            clip_accuracy=np.where(
-                clean, rows.clip_predicted == CLEAN, rows.clip_named == rows.degradation
-            ),
-            held_out_accuracy=rows.held_out_named == rows.degradation,
-            false_clean=rows.predicted == CLEAN,
+            accuracy=right(""),
+            clip_accuracy=right("clip_"),
+            held_out_accuracy=(rows.held_out_predicted == rows.degradation).where(~clean),
+            false_clean=(rows.predicted == CLEAN).where(~clean),
             retrieval=rows.retrieved,
             clip_retrieval=rows.clip_retrieved,
         )
-        shares = ["accuracy", "clip_accuracy", "held_out_accuracy", "false_clean", "retrieval",
-                  "clip_retrieval"]  # fmt: skip
+        shares = ("held_out_accuracy", "false_clean", "retrieval", "clip_retrieval")
         found = found.astype(dict.fromkeys(shares, float))
-        found.loc[clean, ["held_out_accuracy", "false_clean"]] = np.nan
         if "psnr" in found:
             found["psnr_gain"] = found.psnr - found.psnr_input
             found["ssim_gain"] = found.ssim - found.ssim_input
         return found
 
     def summary(self) -> "pd.DataFrame":
-        """The aims of the lab, one a row, see `targets.summary`."""
-        return targets.summary(self)
+        """The targets of the lab, one a row, see `targets.target_table`."""
+        protocol = self.protocol
+        return target_table(
+            self.measures(),
+            self.mixtures,
+            whole=protocol.crop is None,
+            steps=protocol.steps,
+        )
 
     def confusion(self) -> "pd.DataFrame":
-        """How often each degradation (row) was named as each of the ten (column): shares that sum to 1."""
-        import pandas as pd
-
+        """How often each degradation (row) was classified as each degradation (column): shares of the row."""
         rows = self.rows[self.rows.degradation != CLEAN]
-        counts = pd.crosstab(rows.degradation, rows.named, normalize="index")
-        return counts.reindex(index=list(DEGRADATIONS), columns=list(DEGRADATIONS), fill_value=0.0)
+        return confusion_matrix(
+            rows.degradation, rows.predicted_degradation, self.protocol.labels[:-1]
+        )
 
     def calibration_error(self, *, calibrated: bool = True) -> float:
-        """The expected calibration error of the answers with the fitted temperature, or with none."""
-        right = (self.rows.predicted == self.rows.degradation).to_numpy()
+        """The expected calibration error with the fitted temperature, or with none, in [0, 1]."""
+        correct = (self.rows.predicted == self.rows.degradation).to_numpy()
         column = "probability" if calibrated else "probability_uncalibrated"
-        return expected_calibration_error(self.rows[column].to_numpy(), right)
+        return expected_calibration_error(self.rows[column].to_numpy(), correct)
 
     def to_dict(self) -> dict:
         """The tables and the protocol, ready for JSON; what has no value is None."""
         return {
             "protocol": {"hash": self.protocol.hash, "version": VERSION, **asdict(self.protocol)},
             "photos": int(self.rows.photo.nunique()),
-            "aims": _plain(self.summary()),
-            "degradations": _plain(self.table()),
+            "targets": json_rows(self.summary()),
+            "degradations": json_rows(self.table()),
             "calibration_error": self.calibration_error(),
             "calibration_error_uncalibrated": self.calibration_error(calibrated=False),
             "notes": list(self.notes),
         }
 
     def markdown(self) -> str:
-        """The tables as Markdown, for a README or a card."""
-        return formatting.markdown(self)
+        """The tables in Markdown, for a README or a card."""
+        parts = [self._cells(CLASSIFICATION), self._cells((*RESTORATION, *SIMILARITY))]
+        shown = [target_cells(self.summary()), *parts]
+        return (
+            "\n\n".join([*(markdown_table(part, OVERALL) for part in shown), self._legend]) + "\n"
+        )
 
     def __str__(self) -> str:
-        return formatting.text(self)
+        parts = [self._cells(some) for some in (CLASSIFICATION, RESTORATION, SIMILARITY)]
+        shown = [target_cells(self.summary()), *(part for part in parts if len(part.columns))]
+        tables = "\n\n".join(part.to_string() for part in shown)
+        return "\n".join([tables, "", self._legend, *self.notes])
 
+    def _cells(self, measures: tuple[str, ...]) -> "pd.DataFrame":
+        return cells(self.table(), {name: MEASURES[name] for name in measures})
 
-def _plain(table: "pd.DataFrame") -> dict:
-    return {
-        name: {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in line.items()}
-        for name, line in table.to_dict("index").items()
-    }
+    @property
+    def _legend(self) -> str:
+        protocol, rows = self.protocol, self.rows
+        size = "whole photos" if protocol.crop is None else f"crops of {protocol.crop} px"
+        low, high = protocol.severity
+        steps = f"{protocol.steps} step{'s' * (protocol.steps > 1)} of {protocol.sampler}"
+        over = f" (channel means over {protocol.window} px)" if protocol.window else ""
+        restored = f"restored in {steps}{over}; " if "psnr" in rows else ""
+        return (
+            f"protocol {protocol.hash} (version {VERSION}): {len(rows)} images and {len(self.mixtures)} mixtures from "
+            f"{rows.photo.nunique()} photos, {size}, severity {low:g} to {high:g}, seed {protocol.seed}, "
+            f"view {protocol.view}; {restored}in brackets 95 % intervals over photos; "
+            f"expected calibration error {self.calibration_error():.3f} "
+            f"({self.calibration_error(calibrated=False):.3f} without the temperature)."
+        )
 
 
 def evaluate(
@@ -146,48 +176,46 @@ def evaluate(
 ) -> Evaluation:
     """Measure a pipeline on clean photos that it was not trained on.
 
+    Images of one size are restored in batches, with noise of their own each.
+
     Args:
         restore: False leaves the restoration out; so do weights without a restorer.
-        out: folder that keeps what is done in a file named by the protocol's hash; an interrupted run goes on, and a
-            finished one is read.
+        out: folder that keeps finished photos in a file named by the protocol's hash; an interrupted run is resumed,
+            and a finished one is read.
 
-    Raises InputError where that file holds results of other weights or photos.
+    Raises InputError where that file holds results of other weights, or of photos with other contents.
     """
     import pandas as pd
 
-    protocol = (protocol or Protocol()).settled(pipe.settings)
+    protocol = (protocol or Protocol()).resolve(pipe.settings)
     restore = restore and pipe.restorer is not None
-    notes, networks = [], {}
-    for measure in image_quality.BACKBONES:
-        try:
-            networks[measure] = image_quality.network(measure) is not None
-        except InputError as error:
-            networks[measure] = False
-            notes.append(f"not measured: {error}")
-    header = {
-        "protocol": asdict(protocol) | {"version": VERSION},
-        "weights": _weights(pipe),
-        "photos": photos.names,
-        "measures": {"restoration": restore, **networks},
-    }
-    records = ResumeLog(Path(out) / f"{protocol.hash}.jsonl" if out else None, header)
-    left = range(len(records.parts), len(photos))
+    networks, notes = image_quality.available_networks()
+    log = ResumeLog(
+        Path(out) / f"{protocol.hash}.jsonl" if out else None,
+        {
+            "protocol": asdict(protocol) | {"version": VERSION},
+            "weights": [pipe.fingerprint, pipe.settings.synonyms, pipe.settings.temperature],
+            "photos": [photos.names, photos.content_hash] if out else None,
+            "measures": {"restoration": restore, "networks": networks},
+        },
+    )
+    left = range(len(log.parts), len(photos))
     if left:
-        examine = Examiner(pipe, photos, protocol, restore=restore, **networks)
+        evaluator = Evaluator(pipe, photos, protocol, restore=restore, networks=networks)
         bar = tqdm(left, "evaluating", len(photos), initial=left.start, unit="photo", leave=False)
         for index in bar:
-            records.append(examine(index))
+            log.append(evaluator(index))
     return Evaluation(
         protocol,
-        pd.DataFrame([row for part in records.parts for row in part["rows"]]),
-        pd.DataFrame([row for part in records.parts for row in part["mixtures"]]),
-        _fid([part["features"] for part in records.parts if "features" in part]),
+        pd.DataFrame([row for part in log.parts for row in part["rows"]]),
+        pd.DataFrame([row for part in log.parts for row in part["mixtures"]]),
+        _fid([part["features"] for part in log.parts if "features" in part]),
         tuple(notes),
     )
 
 
 def _fid(features: list[dict[str, str]]) -> dict[str, float]:
-    """The distance of each label's restorations to the clean crops; of a single crop there is none."""
+    """The distance of the restorations of each label to the clean crops; a single crop has none."""
     if not features:
         return {}
     stacks = {name: unpacked(part[name] for part in features) for name in features[0]}
@@ -195,15 +223,3 @@ def _fid(features: list[dict[str, str]]) -> dict[str, float]:
     if len(clean) < 2:
         return {}
     return {name: image_quality.frechet_distance(stack, clean) for name, stack in stacks.items()}
-
-
-def _weights(pipe: Pipeline) -> str:
-    """What decides the answers of a pipeline besides the protocol."""
-    tensors = {
-        f"{kind}.{name}": tensor
-        for kind, part in (("daclip", pipe.daclip), ("restorer", pipe.restorer))
-        if part is not None
-        for name, tensor in part.state_dict().items()
-    }
-    words = "all phrasings" if pipe.settings.synonyms else "canonical words"
-    return f"{fingerprint(tensors)}, {words}, temperature {pipe.settings.temperature}"

@@ -1,22 +1,21 @@
-"""One photo after the other under a protocol: every image is embedded once and restored once, for all measures.
+"""Evaluates a pipeline one photo at a time: every image is embedded once and restored once, for all measures.
 
 Rows are plain dicts of numbers and names, so that they can be kept in a file; `evaluation` makes tables of them.
 """
 
 import base64
-from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.prompts import held_out_texts
-from daclip_lab.degradations.registry import DEGRADATIONS, LABELS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import Protocol, clean_crops, degraded_crops, mixed_crops
 from daclip_lab.metrics import image_quality
@@ -30,20 +29,23 @@ QUALITY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ms_ssim": image_quality.ms_ssim,
     "gms": image_quality.gradient_similarity,
 }
-"""What is measured of every image beside its clean one; LPIPS joins where its network is on the machine."""
-FEATURES = 2048
-"""Numbers that the network behind FID makes of an image."""
+"""Measures of an image and its clean one; LPIPS is added where its network is on the machine."""
+BATCH = 16
+"""Images that are measured at once."""
+INCEPTION_DIM = 2048
 
 
-class Examiner:
-    """Asks a pipeline about photos, one at a time.
+class Evaluator:
+    """Evaluates a pipeline on photos: `evaluator(index)` gives the measurements of one photo.
 
     Args:
-        pipe: weights with a controller.
-        protocol: a settled one, see `Protocol.settled`.
+        pipe: weights with a controller; they are not changed.
+        photos: clean photos.
+        protocol: a resolved one, see `Protocol.resolve`.
         restore: whether to restore; it needs a restorer.
-        lpips: whether to measure LPIPS, too.
-        fid: whether to look at the restorations through the network behind FID.
+        networks: of `image_quality.NETWORKS`: measure LPIPS, and keep the features that FID compares.
+
+    Raises InputError for a pipeline without a controller, or without the labels of the protocol.
     """
 
     def __init__(
@@ -53,19 +55,22 @@ class Examiner:
         protocol: Protocol,
         *,
         restore: bool = True,
-        lpips: bool = False,
-        fid: bool = False,
+        networks: Collection[str] = (),
     ):
         if pipe.daclip is None:
             raise InputError("these weights hold no controller: load some that do, such as 'lab'")
-        self.pipe, self.labels = viewing(pipe, protocol), pipe.settings.labels
-        if missing := set(DEGRADATIONS) - set(self.labels):
-            raise InputError(f"these weights do not know {', '.join(sorted(missing))}")
-        self.photos, self.protocol, self.restore, self.fid = photos, protocol, restore, fid
-        self.quality = QUALITY | ({"lpips": image_quality.lpips} if lpips else {})
-        self.ten = [self.labels.index(name) for name in DEGRADATIONS]
-        means = [pipe.encode_text(held_out_texts(name)).mean(0) for name in DEGRADATIONS]
+        self.labels, self.names = pipe.settings.labels, protocol.labels[:-1]
+        if missing := [name for name in self.names if name not in self.labels]:
+            known = ", ".join(self.labels) or "none"
+            raise InputError(f"these weights lack the labels {', '.join(missing)}; theirs: {known}")
+        self.pipe = configured(pipe, view=protocol.view, window=protocol.window)
+        self.photos, self.protocol, self.restore = photos, protocol, restore
+        self.fid = restore and "fid" in networks
+        self.quality = QUALITY | ({"lpips": image_quality.lpips} if "lpips" in networks else {})
+        self.places = [self.labels.index(name) for name in self.names]
+        means = [pipe.encode_text(held_out_texts(name)).mean(0) for name in self.names]
         self.held_out = F.normalize(torch.stack(means), dim=-1)
+        # The crops of all photos are described, since every caption is a wrong candidate for the other crops.
         self.captions = [
             [caption(crop) for crop in clean_crops(photos, index, protocol)]
             for index in range(len(photos))
@@ -76,87 +81,89 @@ class Examiner:
         )
 
     def __call__(self, index: int) -> dict:
-        """The `rows` of one photo, one for each degraded crop and clean crop, and those of its `mixtures`.
+        """`rows`, one for each degraded or clean crop of a photo, and `mixtures`, one for each of its mixtures.
 
-        With `fid` also `features`: those of the clean crops, and of the restorations of each degradation, packed.
+        With "fid" also `features`: of the clean crops, and of the restorations of each label, packed.
         """
-        crops = clean_crops(self.photos, index, self.protocol)
-        plain_clean = self.pipe.encode_clip(crops)
-        _, degraded, rows = degraded_crops(self.photos, index, self.protocol)
-        content, degradation, plain = self.pipe.encode_all(list(degraded))
-        for name, values in self._named(degradation, plain).items():
-            _add(rows, name, values)
-        of = [row["crop"] for row in rows]
-        _add(rows, "cosine", (content * plain_clean[of]).sum(1).tolist())
-        _add(rows, "clip_cosine", (plain * plain_clean[of]).sum(1).tolist())
-        told = [self.captions[index][k] for k in of]
-        for name, images in (
-            ("retrieved", content),
-            ("clip_retrieved", plain),
-            ("clean_retrieved", plain_clean[of]),
-        ):
-            _add(rows, name, self._found(images, told))
-        restored = self._measure(rows, degraded, crops, Embeddings(content, degradation))
-        found = {"rows": rows, "mixtures": self._mixtures(index, crops)}
-        if restored is not None and self.fid:
-            shown = {"originals": crops}
-            for name in LABELS:
-                of = [k for k, row in enumerate(rows) if row["degradation"] == name]
-                shown[name] = list(restored[of])
-            found["features"] = {name: _packed(images) for name, images in shown.items()}
+        clean, images, rows = degraded_crops(self.photos, index, self.protocol)
+        mixtures: list[dict] = []
+        if self.protocol.mixtures:
+            mixed_clean, mixed, mixtures = mixed_crops(self.photos, index, self.protocol)
+            clean, images = torch.cat([clean, mixed_clean]), torch.cat([images, mixed])
+        content, degradation, clip = self.pipe.encode_all(images)
+        single, several = slice(len(rows)), slice(len(rows), None)
+        self._classify(rows, degradation[single], clip[single])
+        self._compare_content(rows, index, clean, content[single], clip[single])
+        self._classify_mixtures(mixtures, degradation[several], clip[several])
+        kinds = {"_input": images}
+        if self.restore:
+            embeddings = Embeddings(content, degradation)
+            kinds[""] = restored(self.pipe, images, embeddings, self.protocol)
+        for end, some in kinds.items():
+            for name, values in self._quality(some, clean).items():
+                _add([*rows, *mixtures], name + end, values)
+        found = {"rows": rows, "mixtures": mixtures}
+        if self.fid:
+            found["features"] = self._features(rows, clean[single], kinds[""][single])
         return found
 
-    def _mixtures(self, index: int, crops: list[Tensor]) -> list[dict]:
-        if not self.protocol.mixtures:
-            return []
-        _, mixed, rows = mixed_crops(self.photos, index, self.protocol)
-        content, degradation, plain = self.pipe.encode_all(list(mixed))
-        words = self.pipe.word_embeddings[self.ten]
-        for kind, images in (("top", degradation), ("clip_top", plain)):
-            best = (images @ words.T).topk(2).indices.tolist()
-            _add(rows, kind, [[DEGRADATIONS[k] for k in two] for two in best])
-        self._measure(rows, mixed, crops, Embeddings(content, degradation))
-        return rows
-
-    def _named(self, degradation: Tensor, plain: Tensor) -> dict[str, list]:
-        """What DA-CLIP, and CLIP without it, say is wrong with each image (n, d): of the ten, and of all labels."""
-        logits = self.pipe.logits(degradation)
-        by_clip = plain @ self.pipe.word_embeddings.T
-        calibrated = self.pipe.probabilities(degradation)
+    def _classify(self, rows: list[dict], degradation: Tensor, clip: Tensor) -> None:
+        """Add the classifications of DA-CLIP and of CLIP alone: among all labels, and among the degradations."""
+        logits, words = self.pipe.logits(degradation), self.pipe.word_embeddings
+        by_clip = clip @ words.T
 
         def names(scores: Tensor, labels) -> list[str]:
             return [labels[k] for k in scores.argmax(1).tolist()]
 
-        return {
-            "named": names(logits[:, self.ten], DEGRADATIONS),
-            "clip_named": names(by_clip[:, self.ten], DEGRADATIONS),
-            "held_out_named": names(degradation @ self.held_out.T, DEGRADATIONS),
-            "predicted": names(logits, self.labels),
-            "clip_predicted": names(by_clip, self.labels),
-            "probability": calibrated.amax(1).tolist(),
-            "probability_uncalibrated": logits.softmax(1).amax(1).tolist(),
-        }
+        _add(rows, "predicted", names(logits, self.labels))
+        _add(rows, "clip_predicted", names(by_clip, self.labels))
+        _add(rows, "predicted_degradation", names(logits[:, self.places], self.names))
+        _add(rows, "clip_predicted_degradation", names(by_clip[:, self.places], self.names))
+        _add(rows, "held_out_predicted", names(degradation @ self.held_out.T, self.names))
+        calibrated = self.pipe.probabilities(degradation)
+        _add(rows, "probability", calibrated.amax(1).tolist())
+        _add(rows, "probability_uncalibrated", logits.softmax(1).amax(1).tolist())
 
-    def _found(self, images: Tensor, captions: list[str]) -> list[bool]:
-        """Whether the caption nearest to each embedding (n, d) is its own; the same words for two crops count."""
-        nearest = (images @ self.gallery_embeddings.T).argmax(1).tolist()
-        return [self.gallery[k] == own for k, own in zip(nearest, captions, strict=True)]
+    def _compare_content(
+        self, rows: list[dict], index: int, clean: Tensor, content: Tensor, clip: Tensor
+    ) -> None:
+        """Add cosines to CLIP's embedding of the clean crop, and whether the crop's own caption is the nearest.
 
-    def _measure(
-        self, rows: list[dict], degraded: Tensor, crops: list[Tensor], embeddings: Embeddings
-    ) -> Tensor | None:
-        """Add the quality of degraded images (n, 3, h, w) of some crops, and of their restorations: returns these."""
-        kinds = {"_input": degraded}
-        if self.restore:
-            kinds[""] = restored_singly(self.pipe, degraded, embeddings, self.protocol)
-        for number, crop in enumerate(crops):
-            of = [k for k, row in enumerate(rows) if row["crop"] == number]
-            for end, images in kinds.items():
-                for name, measure in self.quality.items():
-                    # One clean image for all: what a measure needs to know of it is computed once.
-                    scores = measure(images[of], crop[None]).tolist()
-                    _add([rows[k] for k in of], name + end, scores)
-        return kinds.get("")
+        Two crops with equal captions count as found by either.
+        """
+        # The rows of a crop follow each other, one for each label.
+        crops = self.pipe.encode_clip(clean[: len(rows) : len(self.protocol.labels)])
+        of_clean = crops[[row["crop"] for row in rows]]
+        own = [self.captions[index][row["crop"]] for row in rows]
+        _add(rows, "cosine", (content * of_clean).sum(1).tolist())
+        _add(rows, "clip_cosine", (clip * of_clean).sum(1).tolist())
+        for name, embeddings in (("", content), ("clip_", clip), ("clean_", of_clean)):
+            nearest = (embeddings @ self.gallery_embeddings.T).argmax(1).tolist()
+            right = [self.gallery[k] == text for k, text in zip(nearest, own, strict=True)]
+            _add(rows, f"{name}retrieved", right)
+
+    def _classify_mixtures(self, rows: list[dict], degradation: Tensor, clip: Tensor) -> None:
+        """Add the two best degradations by DA-CLIP and by CLIP alone."""
+        words = self.pipe.word_embeddings[self.places]
+        for kind, embeddings in (("top", degradation), ("clip_top", clip)) if rows else ():
+            best = (embeddings @ words.T).topk(2).indices.tolist()
+            _add(rows, kind, [[self.names[k] for k in two] for two in best])
+
+    def _quality(self, images: Tensor, clean: Tensor) -> dict[str, list[float]]:
+        """Every measure of images (n, 3, h, w), computed where the pipeline runs."""
+        device, scores = self.pipe.device, {name: [] for name in self.quality}
+        for some, partners in zip(images.split(BATCH), clean.split(BATCH), strict=True):
+            pair = some.to(device), partners.to(device)
+            for name, measure in self.quality.items():
+                scores[name] += measure(*pair).tolist()
+        return scores
+
+    def _features(self, rows: list[dict], clean: Tensor, images: Tensor) -> dict[str, str]:
+        """The Inception features of the clean crops, and of the restorations of each label, packed as text."""
+        labels = np.array([row["degradation"] for row in rows])
+        groups = {label: images[labels == label] for label in self.protocol.labels}
+        groups["originals"] = clean[labels == self.protocol.labels[0]]
+        return {name: packed(some.to(self.pipe.device)) for name, some in groups.items()}
 
 
 def _add(rows: list[dict], name: str, values: list) -> None:
@@ -164,60 +171,57 @@ def _add(rows: list[dict], name: str, values: list) -> None:
         row[name] = value
 
 
-def _packed(images: list[Tensor]) -> str:
-    """What the network behind FID makes of images, as text: 16 bits a number are more than enough."""
+def packed(images: Iterable[Tensor]) -> str:
+    """The Inception features of images (3, h, w) as text, in float16, whose error is far below that of an FID."""
     features = torch.stack([image_quality.inception_features(image) for image in images])
     return base64.b64encode(features.cpu().half().numpy().tobytes()).decode()
 
 
 def unpacked(texts: Iterable[str]) -> Tensor:
-    """The features (n, 2048) of all images that some packed texts hold."""
+    """The features (n, 2048) of all images that some texts of `packed` hold."""
     parts = (np.frombuffer(base64.b64decode(text), np.float16) for text in texts)
-    return torch.from_numpy(np.concatenate([*parts])).view(-1, FEATURES).float()
+    return torch.from_numpy(np.concatenate([*parts])).view(-1, INCEPTION_DIM).float()
 
 
-def viewing(pipe: Pipeline, protocol: Protocol) -> Pipeline:
-    """The pipeline with the view of a settled protocol."""
-    settings = replace(pipe.settings, view=protocol.view)
-    return Pipeline(settings, daclip=pipe.daclip, restorer=pipe.restorer)
+def restored(pipe: Pipeline, images: Tensor, embeddings: Embeddings, protocol: Protocol) -> Tensor:
+    """Restorations (n, 3, h, w) in [0, 1] of images under a resolved protocol, conditioned on their embeddings (n, d).
 
-
-def restored_singly(
-    pipe: Pipeline, degraded: Tensor, embeddings: Embeddings, protocol: Protocol
-) -> Tensor:
-    """Restore images (n, 3, h, w) in [0, 1] as a settled protocol says, steered by their embeddings (n, d).
-
-    One at a time, so that the noise of an image does not depend on what lies beside it.
+    Each image gets the noise of the protocol's seed, so that its result does not depend on the others of the batch.
     """
-    parts = []
-    with pooled(pipe.restorer, protocol.window):
-        for image, *own in zip(degraded, *embeddings, strict=True):
-            *_, last = pipe.trajectory(
-                image[None],
-                steps=protocol.steps,
-                sampler=protocol.sampler,
-                seed=protocol.seed,
-                embeddings=Embeddings(*(part[None] for part in own)),
-            )
-            parts.append(last.state.clamp(0, 1).cpu())
-    return torch.cat(parts)
+    found = pipe.restore(
+        images,
+        steps=protocol.steps,
+        sampler=protocol.sampler,
+        seed=[protocol.seed] * len(images),
+        embeddings=embeddings,
+        output_type="pt",
+        progress=False,
+    )
+    return torch.stack(found)
 
 
-@contextmanager
-def pooled(restorer: torch.nn.Module, window: int | None):
-    """Inside, a NAFNet takes channel means over squares of `window` pixels; None leaves it as it is.
+def configured(pipe: Pipeline, *, view: str | None = None, window: int | None = None) -> Pipeline:
+    """A pipeline of the same networks with other views or windows (None: its own); the given one is not changed.
 
-    No weight is touched. Raises InputError for a number with a network that has no windows.
+    Raises InputError for a window with a restorer that has none: only NAFNet does.
     """
+    other = copy.copy(pipe)
+    other.settings = replace(pipe.settings, view=view or pipe.settings.view)
+    if pipe.restorer is not None and window is not None:
+        other.restorer = _with_window(pipe.restorer, window)
+    return other
+
+
+def _with_window(restorer: nn.Module, window: int) -> nn.Module:
+    """A restorer that shares all weights and takes channel means over windows of `window` pixels a side."""
     means = [module for module in restorer.modules() if isinstance(module, ChannelMean)]
-    if window is not None and not means:
+    if not means:
         raise InputError(f"window={window}: this restorer has no windows, only a NAFNet does")
-    before = [module.window for module in means]
-    try:
-        if window is not None:
-            for module in means:
-                module.window = window
-        yield
-    finally:
-        for module, own in zip(means, before, strict=True):
-            module.window = own
+    if all(module.window == window for module in means):
+        return restorer
+    shared = [*restorer.parameters(), *restorer.buffers()]
+    other = copy.deepcopy(restorer, {id(tensor): tensor for tensor in shared})
+    for module in other.modules():
+        if isinstance(module, ChannelMean):
+            module.window = window
+    return other

@@ -1,11 +1,10 @@
-"""Real test pairs measured the way the paper does: whole images, one row per degradation.
+"""Real test pairs measured as in the paper: whole images, one row per degradation.
 
-What the paper and its code do is kept: PSNR and SSIM on the 8-bit file, without a border of 4 pixels; rain on the luma
-(its numbers for Rain100H are); LPIPS through AlexNet; FID from the two folders of files. `docs/metrics.md` says where
+As in the paper and its code: PSNR and SSIM of the 8-bit file, without a border of 4 pixels; rain on the luma (the
+paper's numbers for Rain100H are); LPIPS through AlexNet; FID of the two folders of files. `docs/metrics.md` lists why
 numbers may still differ from the printed ones.
 """
 
-import json
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -14,43 +13,50 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from daclip_lab.data.embedding_table import fingerprint
-from daclip_lab.data.image_io import read_image, save_image, to_pil
-from daclip_lab.data.pair_files import LOW, Pair, find_pairs
-from daclip_lab.data.pairs import in_order, read_pair
+from daclip_lab.data.image_io import read_image, save_image
+from daclip_lab.data.pair_files import DEGRADED_DIR, Pair, find_pairs
+from daclip_lab.data.pairs import read_pair
+from daclip_lab.data.photos import content_hash
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.registry import DEGRADATIONS
+from daclip_lab.degradations.registry import DEGRADATIONS, in_order
 from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, euler_maruyama, sample
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.paper_table import PaperTable
-from daclip_lab.files.storage import write_text
+from daclip_lab.files.resume_log import ResumeLog
 from daclip_lab.metrics import image_quality
 from daclip_lab.pipeline.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    from PIL import Image
+from daclip_lab.pipeline.running import running
 
 BORDER = 4  # the authors' crop_border, which is their scale of 4
 SMALLEST = 31  # pixels a side that all the measures need
-FIRST_SAMPLER = "euler-maruyama"
-DONE, PART = "images.jsonl", "images.jsonl.part"
+PAPER_SAMPLER = "euler-maruyama"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaperProtocol:
-    """What may be chosen; all else is the paper's."""
+    """The choices that the paper leaves open."""
 
     steps: int | None = None
-    """Steps of a restoration; None takes what the weights want, and all of the SDE for "euler-maruyama"."""
+    """Steps of a restoration; None takes the setting of the weights, and all of the SDE for "euler-maruyama"."""
     sampler: str = "posterior"
-    """One of `diffusion.samplers.SAMPLERS`, or "euler-maruyama", which the paper's numbers are from."""
+    """One of `diffusion.samplers.SAMPLERS`, or "euler-maruyama", as in the paper."""
     seed: int = 0
     """Decides the noise of the restorations."""
+
+    def resolve(self, pipe: Pipeline) -> "PaperProtocol":
+        """The protocol with the number of steps filled in; an InputError for an unknown sampler."""
+        if self.sampler not in (PAPER_SAMPLER, *SAMPLERS):
+            known = ", ".join((PAPER_SAMPLER, *SAMPLERS))
+            raise InputError(f"sampler {self.sampler!r} is unknown: use one of {known}")
+        if self.steps is not None:
+            return self
+        all_steps = self.sampler == PAPER_SAMPLER
+        return replace(self, steps=pipe.sde.steps if all_steps else pipe.settings.steps)
 
 
 def measure(
@@ -60,44 +66,25 @@ def measure(
     *,
     out: str | Path | None = None,
 ) -> PaperTable:
-    """Name and restore all test pairs of a folder, and measure that.
+    """Classify and restore all test pairs of a folder, and measure the results.
 
     Args:
-        pipe: weights without a restorer are only asked for names.
+        pipe: weights without a restorer only classify; those without labels (wild-IR) only restore.
         root: holds `test/<degradation>/{LQ,GT}`, or `val` instead of `test`, or `<degradation>/{LQ,GT}`.
-        out: folder for the restored images and `images.jsonl`, a line for each; an interrupted run goes on from there.
+        out: folder for the restored images and `images.jsonl`, a line for each. A later call with the same weights and
+            settings resumes there; images whose files have changed are measured again.
 
     Raises InputError, naming the file, for a missing partner, images of different sizes or below 31x31 pixels, or where
-    `out` holds results of other weights, data or settings.
+    `out` holds results of other weights or settings.
     """
-    protocol = protocol or PaperProtocol()
-    if protocol.sampler not in (FIRST_SAMPLER, *SAMPLERS):
-        known = ", ".join((FIRST_SAMPLER, *SAMPLERS))
-        raise InputError(f"sampler {protocol.sampler!r} is unknown: use one of {known}")
-    if protocol.steps is None:
-        first = protocol.sampler == FIRST_SAMPLER
-        protocol = replace(protocol, steps=pipe.sde.steps if first else pipe.settings.steps)
-    pairs = _named(_test_pairs(Path(root)))
-    provenance = {
-        "protocol": asdict(protocol),
-        "weights": fingerprint(
-            {
-                f"{kind}.{name}": tensor
-                for kind, part in (("daclip", pipe.daclip), ("restorer", pipe.restorer))
-                if part is not None
-                for name, tensor in part.state_dict().items()
-            }
-        ),
-        "data": os.path.abspath(root),
-    }
-    networks, notes = _networks() if pipe.restorer is not None else ([], [])
-    with _folder(out) as folder:
-        rows = _rows(folder, provenance, pairs, pipe, protocol)
-        distances = _look(folder, rows, pairs, networks)
-        lines = "".join(f"{json.dumps(line)}\n" for line in (provenance, *rows.values()))
-        write_text(folder / DONE, lines)
-        (folder / PART).unlink(missing_ok=True)
-    return PaperTable(provenance, list(rows.values()), distances, notes)
+    protocol = (protocol or PaperProtocol()).resolve(pipe)
+    pairs = _by_name(_test_pairs(Path(root)))
+    provenance = {"protocol": asdict(protocol), "weights": pipe.fingerprint}
+    networks, notes = ([], []) if pipe.restorer is None else image_quality.available_networks()
+    with _output_folder(out) as folder:
+        rows = _rows(pipe, pairs, protocol, folder, networks, provenance)
+        fid = _fid(pairs, folder, pipe.device) if "fid" in networks else {}
+    return PaperTable(provenance | {"data": os.path.abspath(root)}, rows, fid, notes)
 
 
 def _test_pairs(root: Path) -> list[Pair]:
@@ -109,40 +96,28 @@ def _test_pairs(root: Path) -> list[Pair]:
     for part in ("test", "val"):  # the authors call theirs val
         if (root / part).is_dir():
             return find_pairs(root / part)
-    if (root / "train").is_dir() and not any(root.glob(f"[!.]*/{LOW}")):
+    if (root / "train").is_dir() and not any(root.glob(f"[!.]*/{DEGRADED_DIR}")):
         raise InputError(
             f"{root} holds pairs to train on, but no folder test or val: nothing to measure"
         )
     return find_pairs(root)
 
 
-def _named(pairs: list[Pair]) -> dict[str, Pair]:
+def _by_name(pairs: list[Pair]) -> dict[str, Pair]:
     """Pairs by `<degradation>/<name>`, in the order of the paper."""
     order = in_order(pair.label for pair in pairs)
     named: dict[str, Pair] = {}
     for pair in sorted(pairs, key=lambda pair: order.index(pair.label)):
-        low = next(folder for folder in pair.degraded.parents if folder.name == LOW)
-        name = f"{pair.label}/{pair.degraded.relative_to(low).with_suffix('').as_posix()}"
+        folder = next(each for each in pair.degraded.parents if each.name == DEGRADED_DIR)
+        name = f"{pair.label}/{pair.degraded.relative_to(folder).with_suffix('').as_posix()}"
         if name in named:
             raise InputError(f"{named[name].degraded} and {pair.degraded} differ only by ending")
         named[name] = pair
     return named
 
 
-def _networks() -> tuple[list[str], list[str]]:
-    """Which measures that need a network can be had, and what to say of the others."""
-    found, notes = [], []
-    for name in image_quality.BACKBONES:
-        try:
-            image_quality.network(name)
-            found.append(name)
-        except InputError as error:
-            notes.append(f"not measured: {error}")
-    return found, notes
-
-
 @contextmanager
-def _folder(out: str | Path | None) -> Iterator[Path]:
+def _output_folder(out: str | Path | None) -> Iterator[Path]:
     if out is None:
         with TemporaryDirectory() as folder:
             yield Path(folder)
@@ -155,82 +130,58 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
 
 
 def _rows(
-    folder: Path,
-    provenance: dict,
-    pairs: dict[str, Pair],
     pipe: Pipeline,
+    pairs: dict[str, Pair],
     protocol: PaperProtocol,
-) -> dict[str, dict]:
-    """What is known of each image, by its name; what an earlier run has found out is not done again."""
-    known = _read(folder, provenance)
-    rows = {
-        name: known[name]
-        for name in pairs
-        if name in known and (pipe.restorer is None or _restored(folder, name).is_file())
-    }
-    write_text(
-        folder / PART, "".join(f"{json.dumps(line)}\n" for line in (provenance, *rows.values()))
-    )
-    # Weights without labels were trained without words for degradations (wild-IR): they are only restored with.
-    asked = pipe.daclip is not None and pipe.settings.labels
-    words = pipe.encode_text(DEGRADATIONS) if asked else None
-    with open(folder / PART, "a") as part:
-        for name, pair in tqdm(pairs.items(), desc="measuring", unit="image", leave=False):
-            if name in rows:
-                continue
-            row = {"image": name, "degradation": pair.label}
-            if words is not None and pair.label in DEGRADATIONS:
-                row |= _answers(pipe, pair, words)
-            if pipe.restorer is not None:
-                row |= _restore(pipe, pair, protocol, _restored(folder, name))
+    folder: Path,
+    networks: list[str],
+    provenance: dict,
+) -> list[dict]:
+    """The measurements of each image; those that an earlier run has logged are not repeated."""
+    log = ResumeLog(folder / "images.jsonl", provenance)
+    rows = {part["image"]: part for part in log.parts}
+    words = None if pipe.daclip is None else pipe.encode_text(DEGRADATIONS)
+    for name, pair in tqdm(pairs.items(), desc="measuring", unit="image", leave=False):
+        path, row = folder / f"{name}.png", rows.get(name)
+        content = content_hash([pair.degraded, pair.clean])
+        restore = pipe.restorer is not None
+        if row is None or row["content"] != content or (restore and not path.is_file()):
+            row = {"image": name, "degradation": pair.label, "content": content}
+            if pipe.daclip and pipe.settings.labels and pair.label in DEGRADATIONS:
+                row |= _classify(pipe, pair, words)
+            if restore:
+                row |= _restore(pipe, pair, protocol, path)
+        if "lpips" in networks and "lpips" not in row:
+            images = (read_image(file)[None].to(pipe.device) for file in (path, pair.clean))
+            row = row | {"lpips": image_quality.lpips(*images).item()}
+        if row is not rows.get(name):
+            log.append(row)
             rows[name] = row
-            part.write(f"{json.dumps(row)}\n")
-            part.flush()
-    return {name: rows[name] for name in pairs}
+    return [rows[name] for name in pairs]
 
 
-def _read(folder: Path, provenance: dict) -> dict[str, dict]:
-    """The lines that an earlier run wrote; one that it could not finish does not count."""
-    for path in (folder / PART, folder / DONE):
-        if path.is_file():
-            first, *lines = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
-            if first != provenance:
-                raise InputError(
-                    f"{path} holds results of other weights, data or settings: name another folder"
-                )
-            return {line["image"]: line for line in lines}
-    return {}
-
-
-def _restored(folder: Path, name: str) -> Path:
-    return folder / f"{name}.png"
-
-
-def _answers(pipe: Pipeline, pair: Pair, words: torch.Tensor) -> dict:
-    """What DA-CLIP, and CLIP without it, say is wrong with an image: the nearest of ten bare words."""
-    _, degradation, plain = pipe.encode_all([pair.degraded])
+def _classify(pipe: Pipeline, pair: Pair, words: Tensor) -> dict:
+    """The nearest of the ten bare words by DA-CLIP, and by CLIP alone."""
+    image = read_image(pair.degraded)
+    degradation, clip = pipe.encode_degradation(image), pipe.encode_clip(image)
     return {
-        "named": DEGRADATIONS[int((degradation @ words.T).argmax())],
-        "clip_named": DEGRADATIONS[int((plain @ words.T).argmax())],
+        "predicted_degradation": DEGRADATIONS[int((degradation @ words.T).argmax())],
+        "clip_predicted_degradation": DEGRADATIONS[int((clip @ words.T).argmax())],
     }
 
 
 def _restore(pipe: Pipeline, pair: Pair, protocol: PaperProtocol, path: Path) -> dict:
-    """Restore an image into a file and measure what stands in it."""
+    """Restore an image into a file, and measure this file."""
     degraded, clean = read_pair(pair, SMALLEST)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_image(_restoration(pipe, degraded, protocol), path)
-    restored, clean = read_image(path)[None], clean[None]
-
-    def inner(images: torch.Tensor) -> torch.Tensor:
-        return image_quality.crop_border(images, BORDER)
-
-    colours = inner(restored), inner(clean)
-    luma = [image_quality.to_y(images) for images in colours]
+    images = (image[None].to(pipe.device) for image in (degraded, read_image(path), clean))
+    before, restored, clean = (image_quality.crop_border(image, BORDER) for image in images)
+    luma = image_quality.to_y(restored), image_quality.to_y(clean)
     scores = {
-        "psnr_input": image_quality.psnr(inner(degraded[None]), colours[1]),
-        "psnr": image_quality.psnr(*colours),
-        "ssim": image_quality.ssim(*colours),
+        "psnr_input": image_quality.psnr(before, clean),
+        "psnr": image_quality.psnr(restored, clean),
+        "ssim": image_quality.ssim(restored, clean),
         "psnr_y": image_quality.psnr(*luma),
         "ssim_y": image_quality.ssim(*luma),
     }
@@ -238,34 +189,28 @@ def _restore(pipe: Pipeline, pair: Pair, protocol: PaperProtocol, path: Path) ->
 
 
 @torch.inference_mode()
-def _restoration(pipe: Pipeline, degraded: torch.Tensor, protocol: PaperProtocol) -> "Image.Image":
-    """Whole and in float32, as the authors do: `Pipeline.restore` may take tiles, and bfloat16."""
+def _restoration(pipe: Pipeline, degraded: Tensor, protocol: PaperProtocol) -> Tensor:
+    """An image (3, h, w), whole and in float32, as the authors do: `Pipeline.restore` may use tiles and bfloat16."""
     batch = degraded[None].to(pipe.device)
     predict = denoiser(pipe.restorer, pipe.sde, batch, pipe.conditions(degraded[None]))
-    first = protocol.sampler == FIRST_SAMPLER
-    sampler = euler_maruyama if first else partial(sample, **SAMPLERS[protocol.sampler])
-    path = sampler(predict, pipe.sde, batch, steps=protocol.steps, generator=seeded(protocol.seed))
-    last = deque(path, maxlen=1).pop()  # a list of all would hold every state
-    return to_pil(last.state[0].clamp(0, 1).cpu())
+    use_paper = protocol.sampler == PAPER_SAMPLER
+    sampler = euler_maruyama if use_paper else partial(sample, **SAMPLERS[protocol.sampler])
+    with running(pipe.restorer):
+        path = sampler(
+            predict, pipe.sde, batch, steps=protocol.steps, generator=seeded(protocol.seed)
+        )
+        last = deque(path, maxlen=1).pop()  # a list would hold every state
+    return last.state[0].clamp(0, 1)
 
 
-def _look(
-    folder: Path, rows: dict[str, dict], pairs: dict[str, Pair], networks: list[str]
-) -> dict[str, float]:
-    """Add LPIPS to the rows; return the FID of each degradation that has two images or more."""
-    if "lpips" in networks:
-        new = [name for name, row in rows.items() if "lpips" not in row]
-        for name in tqdm(new, desc="LPIPS", unit="image", leave=False):
-            both = read_image(_restored(folder, name)), read_image(pairs[name].clean)
-            rows[name]["lpips"] = image_quality.lpips(*(image[None] for image in both)).item()
-    if "fid" not in networks:
-        return {}
+def _fid(pairs: dict[str, Pair], folder: Path, device: torch.device) -> dict[str, float]:
+    """The FID of each degradation that has two images or more."""
     distances = {}
     for label in tqdm(in_order(pair.label for pair in pairs.values()), desc="FID", leave=False):
         names = [name for name, pair in pairs.items() if pair.label == label]
         if len(names) > 1:
             distances[label] = image_quality.fid(
-                (read_image(_restored(folder, name)) for name in names),
-                (read_image(pairs[name].clean) for name in names),
+                (read_image(folder / f"{name}.png").to(device) for name in names),
+                (read_image(pairs[name].clean).to(device) for name in names),
             )
     return distances

@@ -5,42 +5,44 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daclip_lab.data.pairs import in_order
-from daclip_lab.metrics.bootstrap import bootstrap_interval
+from daclip_lab.degradations.registry import in_order
+from daclip_lab.evaluation.tables import Column, cells, interval_columns
+from daclip_lab.metrics.formatting import json_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ON_LUMA = ("rainy",)  # the paper's numbers for Rain100H are PSNR_Y and SSIM_Y
 REPORTED = {
-    "clip_accuracy": "CLIP",
-    "accuracy": "DA-CLIP",
-    "psnr_reported": "PSNR*",
-    "ssim_reported": "SSIM*",
-    "lpips": "LPIPS",
-    "fid": "FID",
+    "clip_accuracy": Column("CLIP"),
+    "accuracy": Column("DA-CLIP"),
+    "psnr_reported": Column("PSNR*", digits=2),
+    "ssim_reported": Column("SSIM*"),
+    "lpips": Column("LPIPS"),
+    "fid": Column("FID", digits=2),
 }
 DETAILS = {
-    "psnr_input": "PSNR before",
-    "psnr": "PSNR RGB",
-    "ssim": "SSIM RGB",
-    "psnr_y": "PSNR Y",
-    "ssim_y": "SSIM Y",
+    "psnr_input": Column("PSNR before", digits=2),
+    "psnr": Column("PSNR RGB", digits=2),
+    "ssim": Column("SSIM RGB"),
+    "psnr_y": Column("PSNR Y", digits=2),
+    "ssim_y": Column("SSIM Y"),
 }
 AVERAGE = "average"
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """What `paper_protocol.measure` found."""
+    """The results of `paper_protocol.measure`."""
 
     provenance: dict
     """The protocol, the fingerprint of the weights, and the folder of the data."""
     images: list[dict]
-    """One for each image: `image` and `degradation`; `named` and `clip_named` of the ten; `psnr_input`; `psnr`, `ssim`
-    in RGB and `psnr_y`, `ssim_y` on the luma; `lpips`. What was not measured is absent."""
+    """One for each image: `image`, `degradation`, `content` (a hash of both files); `predicted_degradation` and
+    `clip_predicted_degradation`; `psnr_input`; `psnr`, `ssim` in RGB and `psnr_y`, `ssim_y` on the luma; `lpips`. What
+    was not measured is missing."""
     fid: dict[str, float]
-    """Of each degradation with two images or more; empty where the network for it is absent."""
+    """Of each degradation with two images or more; empty where its network is missing."""
     notes: list[str]
     """What was not measured, and why."""
 
@@ -53,67 +55,40 @@ class PaperTable:
         import pandas as pd
 
         rows = pd.DataFrame(self.images)
-        for given, measure in (("named", "accuracy"), ("clip_named", "clip_accuracy")):
-            if given in rows:
-                right = (rows[given] == rows.degradation).astype(float)
-                rows[measure] = right.where(rows[given].notna())
+        for prefix in ("", "clip_"):
+            if (predicted := f"{prefix}predicted_degradation") in rows:
+                right = (rows[predicted] == rows.degradation).astype(float)
+                rows[f"{prefix}accuracy"] = right.where(rows[predicted].notna())
         if "psnr" in rows:
+            luma = rows.degradation.isin(ON_LUMA)
             for measure in ("psnr", "ssim"):
-                luma = rows.degradation.isin(ON_LUMA)
                 rows[f"{measure}_reported"] = rows[f"{measure}_y"].where(luma, rows[measure])
-        measures = [m for m in REPORTED | DETAILS if m in rows]
         lines = {}
         for name in in_order(rows.degradation):
             group = rows[rows.degradation == name]
-            lines[name] = {"n": len(group)}
-            for m in measures:
-                mean, low, high = bootstrap_interval(group[m].to_numpy(), group.image.to_numpy())
-                lines[name] |= {m: mean, f"{m}_low": low, f"{m}_high": high}
+            lines[name] = {"n": len(group), **interval_columns(group, REPORTED | DETAILS, "image")}
             if self.fid:
                 lines[name]["fid"] = self.fid.get(name, np.nan)
         table = pd.DataFrame(lines).T
-        average = {m: table[m].mean() for m in [*measures, *(["fid"] if self.fid else [])]}
-        table.loc[AVERAGE] = pd.Series({"n": len(rows)} | average)
+        means = table[[m for m in REPORTED | DETAILS if m in table]].mean()
+        table.loc[AVERAGE] = means.reindex(table.columns)
+        table.loc[AVERAGE, "n"] = len(rows)
         return table.astype({"n": int})
 
     def to_dict(self) -> dict:
-        """The table and what it rests on, ready for JSON; what has no value is None."""
-        table = self.table().to_dict("index")
-        degradations = {
-            name: {m: None if np.isnan(value) else value for m, value in line.items()}
-            for name, line in table.items()
-        }
-        return {**self.provenance, "degradations": degradations, "notes": self.notes}
+        """The table with its provenance, ready for JSON; what has no value is None."""
+        return {**self.provenance, "degradations": json_rows(self.table()), "notes": self.notes}
 
     def __str__(self) -> str:
-        table = self.table()
-        protocol = self.provenance["protocol"]
-        parts = [_shown(table, names) for names in (REPORTED, DETAILS) if {*names} & {*table}]
+        table, protocol = self.table(), self.provenance["protocol"]
+        parts = [cells(table, columns) for columns in (REPORTED, DETAILS)]
+        for part in parts:
+            part.insert(0, "n", table.n)
         legend = (
             "in brackets 95 % intervals over images; average: the mean of the degradations",
             "* as the paper prints it: rain on the luma (Y), the others in RGB; a border of 4 pixels does not count",
             f"steps {protocol['steps']}, sampler {protocol['sampler']}, seed {protocol['seed']}, "
             f"weights {self.provenance['weights']}",
         )
-        return "\n".join([*(part.to_string() for part in parts), *legend, *self.notes])
-
-
-def _shown(table: "pd.DataFrame", names: dict[str, str]) -> "pd.DataFrame":
-    """Some measures as a person reads them, with their intervals."""
-    import pandas as pd
-
-    shown = pd.DataFrame({"n": table.n})
-    for measure, title in names.items():
-        if measure in table:
-            digits = 2 if measure.startswith(("psnr", "fid")) else 3
-            shown[title] = [_cell(line, measure, digits) for _, line in table.iterrows()]
-    return shown
-
-
-def _cell(line: "pd.Series", measure: str, digits: int) -> str:
-    mean, low, high = (line.get(measure + end, np.nan) for end in ("", "_low", "_high"))
-    if np.isnan(mean):
-        return ""
-    return f"{mean:.{digits}f}" + (
-        "" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    )
+        shown = (part.to_string() for part in parts if len(part.columns) > 1)
+        return "\n".join([*shown, *legend, *self.notes])

@@ -1,8 +1,7 @@
-"""What an evaluation does to photos, under a protocol that has a number, so that it can be done again.
+"""The images of an evaluation, which come back the same at every run.
 
-Every photo is degraded in each of the ten ways, left clean once, and degraded in two ways at once; the same crops,
-severities and noise come back at every run. Numbers of different protocols must not be compared: the hash of the
-protocol is printed with them.
+Every photo is degraded in each way, left clean once, and degraded in two ways at once, with crops, severities and noise
+from a seed. Numbers of different protocols must not be compared: the hash of the protocol is printed with them.
 """
 
 import hashlib
@@ -15,19 +14,19 @@ from torch import Tensor
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import choose, seeded, uniform
 from daclip_lab.degradations.apply import camera, degrade, mix
-from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS, LABELS
+from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS, LABELS, in_order, lookup
 from daclip_lab.diffusion.samplers import SAMPLERS
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import VIEWS
-from daclip_lab.pipeline.pipeline import Settings
+from daclip_lab.pipeline.serialization import Settings
 
-# Raised by one whenever a degradation or a measure changes: old numbers are then not comparable any more.
 VERSION = 2
+"""Raised by one whenever a degradation or a measure changes, since old numbers are then not comparable any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What is done to a photo, and how it is looked at and restored."""
+    """How photos are degraded, embedded and restored."""
 
     crop: int | None = 64
     """Side of the crops, in pixels; None takes whole photos, each in its own orientation."""
@@ -38,15 +37,17 @@ class Protocol:
     mixtures: int = 2
     """Mixtures of two degradations per crop."""
     view: str | None = None
-    """Which views of an image are embedded, see `models.clip.views`; None takes what the weights want."""
+    """Which views of an image are embedded, see `models.clip.views`; None takes the setting of the weights."""
     window: int | None = None
-    """Side in pixels of the squares over which a NAFNet takes channel means; None takes what the weights want."""
+    """Side in pixels of the windows over which a NAFNet takes channel means; None takes the setting of the weights."""
     steps: int | None = None
-    """Steps of a restoration; None takes what the weights want."""
+    """Steps of a restoration; None takes the setting of the weights."""
     sampler: str = "posterior"
     """One of `diffusion.samplers.SAMPLERS`."""
     seed: int = 0
     """Decides crops, severities, degradations and the noise of the restoration."""
+    degradations: tuple[str, ...] | None = None
+    """None takes those among the labels of the weights, or without weights the ten."""
 
     def __post_init__(self):
         for field, least in (
@@ -63,18 +64,32 @@ class Protocol:
                 raise InputError(f"{field} {value!r} is unknown: use one of {', '.join(known)}")
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The degradations and "clean"."""
+        return (*(self.degradations or DEGRADATIONS), CLEAN)
+
+    @property
     def hash(self) -> str:
         """Eight characters that change with any field and with the version of the protocol."""
-        content = json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:8]
+        content = {"version": VERSION, **asdict(self)}
+        if self.labels == LABELS:
+            del content["degradations"]  # so that numbers from before this field stay comparable
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
-    def settled(self, settings: Settings) -> "Protocol":
-        """The protocol with what it left to the weights filled in, so that its hash says what was done."""
+    def resolve(self, settings: Settings) -> "Protocol":
+        """The protocol with the settings of some weights in the place of None, so that its hash is complete.
+
+        Raises InputError for labels that no degradation is registered for.
+        """
+        labels = in_order(label for label in settings.labels if label != CLEAN)
+        for label in labels if self.degradations is None else self.degradations:
+            lookup(label)
         return replace(
             self,
             steps=settings.steps if self.steps is None else self.steps,
             view=self.view or settings.view,
             window=self.window or (settings.network or {}).get("window"),
+            degradations=labels if self.degradations is None else self.degradations,
         )
 
 
@@ -86,13 +101,13 @@ def clean_crops(photos: Photos, index: int, protocol: Protocol) -> list[Tensor]:
 def degraded_crops(
     photos: Photos, index: int, protocol: Protocol
 ) -> tuple[Tensor, Tensor, list[dict]]:
-    """Each crop of one photo in each of the ten ways and once left clean; all pass through the camera.
+    """Each crop of one photo with each degradation and once left clean; all pass through the camera.
 
-    Returns clean and degraded images (n, 3, h, w), and what was done to each: photo, crop, degradation, severity.
+    Returns clean and degraded images (n, 3, h, w), and a dict for each: photo, crop, degradation, severity.
     """
     clean, degraded, facts = [], [], []
     for number, (crop, generator) in enumerate(_crops(photos, index, protocol)):
-        for name in LABELS:
+        for name in protocol.labels:
             severity = 0.0 if name == CLEAN else uniform(generator, *protocol.severity)
             clean.append(crop)
             degraded.append(camera(degrade(crop, name, severity, generator), generator))
@@ -106,10 +121,11 @@ def mixed_crops(
 ) -> tuple[Tensor, Tensor, list[dict]]:
     """Each crop of one photo with two degradations at once, `protocol.mixtures` times, through the camera.
 
-    The pairs are drawn evenly from all 45: no pair is left out, since each of two marks can be seen beside the other in
-    the order in which `mix` applies them. Returns clean and mixed images (n, 3, h, w), and what was done to each:
-    photo, crop, first, second, severity_first, severity_second.
+    The pairs are drawn evenly from all: both of two degradations stay visible in the order in which `mix` applies them.
+    Returns clean and mixed images (n, 3, h, w), and a dict for each: photo, crop, first, second, severity_first,
+    severity_second.
     """
+    names = protocol.labels[:-1]
     if not protocol.mixtures:
         raise InputError("mixtures=0: this protocol mixes nothing")
     clean, mixed, facts = [], [], []
@@ -117,8 +133,8 @@ def mixed_crops(
         # A generator of their own: how many mixtures are made does not change the other images.
         generator = seeded(protocol.seed, index, number, 1)
         for _ in range(protocol.mixtures):
-            first, second = torch.randperm(len(DEGRADATIONS), generator=generator)[:2].tolist()
-            steps = [(DEGRADATIONS[k], uniform(generator, *protocol.severity)) for k in (first, second)]
+            first, second = torch.randperm(len(names), generator=generator)[:2].tolist()
+            steps = [(names[k], uniform(generator, *protocol.severity)) for k in (first, second)]
             clean.append(crop)
             mixed.append(camera(mix(crop, steps, generator), generator))
             facts.append({"photo": photos.names[index], "crop": number,
@@ -128,7 +144,7 @@ def mixed_crops(
 
 
 def _crops(photos: Photos, index: int, protocol: Protocol) -> list[tuple[Tensor, torch.Generator]]:
-    """Each crop of a photo with the generator that drew it and goes on to draw what is done to it."""
+    """Each crop of a photo, with the generator that drew it and that draws its degradations next."""
     photo, size = photos[index], protocol.crop
     h, w = photo.shape[-2:]
     if size is not None and min(h, w) < size:

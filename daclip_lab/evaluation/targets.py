@@ -1,177 +1,175 @@
-"""What the lab's weights should reach, and what they reach: one line for each aim."""
+"""What the lab's weights should reach, and what they reach: one line for each target."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS
+from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.metrics.bootstrap import bootstrap_interval
+from daclip_lab.metrics.formatting import format_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from daclip_lab.evaluation.evaluation import Evaluation
-
-Measured = tuple[float, float, float]
+Interval = tuple[float, float, float]
 """A value with the two ends of its 95 % interval over photos."""
 
 
-class Aim(NamedTuple):
-    """One line: a measure, what it should reach, and what it does."""
+class Target(NamedTuple):
+    """One line: a measure, its value, and the value that it should reach."""
 
     measure: str
-    measured: Measured
+    interval: Interval
     clip: float = np.nan
     """The same measure of CLIP without its controller; NaN where there is none."""
-    least: float = np.nan
-    """The aim, where more is better; NaN where nothing is aimed at."""
-    most: float = np.nan
-    """The aim, where less is better."""
+    at_least: float = np.nan
+    """The target, where more is better; NaN where there is none."""
+    at_most: float = np.nan
+    """The target, where less is better."""
     note: str = ""
-    """Which degradation the value is of, where it is the worst of the ten."""
+    """The degradation that the value is of, where it is the worst."""
+
+    def row(self) -> dict:
+        """The line as a row of `target_table`."""
+        value, low, high = self.interval
+        target, met = "", None
+        if not np.isnan(self.at_least):
+            target, met = f"at least {self.at_least:g}", bool(value >= self.at_least)
+        if not np.isnan(self.at_most):
+            target, met = f"at most {self.at_most:g}", bool(value <= self.at_most)
+        return {"measure": self.measure, "target": target, "value": value, "low": low, "high": high,
+                "clip": self.clip, "met": met, "note": self.note}  # fmt: skip
 
 
-def summary(result: "Evaluation") -> "pd.DataFrame":
-    """The aims of an evaluation: a row for each measure, with its unit in the name.
+def target_table(
+    rows: "pd.DataFrame", mixtures: "pd.DataFrame", *, whole: bool, steps: int
+) -> "pd.DataFrame":
+    """The targets of an evaluation: a row for each measure, with its unit in the name.
 
-    Columns: `aim` ("" where nothing is aimed at), `value`, `low` and `high` (95 % interval over photos), `clip` (CLIP
-    alone), `met` (None without an aim), `note` (which degradation is the worst of the ten). The aims for naming differ
-    between crops and whole photos; those for retrieval are for crops, those for restoration for whole photos.
+    Args:
+        rows, mixtures: those of `Evaluation.measures` and `Evaluation.mixtures`.
+        whole: whether whole photos were evaluated. The targets of classification differ between crops and whole photos;
+            those of retrieval are for crops, those of restoration for whole photos in at most 5 steps.
+        steps: of the restoration.
+
+    Columns: `target` ("" where there is none), `value`, `low` and `high` (95 % interval over photos), `clip` (CLIP
+    alone), `met` (None without a target), `note` (which degradation is the worst).
     """
     import pandas as pd
 
-    rows = result.measured()
-    ten, clean = rows[rows.degradation != CLEAN], rows[rows.degradation == CLEAN]
-    whole = result.protocol.crop is None
-    aims = [
-        *_naming(ten, clean, *((99.2, 97) if whole else (96, 90))),
-        *_mixtures(result.mixtures, "psnr" in rows),
-        *_content(ten, np.nan if whole else 85),
+    degraded, clean = rows[rows.degradation != CLEAN], rows[rows.degradation == CLEAN]
+    found = [
+        *_classification(degraded, clean, *((99.2, 97) if whole else (96, 90))),
+        *_mixtures(mixtures),
+        *_content(degraded, np.nan if whole else 85),
     ]
     if "psnr" in rows:
-        aims += _restoration(ten, clean, aimed=whole and result.protocol.steps <= 5)
-    return pd.DataFrame([_line(aim) for aim in aims]).set_index("measure")
+        found += _restoration(degraded, clean, has_target=whole and steps <= 5)
+    return pd.DataFrame([target.row() for target in found]).set_index("measure")
 
 
-def _line(aim: Aim) -> dict:
-    value, low, high = aim.measured
-    wanted, met = "", None
-    if not np.isnan(aim.least):
-        wanted, met = f"at least {aim.least:g}", bool(value >= aim.least)
-    if not np.isnan(aim.most):
-        wanted, met = f"at most {aim.most:g}", bool(value <= aim.most)
-    return {
-        "measure": aim.measure,
-        "aim": wanted,
-        "value": value,
-        "low": low,
-        "high": high,
-        "clip": aim.clip,
-        "met": met,
-        "note": aim.note,
-    }
+def target_cells(table: "pd.DataFrame") -> "pd.DataFrame":
+    """A `target_table` as text."""
+    shown = table[["target"]].copy()
+    digits = [3 if name.startswith("cosine") or "SSIM" in name else 1 for name in table.index]
+    lines = list(zip(table.itertuples(), digits, strict=True))
+    shown["reached"] = [
+        format_interval(line.value, line.low, line.high, n)
+        + (f", {line.note}" if line.note else "")
+        for line, n in lines
+    ]
+    shown["met"] = ["" if line.met is None else "yes" if line.met else "no" for line, _ in lines]
+    shown["CLIP alone"] = [format_interval(line.clip, np.nan, np.nan, n) for line, n in lines]
+    return shown
 
 
-def _naming(ten: "pd.DataFrame", clean: "pd.DataFrame", overall: float, each: float) -> list[Aim]:
-    name, accuracies = _worst(ten, "accuracy")
+def _classification(
+    degraded: "pd.DataFrame", clean: "pd.DataFrame", overall: float, each: float
+) -> list[Target]:
+    worst, accuracy = _worst(degraded, "accuracy")
     alarms = clean.assign(false=1 - clean.accuracy, clip_false=1 - clean.clip_accuracy)
+    of_clip = 100 * degraded.groupby("degradation").clip_accuracy.mean()
     return [
-        Aim(
-            "ten-way accuracy (%)",
-            _percent(_mean(ten, "accuracy")),
-            100 * ten.clip_accuracy.mean(),
-            least=overall,
-        ),
-        Aim(
-            "ten-way accuracy, worst of the ten (%)",
-            _percent(accuracies),
-            100 * ten[ten.degradation == name].clip_accuracy.mean(),
-            least=each,
-            note=name,
-        ),
-        Aim("ten-way accuracy, words held out (%)", _percent(_mean(ten, "held_out_accuracy"))),
-        Aim(
-            "false alarms on clean photos (%)",
-            _percent(_mean(alarms, "false")),
-            100 * alarms.clip_false.mean(),
-            most=5,
-        ),
-    ]
-
-
-def _mixtures(mixtures: "pd.DataFrame", restored: bool) -> list[Aim]:
-    if not len(mixtures):
-        return []
-
-    def both(column: str) -> np.ndarray:
-        zipped = zip(mixtures["first"], mixtures["second"], mixtures[column], strict=True)
-        return np.array([{first, second} == set(top) for first, second, top in zipped], float)
-
-    photos = mixtures.photo.to_numpy()
-    aims = [
-        Aim(
-            "both of two degradations in the top two (%)",
-            _percent(bootstrap_interval(both("top"), photos)),
-            100 * both("clip_top").mean(),
-            least=80,
-        )
-    ]
-    if restored:
-        gain = (mixtures.psnr - mixtures.psnr_input).to_numpy()
-        aims.append(Aim("gain on two degradations (dB)", bootstrap_interval(gain, photos), least=0))
-        aims.append(
-            Aim("share of these restored above their input (%)",
-                _percent(bootstrap_interval((gain > 0).astype(float), photos)))
-        )  # fmt: skip
-    return aims
-
-
-def _content(ten: "pd.DataFrame", retrieval: float) -> list[Aim]:
-    photos = ten.photo.to_numpy()
-    # The mean gap with the controller, as a share of the mean gap without it.
-    left = bootstrap_interval((1 - ten.cosine), photos, denominators=1 - ten.clip_cosine)
-    closed = (1 - left[0], 1 - left[2], 1 - left[1])
-    reference = ten.clean_retrieved.to_numpy(float)
-    return [
-        Aim("cosine to the clean image's embedding", _mean(ten, "cosine"), ten.clip_cosine.mean()),
-        Aim("gap of that cosine to 1 that is closed (%)", _percent(closed), 0.0, least=75),
-        Aim("caption retrieval, R@1 (%)", _percent(_mean(ten, "retrieval")),
-            100 * ten.clip_retrieval.mean()),
-        Aim(
-            "of the R@1 of CLIP on clean images (%)",
-            _percent(bootstrap_interval(ten.retrieval, photos, denominators=reference)),
-            100 * ten.clip_retrieval.sum() / reference.sum(),
-            least=retrieval,
-        ),
+        Target("ten-way accuracy (%)", _percent(_mean(degraded, "accuracy")),
+               100 * degraded.clip_accuracy.mean(), at_least=overall),
+        Target("ten-way accuracy, worst of the ten (%)", _percent(accuracy), of_clip[worst],
+               at_least=each, note=worst),
+        Target("ten-way accuracy, words held out (%)",
+               _percent(_mean(degraded, "held_out_accuracy"))),
+        Target("false alarms on clean photos (%)", _percent(_mean(alarms, "false")),
+               100 * alarms.clip_false.mean(), at_most=5),
     ]  # fmt: skip
 
 
-def _restoration(ten: "pd.DataFrame", clean: "pd.DataFrame", *, aimed: bool) -> list[Aim]:
-    def least(value: float) -> float:
-        return value if aimed else np.nan
+def _mixtures(mixtures: "pd.DataFrame") -> list[Target]:
+    if not len(mixtures):
+        return []
+    pairs = [{*pair} for pair in zip(mixtures["first"], mixtures["second"], strict=True)]
+    both = {
+        column: [pair == {*top} for pair, top in zip(pairs, mixtures[column], strict=True)]
+        for column in ("top", "clip_top")
+    }
+    rows = mixtures.assign(**both)
+    found = [
+        Target("both of two degradations in the top two (%)", _percent(_mean(rows, "top")),
+               100 * rows.clip_top.mean(), at_least=80)
+    ]  # fmt: skip
+    if "psnr" in rows:
+        gain = rows.psnr - rows.psnr_input
+        rows = rows.assign(gain=gain, above=gain > 0)
+        found += [
+            Target("gain on two degradations (dB)", _mean(rows, "gain"), at_least=0),
+            Target("share of these restored above their input (%)", _percent(_mean(rows, "above"))),
+        ]
+    return found
 
-    lines = [Aim("gain in PSNR (dB)", _mean(ten, "psnr_gain"), least=least(8))]
+
+def _content(degraded: "pd.DataFrame", retrieval: float) -> list[Target]:
+    photos, reference = degraded.photo.to_numpy(), degraded.clean_retrieved.to_numpy(float)
+    # The mean gap with the controller, as a share of the mean gap without it.
+    left, low, high = bootstrap_interval(
+        1 - degraded.cosine, photos, denominators=1 - degraded.clip_cosine
+    )
+    return [
+        Target("cosine to the clean image's embedding", _mean(degraded, "cosine"),
+               degraded.clip_cosine.mean()),
+        Target("gap of that cosine to 1 that is closed (%)",
+               _percent((1 - left, 1 - high, 1 - low)), 0.0, at_least=75),
+        Target("caption retrieval, R@1 (%)", _percent(_mean(degraded, "retrieval")),
+               100 * degraded.clip_retrieval.mean()),
+        Target("of the R@1 of CLIP on clean images (%)",
+               _percent(bootstrap_interval(degraded.retrieval, photos, denominators=reference)),
+               100 * bootstrap_interval(degraded.clip_retrieval, photos, denominators=reference)[0],
+               at_least=retrieval),
+    ]  # fmt: skip
+
+
+def _restoration(
+    degraded: "pd.DataFrame", clean: "pd.DataFrame", *, has_target: bool
+) -> list[Target]:
+    def least(value: float) -> float:
+        return value if has_target else np.nan
+
+    found = [Target("gain in PSNR (dB)", _mean(degraded, "psnr_gain"), at_least=least(8))]
     for measure, title in (
         ("psnr_gain", "PSNR, worst of the ten (dB)"),
         ("ssim_gain", "SSIM, worst of the ten"),
     ):
-        name, gain = _worst(ten, measure)
-        lines.append(Aim(f"gain in {title}", gain, least=least(0), note=name))
-    lines.append(
-        Aim("a clean photo restored, PSNR to itself (dB)", _mean(clean, "psnr"), least=least(35))
-    )
-    return lines
+        worst, gain = _worst(degraded, measure)
+        found.append(Target(f"gain in {title}", gain, at_least=least(0), note=worst))
+    title = "a clean photo restored, PSNR to itself (dB)"
+    return [*found, Target(title, _mean(clean, "psnr"), at_least=least(35))]
 
 
-def _worst(ten: "pd.DataFrame", measure: str) -> tuple[str, Measured]:
-    """The degradation of which the mean is lowest, and its mean."""
-    means = ten.groupby("degradation")[measure].mean().reindex(list(DEGRADATIONS))
-    return means.idxmin(), _mean(ten[ten.degradation == means.idxmin()], measure)
+def _worst(degraded: "pd.DataFrame", measure: str) -> tuple[str, Interval]:
+    """The degradation with the lowest mean, and this mean."""
+    worst = degraded.groupby("degradation", sort=False)[measure].mean().idxmin()
+    return worst, _mean(degraded[degraded.degradation == worst], measure)
 
 
-def _mean(rows: "pd.DataFrame", measure: str) -> Measured:
+def _mean(rows: "pd.DataFrame", measure: str) -> Interval:
     return bootstrap_interval(rows[measure].to_numpy(float), rows.photo.to_numpy())
 
 
-def _percent(measured: Measured) -> Measured:
-    return tuple(100 * value for value in measured)
+def _percent(interval: Interval) -> Interval:
+    return tuple(100 * value for value in interval)

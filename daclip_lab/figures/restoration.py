@@ -94,5 +94,5 @@ def _title(figure: "Figure", x: int, y: int, each: Restoration) -> None:
     gain = round(each.psnr - each.psnr_input, 1) + 0.0  # no "-0.0"
     write(figure, x, y, f"{each.psnr_input:.1f} → {each.psnr:.1f}  ({gain:+.1f} dB)",
           color=INK if gain >= 0 else RED, weight="bold")  # fmt: skip
-    if each.named != each.degradation:
-        write(figure, x + 190, y, f"classified as {each.named}", color=RED)
+    if each.predicted != each.degradation:
+        write(figure, x + 190, y, f"classified as {each.predicted}", color=RED)

@@ -2,9 +2,10 @@
 
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from daclip_lab.errors import InputError
@@ -29,10 +30,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        try:
+        with suppress(OSError):  # a folder without permission: the error above names it
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # a folder without permission: the error above says so
 
 
 def check_output(path: str | Path, suffixes: Collection[str] = ()) -> Path:
@@ -48,8 +47,22 @@ def check_output(path: str | Path, suffixes: Collection[str] = ()) -> Path:
         raise InputError(f"{path}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; name a file in it")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: no permission to write to the folder {path.parent}")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    return path
+
+
+def check_output_folder(path: str | Path) -> Path:
+    """Refuse, before any work is done, a folder that cannot be made or written to; returns it as a Path."""
+    path = Path(path)
+    if path.is_file():
+        raise InputError(f"{path} is a file: wanted a folder to write to")
+    above = next(
+        folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists()
+    )
+    check_output(above / "file")
     return path
 
 

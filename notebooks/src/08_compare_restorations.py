@@ -53,8 +53,8 @@ from daclip_lab.diffusion.samplers import (
     euler_maruyama,
     time_points,
 )
-from daclip_lab.evaluation.evaluator import pooled
-from daclip_lab.evaluation.examples import extremes
+from daclip_lab.evaluation.evaluator import configured
+from daclip_lab.evaluation.examples import examples
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
 from daclip_lab.figures.diffusion import tradeoff
 from daclip_lab.figures.primitives import strip
@@ -573,8 +573,9 @@ for index in tqdm(range(len(photos)), desc="windows", leave=False):
         embeddings = pipe.encode([image])
         found = {}
         for name, side in windows.items():
-            with pooled(pipe.restorer, side):
-                found[name] = decibels(restored(image, embeddings=embeddings, steps=1), target)
+            windowed = configured(pipe, window=side)
+            output = windowed.restore(image, embeddings=embeddings, steps=1, output_type="pt")
+            found[name] = decibels(output, target)
         pairs_of_windows.append({"photo": photos.names[index]} | found)
 by_window = pd.DataFrame(pairs_of_windows)
 small, large = (by_window[name] for name in windows)
@@ -865,7 +866,7 @@ strip(
 result = lab.evaluate(pipe, photos, protocol)
 by_name = result.table().psnr_gain[list(lab.DEGRADATIONS)].sort_values(ascending=False)
 names_shown = list(by_name.index[[0, -1]])
-wall = [each for each in extremes(pipe, photos, result) if each.degradation in names_shown]
+wall = [each for each in examples(pipe, photos, result) if each.degradation in names_shown]
 wall.sort(key=lambda each: names_shown.index(each.degradation))
 restoration_wall(wall, photos=len(photos))
 
