@@ -9,13 +9,14 @@ __version__ = "0.2.0"
 
 _EXPORTS = {
     "errors": ("InputError",),
-    "degradations.registry": ("DEGRADATIONS", "LABELS", "register_degradation"),
+    "degradations.registry": ("DEGRADATIONS", "LABELS", "degradation_names", "register_degradation"),
+    "degradations.prompt_phrases": ("Words",),
     "data.image_io": ("read_image", "save_image", "to_pil"),
     "data.seeding": ("seeded",),
     "data.photos": ("Photos", "image_folder", "sample_photos"),
     "data.degrade_image": ("degrade",),
     "data.captions.attributes": ("caption",),
-    "data.training_pairs": ("Batches", "Synthetic"),
+    "data.training_pairs": ("Batches", "DatasetSource", "Synthetic"),
     "data.embedding_table": ("EmbeddingTable",),
     "models.daclip": ("DaCLIP", "Embeddings"),
     "models.restorer": ("Restorer", "build_restorer", "register_restorer"),
