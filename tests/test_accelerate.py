@@ -86,7 +86,7 @@ def test_one_process_writes_and_tells(launched):
     assert same(kept, read_tensors(out / "restorer0.safetensors"))
     lines = [json.loads(line) for line in (out / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines].count(4) == 1
-    assert not list((out / "run").glob("*.tmp"))
+    assert not list((out / "run").glob("*.part"))
 
 
 def test_one_process_has_about_the_same_losses(launched, tmp_path):
@@ -118,7 +118,7 @@ def test_an_accelerator_of_one_process_changes_nothing():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_processes": 3}, "batch=4: wanted a multiple of the 3 processes"),
+        ({"num_processes": 3}, "batch_size=4: wanted a multiple of the 3 processes"),
         ({"distributed_type": SimpleNamespace(value="FSDP")}, "accelerate is set to FSDP and no"),
         ({"mixed_precision": "fp16"}, "NO and fp16: wanted .* without fp16"),
     ],

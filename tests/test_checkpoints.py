@@ -15,6 +15,8 @@ from daclip_lab.training.checkpoints import (
     load_weights,
     read_tensors,
     save_state,
+    saved_step,
+    strip_prefixes,
     write_tensors,
 )
 
@@ -186,3 +188,53 @@ def test_json_is_readable_by_a_person(tmp_path):
     text = (tmp_path / "x.json").read_text()
     assert json.loads(text) == {"a": {"b": 1}}
     assert text.count("\n") == 5
+
+
+# ---- names ----
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: {f"module.{name}": value for name, value in weights.items()},
+        lambda weights: {f"_orig_mod.{name}": value for name, value in weights.items()},
+        lambda weights: {f"_orig_mod.module.{name}": value for name, value in weights.items()},
+        lambda weights: {"params_ema": weights, "params": {}},
+        lambda weights: {"params": weights},
+        lambda weights: {"state_dict": {f"module.{n}": v for n, v in weights.items()}, "epoch": 3},
+    ],
+)
+def test_wrapped_weights_are_read_under_their_own_names(wrap):
+    weights = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).state_dict()
+    assert strip_prefixes(wrap(weights)).keys() == weights.keys()
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    load_weights(net, wrap(weights), "file")
+    assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
+
+
+def test_a_compiled_network_is_written_and_read_as_if_it_were_not(tmp_path):
+    plain, whole = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 3))
+    inside = nn.Sequential(torch.compile(nn.Linear(2, 3)))
+    for net in (torch.compile(whole), inside):
+        write_tensors(tmp_path / "w.safetensors", net.state_dict())
+        tensors = read_tensors(tmp_path / "w.safetensors")
+        assert tensors.keys() == plain.state_dict().keys()
+        load_weights(plain, tensors, "file")
+        load_weights(net, plain.state_dict(), "file")
+        assert torch.equal(plain[0].weight, tensors["0.weight"])
+
+
+def test_a_layer_that_is_called_module_keeps_its_name():
+    assert strip_prefixes({"body.module.weight": 1}) == {"body.module.weight": 1}
+
+
+def test_the_step_of_a_checkpoint_is_read_from_its_file(tmp_path):
+    assert saved_step(tmp_path) is None
+    model = nn.Linear(2, 1)
+    weights = dict(model.named_parameters())
+    average = {name: value.detach().clone() for name, value in weights.items()}
+    save_state(tmp_path, {}, weights, average, torch.optim.AdamW(model.parameters()), 7)
+    assert saved_step(tmp_path) == 7
+    (tmp_path / "state.safetensors").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match=r"state\.safetensors"):
+        saved_step(tmp_path)

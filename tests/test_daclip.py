@@ -1,12 +1,14 @@
 """DA-CLIP has the authors' numbers, starts as CLIP exactly, and hands its corrections over in reversed order."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip, ClipConfig
 from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.models.losses import info_nce
@@ -200,16 +202,23 @@ def test_control_changes_the_content_but_not_the_degradation(fresh, randomize):
     torch.testing.assert_close(steered.norm(dim=1), torch.ones(3))
 
 
-def test_with_a_stem_it_still_equals_clip_at_step_0_and_the_stem_learns():
-    from daclip_lab.training import presets
-
-    scale = presets.smoke()
-    clip = scale.build_clip(0)
+@pytest.mark.parametrize(
+    ("patch", "size"), [(2, 16), (4, 32), (8, 32), (8, 36), (16, 32), (32, 64)]
+)
+def test_with_a_stem_it_still_equals_clip_at_step_0_and_the_stem_learns(scale, patch, size):
+    vision = scale.clip.vision | {"patch_size": patch, "image_size": size}
+    clip = Clip(replace(scale.clip, vision=vision))
     daclip = DaCLIP(clip, stem=4)
-    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    alone = clip.encode_image(images)
-    for embedding in daclip.encode_image(images):
+    batch = images(size=size)
+    alone = clip.encode_image(batch)
+    for embedding in daclip.encode_image(batch):
         torch.testing.assert_close(embedding, alone, atol=1e-6, rtol=0)
-    daclip.encode_degradation(images)[:, 0].sum().backward()
+    daclip.encode_degradation(batch)[:, 0].sum().backward()
     last = daclip.controller.visual.conv1.convolutions[-1]
     assert last.weight.grad.abs().sum() > 0 and not last.weight.any()
+
+
+def test_a_stem_for_patches_of_another_size_is_refused(scale):
+    vision = scale.clip.vision | {"patch_size": 14, "image_size": 28}
+    with pytest.raises(InputError, match="14x14"):
+        DaCLIP(Clip(replace(scale.clip, vision=vision)), stem=4)

@@ -214,3 +214,19 @@ def test_every_number_of_steps_has_a_schedule():
             sde = MeanRevertingSDE(steps=steps, schedule=schedule)
             assert len(sde.alpha) == steps + 1
             assert sde.alpha[-1].item() == pytest.approx(0.005)
+
+
+def test_tables_are_looked_up_where_the_times_are(sde):
+    """On `meta`, where nothing can be computed on the CPU by mistake."""
+    images = torch.zeros(2, 3, 4, 4, device="meta")
+    t = torch.tensor([1, 2], device="meta")
+    with pytest.raises(NotImplementedError, match="meta"):
+        sde.at(sde.alpha, t, torch.zeros(2, 3, 4, 4))  # there are no values to bring to the CPU
+    for result in (
+        sde.diffuse(images, images, t, images),
+        sde.clean_from_noise(images, images, images, t),
+        sde.posterior(images, images, images, t, t - 1)[0],
+        sde.posterior(images, images, images, t, 0)[0],
+        sde.reverse_drift(images, images, images, t),
+    ):
+        assert result.is_meta and result.shape == images.shape

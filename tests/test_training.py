@@ -1,8 +1,11 @@
 """Trainings learn, keep the average of their weights, and go on exactly where they were interrupted."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +16,9 @@ from daclip_lab.data.training_pairs import Batch, Example
 from daclip_lab.errors import InputError
 from daclip_lab.files.storage import read_json, write_json
 from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.models.restorer import build_restorer
 from daclip_lab.training import loop
+from daclip_lab.training.checkpoints import read_tensors
 from daclip_lab.training.loop import fit
 from daclip_lab.training.objectives import (
     restoration_error,
@@ -22,6 +27,13 @@ from daclip_lab.training.objectives import (
     train_restorer,
 )
 from daclip_lab.training.recipes import Recipe, RestorerRecipe, learning_rate, steps_of
+
+
+@pytest.fixture(autouse=True)
+def float32(monkeypatch):
+    """Trainings run in float32 on any processor; tests that take `precision` run in both formats."""
+    monkeypatch.setattr(loop, "has_bf16", lambda device: False)
+
 
 COLOURS = {"hazy": "red", "rainy": "green", "noisy": "blue"}
 
@@ -73,7 +85,14 @@ def line_loss(model):
 
 def recipe(**changes):
     return Recipe(
-        **{"steps": 8, "batch_size": 2, "image_size": 8, "learning_rate": 0.1, "workers": 0, "bf16": False}
+        **{
+            "steps": 8,
+            "batch_size": 2,
+            "image_size": 8,
+            "learning_rate": 0.1,
+            "workers": 0,
+            "bf16": False,
+        }
         | changes
     )
 
@@ -114,18 +133,20 @@ def trainings(scale, randomize):
 
 
 @pytest.mark.parametrize("name", ["clip", "daclip", "restorer"])
-def test_an_interrupted_training_ends_with_the_same_bytes(scale, randomize, tmp_path, name):
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    scale, randomize, tmp_path, name, precision
+):
     start = trainings(scale, randomize)[name]
     whole, steps = start()
-    told = [(step.index, step.loss) for step in steps]
-    assert [index for index, _ in told] == [1, 2, 3, 4]
+    expected = [(step.index, step.loss) for step in steps]
+    assert [index for index, _ in expected] == [1, 2, 3, 4]
 
     _, steps = start(run=tmp_path / "run")
     first = [(step.index, step.loss) for _, step in zip(range(2), steps, strict=False)]
     steps.close()
     resumed, steps = start(run=tmp_path / "run", resume=True)
     then = [(step.index, step.loss) for step in steps]
-    assert first + then == told
+    assert first + then == expected
     assert equal(resumed.state_dict(), whole.state_dict())
 
 
@@ -156,6 +177,24 @@ def test_a_loss_that_is_no_number_ends_the_training_at_the_last_good_step(tmp_pa
     assert equal(run_line({"run": tmp_path, "resume": True}), run_line())
 
 
+def test_a_gradient_that_is_no_number_reaches_neither_weights_nor_checkpoint(tmp_path):
+    model, calls = Line(), []
+    plain = line_loss(model)
+
+    def broken(batch, generator):
+        calls.append(batch)
+        value, metrics = plain(batch, generator)
+        # The square root of 0 is 0, and its gradient here is inf * 0.
+        return (value + (0 * model.bias).abs().sqrt().sum() if len(calls) == 4 else value), metrics
+
+    with pytest.raises(InputError, match="gradient is nan at step 4"):
+        list(fit(model, broken, Toy(), recipe(), run=tmp_path, save_every=1))
+    assert all(p.isfinite().all() for p in model.parameters())
+    state = read_tensors(tmp_path / "state.safetensors")
+    assert all(value.isfinite().all() for value in state.values())
+    assert equal(run_line({"run": tmp_path, "resume": True}), run_line())
+
+
 def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch):
     clock = iter(range(0, 10**6, 250))
     monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
@@ -182,6 +221,27 @@ def test_an_interruption_in_the_middle_of_a_step_loses_no_batch(tmp_path):
     assert equal(run_line({"run": tmp_path, "resume": True}), whole)
 
 
+def test_a_checkpoint_is_never_overwritten_by_a_new_training(tmp_path):
+    run_line({"run": tmp_path}, steps=3)
+    before = (tmp_path / "state.safetensors").read_bytes()
+    with pytest.raises(InputError) as caught:
+        run_line({"run": tmp_path})
+    assert str(tmp_path) in str(caught.value) and "step 3" in str(caught.value)
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("run", ["/proc/none", "a file/inside"])
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_first_step(tmp_path, run):
+    (tmp_path / "a file").touch()
+
+    class Untouched(Toy):
+        def draw(self, *args, **options):
+            pytest.fail("drew a batch")
+
+    with pytest.raises(InputError, match=run):
+        run_line({"run": tmp_path / run}, source=Untouched())
+
+
 def test_a_finished_training_resumes_to_what_it_was(tmp_path):
     whole = run_line({"run": tmp_path})
     assert equal(run_line({"run": tmp_path, "resume": True}), whole)
@@ -191,6 +251,8 @@ def test_another_recipe_is_refused_with_the_field_named(tmp_path):
     run_line({"run": tmp_path})
     with pytest.raises(InputError, match=r"learning_rate=0\.1 there and 0\.2 here"):
         run_line({"run": tmp_path, "resume": True}, learning_rate=0.2)
+    with pytest.raises(InputError, match=r"steps=8 there and 16 here.*--start"):
+        run_line({"run": tmp_path, "resume": True}, steps=16)
 
 
 def test_a_recipe_from_before_a_field_existed_had_its_default(tmp_path):
@@ -224,6 +286,60 @@ def test_what_a_source_refuses_is_one_line_from_another_process_too():
         with pytest.raises(InputError) as caught:
             run_line(source=Refusing(), workers=workers)
         assert str(caught.value) == "a.png is broken"
+
+
+@pytest.mark.parametrize("failure", ["in the caller", "in the source"])
+def test_a_training_that_fails_ends_and_leaves_no_process_waiting(failure):
+    script = f"""
+import torch
+from torch import nn
+from daclip_lab.training.loop import fit
+from daclip_lab.training.recipes import Recipe
+from test_training import Toy
+
+class Source(Toy):
+    def draw(self, *args, **options):
+        if {failure == "in the source"}:
+            raise RuntimeError("it failed")
+        return super().draw(*args, **options)
+
+model = nn.Linear(3, 1)
+recipe = Recipe(steps=100, batch_size=2, image_size=8, learning_rate=0.1, workers=2)
+loss = lambda batch, generator: (model(batch.degraded.mean((2, 3))).square().mean(), {{}})
+steps = fit(model, loss, Source(), recipe)
+for step in steps:
+    raise RuntimeError("it failed")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and "it failed" in done.stderr
+
+
+def test_captions_are_made_only_where_a_training_reads_them(scale):
+    made = []
+
+    class Watched(Toy):
+        def draw(self, generator, size, *, captions=True):
+            made.append(captions)
+            return super().draw(generator, size, captions=captions)
+
+    def captions_of(steps):
+        made.clear()
+        next(steps)
+        return set(made)
+
+    clip = scale.build_clip(seed=1)
+    assert captions_of(train_clip(clip, Watched(), scale.clip_training)) == {True}
+    daclip, without = DaCLIP(clip), replace(scale.daclip, train_content=False)
+    assert captions_of(train_daclip(daclip, Watched(), scale.daclip)) == {True}
+    assert captions_of(train_daclip(daclip, Watched(), without)) == {False}
+    net, sde = scale.build_restorer(), scale.build_sde()
+    assert captions_of(train_restorer(net, daclip, sde, Watched(), scale.restorer)) == {False}
 
 
 def test_training_touches_no_global_randomness(scale, randomize):
@@ -316,6 +432,26 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
     assert learning_rate(recipe(warmup=0), 0) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 1.5),
+        ("steps", True),
+        ("learning_rate", "1e-3"),
+        ("seed", None),
+        ("bf16", "yes"),
+        ("betas", (0.9,)),
+        ("batch_size", 0),
+        ("warmup", -1),
+        ("learning_rate", math.nan),
+    ],
+)
+def test_a_recipe_refuses_values_of_another_type_or_out_of_range(field, value):
+    with pytest.raises(InputError) as caught:
+        recipe(**{field: value})
+    assert str(caught.value).startswith(f"{field}={value!r}")
+
+
 def test_epochs_count_whole_batches():
     assert steps_of(epochs=50, pairs=52_801, batch_size=3136) == 50 * 16
     assert steps_of(epochs=3, pairs=6, batch_size=2) == 9
@@ -383,7 +519,7 @@ def test_retrieval_counts_an_equal_caption_as_right(scale):
     assert last.metrics["retrieval"] > 0.8
 
 
-def test_examples_left_untold_teach_the_tellers_nothing(scale, randomize):
+def test_dropped_embeddings_train_nothing_that_depends_on_them(scale, randomize):
     daclip = randomize(DaCLIP(scale.build_clip(seed=1)))
 
     def changed(conditioning_dropout):
@@ -402,21 +538,61 @@ def test_examples_left_untold_teach_the_tellers_nothing(scale, randomize):
     assert changed(conditioning_dropout=1.0) & {"content", "degradation", "time"} == {"time"}
 
 
-def test_daclip_stays_frozen_under_a_restorer(scale, randomize):
+def test_training_a_restorer_changes_nothing_about_daclip(scale, randomize):
     daclip = randomize(DaCLIP(scale.build_clip(seed=1)))
+    daclip.controller.eval()
     before = {name: value.clone() for name, value in daclip.state_dict().items()}
+
+    def flags():
+        modes = [module.training for module in daclip.modules()]
+        return modes, [(p.requires_grad, p.device, p.dtype) for p in daclip.parameters()]
+
+    given = flags()
     for _ in train_restorer(
         scale.build_restorer(), daclip, scale.build_sde(), Toy(), scale.restorer
     ):
         pass
     assert equal(daclip.state_dict(), before)
     assert all(p.grad is None for p in daclip.parameters())
+    assert flags() == given
+
+
+def test_a_daclip_on_another_device_stays_there(scale):
+    daclip = DaCLIP(scale.build_clip(seed=1)).to("meta")
+    with pytest.raises(NotImplementedError, match="meta"):  # no data to copy
+        train_restorer(scale.build_restorer(), daclip, scale.build_sde(), Toy(), scale.restorer)
+    assert all(p.is_meta for p in daclip.parameters())
+
+
+def test_daclip_runs_in_float32_in_training_and_in_use(pipe, scale, monkeypatch):
+    """Also where the restorer itself runs in bfloat16."""
+    for module in ("daclip_lab.training.loop", "daclip_lab.pipeline.pipeline"):
+        monkeypatch.setattr(f"{module}.has_bf16", lambda device: True)
+    seen = {"daclip": set(), "restorer": set()}
+    parts = {
+        "daclip": [pipe.daclip.controller.zeros[0], pipe.clip.visual.transformer.resblocks[0]],
+        "restorer": [pipe.restorer.intro],
+    }
+    for name, modules in parts.items():
+        for module in modules:
+            module.register_forward_hook(lambda *args, name=name: seen[name].add(args[-1].dtype))
+    list(pipe.trajectory(torch.rand(1, 3, 32, 32), steps=1))
+    assert seen == {"daclip": {torch.float32}, "restorer": {torch.bfloat16}}
+    seen["restorer"].clear()
+    pipe.restorer.requires_grad_(True)
+    next(train_restorer(pipe.restorer, pipe.daclip, pipe.sde, Toy(), scale.restorer))
+    assert seen == {"daclip": {torch.float32}, "restorer": {torch.bfloat16}}
+
+
+def test_the_papers_restorer_can_be_trained_without_daclip(scale):
+    net = build_restorer({"kind": "unet", "channels": 32, "multipliers": (1, 1)}, 32)
+    assert len(list(train_restorer(net, None, scale.build_sde(), Toy(), scale.restorer))) == 4
 
 
 # ---- the restoration error ----
 
 MATCHING = RestorerRecipe(steps=1, batch_size=1, image_size=8, learning_rate=1.0)
-PSNR = replace(MATCHING, objective="log_mse")
+LOG_MSE = replace(MATCHING, objective="log_mse")
 
 
 @pytest.fixture
@@ -439,7 +615,9 @@ def example(scale):
 @pytest.mark.parametrize("prediction_type", ["sample", "epsilon"])
 def test_a_perfect_prediction_has_no_error(example, prediction_type):
     sde, batch, state, t, perfect = example
-    error = restoration_error(prediction_type, PSNR, sde, perfect[prediction_type], batch, state, t)
+    error = restoration_error(
+        prediction_type, LOG_MSE, sde, perfect[prediction_type], batch, state, t
+    )
     # The log of the squared error ends at 40 dB, so that no image asks for more.
     lowest = torch.full((6,), math.log(1e-4), dtype=torch.float64)
     torch.testing.assert_close(error, lowest, atol=1e-6, rtol=0)
@@ -452,7 +630,7 @@ def test_a_perfect_prediction_has_no_error(example, prediction_type):
     assert (error[:4] < 1e-3).all()
 
 
-@pytest.mark.parametrize("recipe", [PSNR, MATCHING])
+@pytest.mark.parametrize("recipe", [LOG_MSE, MATCHING])
 def test_both_kinds_of_prediction_mean_the_same_error(example, recipe):
     sde, batch, state, t, perfect = example
     clean = perfect["sample"] * 0.9 + 0.02
@@ -464,24 +642,24 @@ def test_both_kinds_of_prediction_mean_the_same_error(example, recipe):
     assert (one > perfect).all()
 
 
-def test_the_psnr_objective_counts_decibels(example):
+def test_log_mse_counts_decibels(example):
     sde, batch, state, t, _ = example
-    near = restoration_error("sample", PSNR, sde, batch.clean + 0.1, batch, state, t)
-    far = restoration_error("sample", PSNR, sde, batch.clean + 0.2, batch, state, t)
+    near = restoration_error("sample", LOG_MSE, sde, batch.clean + 0.1, batch, state, t)
+    far = restoration_error("sample", LOG_MSE, sde, batch.clean + 0.2, batch, state, t)
     decibels = 10 / math.log(10) * (far - near)
     torch.testing.assert_close(
         decibels, torch.full((6,), 6.0, dtype=torch.float64), atol=0.05, rtol=0
     )
 
 
-def test_caution_counts_what_is_lost_to_the_input(example):
+def test_the_harm_penalty_counts_what_is_lost_to_the_input(example):
     sde, batch, state, t, _ = example
-    careful = replace(PSNR, harm_penalty=2.0)
+    penalised = replace(LOG_MSE, harm_penalty=2.0)
 
     def errors(clean):
         return [
             restoration_error("sample", recipe, sde, clean, batch, state, t)
-            for recipe in (PSNR, careful)
+            for recipe in (LOG_MSE, penalised)
         ]
 
     plain, counted = errors((batch.degraded + batch.clean) / 2)  # nearer to the clean image
@@ -492,36 +670,27 @@ def test_caution_counts_what_is_lost_to_the_input(example):
     torch.testing.assert_close(counted - plain, 2.0 * lost)
 
 
-def test_an_unknown_objective_is_refused(example):
-    sde, batch, state, t, perfect = example
-    with pytest.raises(InputError, match="'l2' is unknown"):
-        restoration_error(
-            "sample", replace(PSNR, objective="l2"), sde, perfect["sample"], batch, state, t
-        )
-
-
-def test_recipes_say_what_the_paper_does():
-    paper = MATCHING
-    assert paper.objective == "matching"
-    assert (paper.t_max_prob, paper.harm_penalty, paper.conditioning_dropout) == (0.0, 0.0, 0.0)
+def test_an_unknown_objective_is_refused():
+    with pytest.raises(InputError, match="'l2'"):
+        replace(LOG_MSE, objective="l2")
 
 
 @pytest.mark.parametrize("oracle", [False, True])
-def test_the_papers_restorer_hears_features_at_their_own_lengths(scale, randomize, oracle):
-    """What the authors' training hands on; words and clean images, which have other lengths, are brought to them."""
+def test_the_papers_restorer_is_conditioned_on_unnormalized_embeddings(scale, randomize, oracle):
+    """As in the authors' training; the oracle's embeddings are rescaled to the same norms."""
     daclip, net = randomize(DaCLIP(scale.build_clip(seed=1))), scale.build_restorer(seed=1)
-    told = []
+    given = []
 
-    def listening(uses_unnormalized_embeddings):
+    def conditions_with(uses_unnormalized_embeddings):
         net.uses_unnormalized_embeddings = uses_unnormalized_embeddings
         recipe = replace(scale.restorer, steps=1, conditioning_dropout=0.0, oracle=oracle)
         prepare = net.prepare
-        net.prepare = lambda *e: told.append([part.clone() for part in e]) or prepare(*e)
+        net.prepare = lambda *e: given.append([part.clone() for part in e]) or prepare(*e)
         list(train_restorer(net, daclip, scale.build_sde(), Toy(), recipe))
         net.prepare = prepare
-        return told.pop()
+        return given.pop()
 
-    features, directions = listening(True), listening(False)
+    features, directions = conditions_with(True), conditions_with(False)
     for feature, direction in zip(features, directions, strict=True):
         lengths = feature.norm(dim=1, keepdim=True)
         assert (lengths - 1).abs().min() > 0.1
