@@ -1,29 +1,21 @@
 """The command line, `daclip-lab`: a thin layer over the library.
 
-What a person hands over wrongly is answered in one line on standard error, with exit code 2.
+Input that cannot be used ends in one line on standard error and exit code 2.
 """
 
 import argparse
 import sys
 
+from daclip_lab import __version__
 from daclip_lab.commands import captions, embed, fetch, images, measure, official, report, train
 from daclip_lab.errors import InputError
 
-COMMANDS = (
-    fetch,
-    images,
-    captions,
-    embed,
-    report,
-    measure,
-    train,
-    official,
-)
+COMMANDS = (fetch, images, captions, embed, report, measure, train, official)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for input that cannot be used, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         options.run(options)
     except InputError as error:
@@ -35,8 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="daclip-lab", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add(commands)

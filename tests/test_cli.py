@@ -12,8 +12,7 @@ from PIL import Image
 
 import daclip_lab
 from daclip_lab.cli import main
-from daclip_lab.data.training_pairs import LABELS
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS, LABELS
 
 
 @pytest.fixture
@@ -93,10 +92,27 @@ def test_classify_as_json(capsys, files, weights):
         assert answer["probability"] == max(shares.values())
 
 
-def test_a_device_that_is_not_here_is_refused(capsys, photo_folder, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    message = refused(capsys, "classify", photo_folder / "face.png", "--device", "cuda")
-    assert "torch finds no CUDA here" in message
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused(capsys, photo_folder, weights, out, device):
+    photo, last = photo_folder / "face.png", ("--weights", weights, "--device", device)
+    for command in (
+        ("classify", photo),
+        ("restore", photo, "-o", out / "r.png"),
+        ("embed", photo_folder, "-o", out / "t.parquet"),
+        ("report", photo_folder, "-o", out / "r.html"),
+        ("evaluate", "--data", photo_folder),
+        ("wall", "--data", photo_folder, "-o", out / "w.png"),
+        ("calibrate", "--data", photo_folder),
+    ):
+        assert repr(device) in refused(capsys, *command, *last)
+    assert not list(out.iterdir())
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"daclip-lab {daclip_lab.__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +167,7 @@ def test_evaluate_prints_the_table_of_a_folder(capsys, photo_folder, weights):
     run("evaluate", "--data", photo_folder, "--weights", weights, "--steps", 1, "--crops", 1)
     text = capsys.readouterr().out
     assert "protocol" in text
-    for name in (*NAMES, "overall", "clean"):
+    for name in (*DEGRADATIONS, "overall", "clean"):
         assert name in text
 
 
@@ -412,6 +428,51 @@ def test_refused_evaluations(capsys, files, photo_folder, weights, out):
     assert "text.png" in evaluate("--data", out)
     Image.new("RGB", (20, 20)).save(out / "text.png")
     assert "20x20" in evaluate("--data", out)
+
+
+def test_targets_are_checked_before_the_work(capsys, monkeypatch, photo_folder, out, weights):
+    def work(*_, **__):
+        raise AssertionError("weights were loaded")
+
+    for module in ("pipeline.loading", "commands.init_weights"):
+        monkeypatch.setattr(f"daclip_lab.{module}.load", work)
+    (out / "file").write_text("mine")
+    photo = photo_folder / "face.png"
+    for command, targets in (
+        (("embed", photo_folder, "-o"), ("t.csv", "none/t.parquet")),
+        (("report", photo_folder, "-o"), ("none/r.html",)),
+        (("restore", photo, "-o"), ("r.xyz", "none/r.png")),
+        (("wall", "--data", photo_folder, "-o"), ("none/w.png",)),
+        (("train", "daclip", "--scale", "smoke", "--out"), ("file",)),
+        (("import-official", "daclip.pt", "-o"), ("file",)),
+        (("calibrate", "--data", photo_folder, "--weights"), ("lab",)),
+    ):
+        for target in targets:
+            assert target.rpartition("/")[2] in refused(capsys, *command, out / target)
+    assert [path.name for path in out.iterdir()] == ["file"]
+
+
+def test_an_address_is_not_an_image(capsys, weights):
+    url = "https://example.com/a.png"
+    assert url in refused(capsys, "classify", url, "--weights", weights)
+
+
+def test_calibrating_needs_a_folder_of_weights(capsys, photo_folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert "lab" in refused(capsys, "calibrate", "--data", photo_folder, "--weights", "lab")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_uses_all_cores_but_one(monkeypatch, photo_folder, out):
+    from daclip_lab.commands import train
+    from daclip_lab.files.storage import read_json
+
+    monkeypatch.setattr(train, "cores", lambda: 3)
+    common = ("train", "clip", "--scale", "smoke", "--data", photo_folder, "--steps", 1, "--out")
+    run(*common, out / "a")
+    run(*common, out / "b", "--workers", 0)
+    for name, workers in (("a", 2), ("b", 0)):
+        assert read_json(out / name / "recipe.json")["workers"] == workers
 
 
 def test_a_command_that_does_not_exist_is_refused(capsys):

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Arguments that several commands share."""
 
 import argparse
 from collections.abc import Callable
@@ -14,44 +14,46 @@ def command(commands: Commands, name: str, run: Run) -> argparse.ArgumentParser:
     return added
 
 
-def weights(to: argparse.ArgumentParser) -> None:
-    """Add --weights."""
+def output(to: argparse.ArgumentParser, kind: str, help: str | None = None) -> None:
+    """Add -o, --output; `kind` is its place holder."""
+    to.add_argument("-o", "--output", required=True, metavar=kind, help=help)
+
+
+def networks(to: argparse.ArgumentParser) -> None:
+    """Add --weights and --device."""
     to.add_argument("--weights", default="lab", help="a folder, or shipped weights by name")
+    device(to)
 
 
 def device(to: argparse.ArgumentParser) -> None:
     """Add --device."""
-    to.add_argument(
-        "--device",
-        choices=("cpu", "cuda"),
-        help="where the networks run (default: cuda where there is one)",
-    )
+    to.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
 
 
-def loaded(options: argparse.Namespace):
-    """The pipeline of --weights, on --device."""
+def loaded(options: argparse.Namespace, weights: str | None = None):
+    """The pipeline of --weights, or of other weights, on --device."""
     import torch
 
-    from daclip_lab.errors import InputError
     from daclip_lab.pipeline.loading import load
 
-    available = torch.cuda.is_available()
-    if options.device == "cuda" and not available:
-        raise InputError("--device cuda: torch finds no CUDA here; use cpu")
-    return load(options.weights).to(options.device or ("cuda" if available else "cpu"))
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return load(weights or options.weights, device=device)
 
 
 def seed(to: argparse.ArgumentParser) -> None:
     """Add --seed."""
-    to.add_argument("--seed", type=int, default=0, help="decides all that is random")
+    to.add_argument("--seed", type=int, default=0, help="decides everything random (default: 0)")
 
 
 def sampling(to: argparse.ArgumentParser) -> None:
     """Add --steps, --sampler and --seed."""
     to.add_argument("--steps", type=int, help="calls of the network (default: the weights' own)")
-    to.add_argument(
-        "--sampler",
-        default="posterior",
-        help="posterior, posterior-2, deterministic or deterministic-2",
-    )
+    sampler(to)
     seed(to)
+
+
+def sampler(to: argparse.ArgumentParser) -> None:
+    """Add --sampler."""
+    to.add_argument(
+        "--sampler", default="posterior", help="posterior, ddim, dpmpp-2m or dpmpp-2m-sde"
+    )

@@ -1,17 +1,15 @@
-"""captions: what the clean images of a folder show, in the table that trainings read."""
+"""captions: a table of captions of clean images, which trainings read."""
 
 import argparse
 
-from daclip_lab.commands.arguments import Commands, command
+from daclip_lab.commands.arguments import Commands, command, device, output
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     one = command(commands, "captions", captions)
     one.add_argument("folder", metavar="DIR", help="pairs <degradation>/LQ and /GT, or any images")
-    one.add_argument(
-        "-o", "--output", required=True, metavar="CSV", help="the table; its lines are kept"
-    )
+    output(one, "CSV", help="the table; lines that it holds are kept")
     one.add_argument(
         "--captioner",
         choices=("attributes", "blip"),
@@ -19,10 +17,11 @@ def add(commands: Commands) -> None:
         help="attributes: by rule, colours and layout; blip: as the paper, needs transformers",
     )
     one.add_argument("--model", help="instead of BLIP large: a folder, or a name on the hub")
+    device(one)
 
 
 def captions(options: argparse.Namespace) -> None:
-    """Write captions of the clean images of a folder; run again after an interruption, it goes on."""
+    """Write captions of the clean images of a folder; an interrupted run is continued."""
     from daclip_lab.data.captions.writing import write_captions
 
     new = write_captions(options.folder, options.output, captioner(options))
@@ -39,6 +38,8 @@ def captioner(options: argparse.Namespace):
         if options.model:
             raise InputError("--model names a BLIP: use it with --captioner blip")
         return attribute_captions
+    from daclip_lab.pipeline.running import usable_device
+
     model = options.model or blip.MODEL
     print(f"captioner: {model} (downloaded once, unless it is a folder)")
-    return blip.Blip(model)
+    return blip.Blip(model, None if options.device is None else usable_device(options.device))

@@ -1,8 +1,8 @@
-"""embed: a folder of images as a table of embeddings, to take away."""
+"""embed: a folder of images as a table of embeddings."""
 
 import argparse
 
-from daclip_lab.commands.arguments import Commands, command, device, loaded, seed, weights
+from daclip_lab.commands.arguments import Commands, command, loaded, networks, output, seed
 from daclip_lab.errors import InputError
 
 
@@ -12,7 +12,7 @@ def add(commands: Commands) -> None:
     one.add_argument(
         "folder", nargs="?", metavar="DIR", help="any images, or pairs <degradation>/LQ and /GT"
     )
-    one.add_argument("-o", "--output", required=True, metavar="PARQUET")
+    output(one, "PARQUET")
     one.add_argument(
         "--protocol",
         action="store_true",
@@ -23,21 +23,20 @@ def add(commands: Commands) -> None:
         "--crops", type=int, default=1, help="of a photo and degradation, for --protocol"
     )
     one.add_argument("--half", action="store_true", help="write the embeddings in half precision")
-    weights(one)
-    device(one)
+    networks(one)
     seed(one)
 
 
 def embed(options: argparse.Namespace) -> None:
-    """Write the embeddings of a folder of images as a Parquet table; run again after an interruption, it goes on."""
+    """Write the embeddings of a folder of images as a Parquet table; an interrupted run is continued."""
     from daclip_lab.data.photos import image_folder, sample_photos
     from daclip_lab.evaluation.embed_protocol import embed_protocol
     from daclip_lab.evaluation.protocol import Protocol
     from daclip_lab.files.storage import check_output
 
-    check_output(options.output)
+    check_output(options.output, (".parquet",))
     if options.protocol == (options.folder is not None):
-        raise InputError("embed what? Name a folder of images, or --protocol and its --data")
+        raise InputError("name a folder of images to embed, or --protocol and its --data")
     pipe = loaded(options)
     if options.protocol:
         photos = sample_photos("test") if options.data == "bundled" else image_folder(options.data)

@@ -1,9 +1,17 @@
-"""classify, restore, degrade: what is asked of a single image."""
+"""classify, restore, degrade: single images."""
 
 import argparse
 import json
 
-from daclip_lab.commands.arguments import Commands, command, device, loaded, sampling, seed, weights
+from daclip_lab.commands.arguments import (
+    Commands,
+    command,
+    loaded,
+    networks,
+    output,
+    sampling,
+    seed,
+)
 from daclip_lab.errors import InputError
 
 
@@ -12,14 +20,12 @@ def add(commands: Commands) -> None:
     one = command(commands, "classify", classify)
     one.add_argument("images", nargs="+", metavar="IMAGE")
     one.add_argument("--json", action="store_true", help="print all probabilities as JSON")
-    weights(one)
-    device(one)
+    networks(one)
 
     one = command(commands, "restore", restore)
     one.add_argument("image", metavar="IMAGE")
-    one.add_argument("-o", "--output", required=True, metavar="OUT")
-    weights(one)
-    device(one)
+    output(one, "OUT")
+    networks(one)
     sampling(one)
     one.add_argument(
         "--timestep-spacing",
@@ -33,14 +39,14 @@ def add(commands: Commands) -> None:
         help="pixels of the tiles that large images are cut into; 0 for none (default: by size)",
     )
     one.add_argument(
-        "--embed-tiles", action="store_true", help="steer each tile by its own embeddings"
+        "--embed-tiles", action="store_true", help="condition each tile on its own embeddings"
     )
 
     one = command(commands, "degrade", degrade)
     one.add_argument("image", metavar="IMAGE")
     one.add_argument("--as", dest="name", metavar="NAME", help="the degradation")
     one.add_argument("--severity", type=float, help="0 to 1 (default: 0.5)")
-    one.add_argument("-o", "--output", required=True, metavar="OUT")
+    output(one, "OUT")
     one.add_argument(
         "--sheet",
         action="store_true",
@@ -53,7 +59,7 @@ def add(commands: Commands) -> None:
 
 
 def classify(options: argparse.Namespace) -> None:
-    """Name what is wrong with each image."""
+    """Print the most probable degradation of each image."""
     pipe = loaded(options)
     answers = []
     for image in options.images:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from daclip_lab.commands.arguments import Commands, command
+from daclip_lab.commands.arguments import Commands, command, output
 
 
 def add(commands: Commands) -> None:
@@ -10,16 +10,18 @@ def add(commands: Commands) -> None:
     one = command(commands, "import-official", import_official)
     one.add_argument("daclip", metavar="DACLIP.pt", help="such as daclip_ViT-B-32.pt")
     one.add_argument("restorer", metavar="RESTORER.pth", nargs="?", help="such as universal-ir.pth")
-    one.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a new folder")
+    output(one, "FOLDER", help="a new folder")
 
 
 def import_official(options: argparse.Namespace) -> None:
     """Turn the files that the authors of DA-CLIP released into a folder of weights (--weights FOLDER)."""
+    from daclip_lab.files.storage import check_output_folder
     from daclip_lab.pipeline import convert_official
 
+    check_output_folder(options.output)
     settings = convert_official.import_official(options.daclip, options.restorer, options.output)
     for name, digest in settings.source.items():
         print(f"{name}: SHA-256 {digest}")
-    named = ", ".join(settings.labels) or "nothing (trained without words for degradations)"
-    print(f"names {named}")
+    labels = ", ".join(settings.labels) or "none (trained without words for degradations)"
+    print(f"labels: {labels}")
     print(f"weights written to {options.output}")

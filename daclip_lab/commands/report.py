@@ -1,8 +1,8 @@
-"""report: all that a folder of images can tell, as one page."""
+"""report: maps, measures and mistakes of a folder of images, as one page."""
 
 import argparse
 
-from daclip_lab.commands.arguments import Commands, command, seed, weights
+from daclip_lab.commands.arguments import Commands, command, loaded, networks, output, seed
 
 
 def add(commands: Commands) -> None:
@@ -13,9 +13,9 @@ def add(commands: Commands) -> None:
         metavar="DIR",
         help="any images, pairs <degradation>/LQ and /GT, or a table that `embed` wrote (.parquet)",
     )
-    one.add_argument("-o", "--output", required=True, metavar="HTML")
-    one.add_argument("--against", metavar="WEIGHTS", help="other weights that see the same images")
-    weights(one)
+    output(one, "HTML")
+    one.add_argument("--against", metavar="WEIGHTS", help="other weights, for a paired comparison")
+    networks(one)
     seed(one)
 
 
@@ -24,15 +24,14 @@ def report(options: argparse.Namespace) -> None:
     from daclip_lab.data.embedding_table import EmbeddingTable
     from daclip_lab.files.storage import check_output
     from daclip_lab.html_report.page import report
-    from daclip_lab.pipeline.loading import load
 
     check_output(options.output)
-    against = load(options.against) if options.against else None
+    against = loaded(options, options.against) if options.against else None
     images = options.folder
     if images.endswith(".parquet"):
         images = EmbeddingTable.load(images)
     found = report(
-        load(options.weights),
+        loaded(options),
         images,
         options.output,
         against=against,

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -9,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daclip_lab.commands.arguments import Commands, command
-from daclip_lab.commands.training_data import PARTS, source_of, told
+from daclip_lab.commands.training_data import PARTS, described, source_of
 from daclip_lab.errors import InputError
 
 LOG_STEPS, LOG_SECONDS = 20, 10.0
-"""A line of the log stands for so many steps, and for fewer where they take longer."""
+"""A line is logged every so many steps, and at least every so many seconds."""
 
 
 def add(commands: Commands) -> None:
@@ -33,60 +34,74 @@ def add(commands: Commands) -> None:
     one.add_argument(
         "--out", required=True, metavar="RUN", help="folder for state, log and weights"
     )
-    one.add_argument("--resume", action="store_true", help="go on where RUN was interrupted")
+    one.add_argument("--resume", action="store_true", help="continue the interrupted RUN")
     one.add_argument(
         "--weights",
-        help="what is built on: a folder, shipped weights by name, 'pretrained' (the CLIP that the scale names, "
-        "downloaded once) or 'random' (to try out); default: lab, and at the paper's scale its CLIP if it is here",
+        help="initial weights: a folder, shipped weights by name, 'pretrained' (the scale's CLIP, downloaded "
+        "once) or 'random' (to try out); default: lab, and at the paper's scale its CLIP if it is on this machine",
     )
     one.add_argument("--start", help="a folder whose controller or restorer is trained further")
     one.add_argument(
         "--degradation-only",
         action="store_true",
-        help="train the controller's degradation embedding alone, in less than half of the time",
+        help="train the degradation embedding alone, in less than half the time",
     )
     one.add_argument(
         "--oracle",
         action="store_true",
-        help="steer the restorer by what a perfect DA-CLIP would say, not by what it says",
+        help="condition the restorer on the clean image's CLIP embedding and the true label's word",
     )
     one.add_argument("--steps", type=int, help="instead of the scale's own")
     one.add_argument("--batch", type=int, help="instead of the scale's own, in all processes")
     one.add_argument("--learning-rate", type=float, help="instead of the scale's own")
     one.add_argument("--seed", type=int, help="instead of the scale's own")
     one.add_argument(
-        "--workers", type=int, default=1, help="processes that read images, of each that trains"
+        "--workers",
+        type=int,
+        help="processes that make batches, for each that trains (default: all cores but one, shared among those)",
     )
+    one.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     one.add_argument("--half", action="store_true", help="write the weights in half precision")
 
 
 def train(options: argparse.Namespace) -> None:
     """Train CLIP, the controller or the restorer, and write the weights when done."""
     from daclip_lab.commands.train_parts import TRAININGS
+    from daclip_lab.files.storage import check_output_folder
+    from daclip_lab.pipeline.running import usable_device
     from daclip_lab.training import presets
     from daclip_lab.training.devices import make_accelerator
 
-    out = Path(options.out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: wanted a folder to write to")
+    out = check_output_folder(options.out)
+    if options.device == "cuda":
+        usable_device("cuda")
     if (out / "state.safetensors").exists() and not options.resume:
-        raise InputError(f"{out} holds a training: go on with --resume, or name another folder")
+        raise InputError(
+            f"{out} holds a training: continue it with --resume, or name another folder"
+        )
     scale = presets.named(options.scale)
     source = source_of(options.data, scale, options.part, options.only)
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(cpu=options.device == "cpu")
+    if options.workers is None:
+        options.workers = (cores() - 1) // accelerator.num_processes
     loop = {"run": out, "resume": options.resume, "accelerator": accelerator}
     training = TRAININGS[options.part](options, scale, source, loop)
-    with _a_scheduler_may_stop():
-        _follow(training, options.part, told(source), out, accelerator.is_main_process)
+    with _interrupted_by_sigterm():
+        _follow(training, options.part, described(source), out, accelerator.is_main_process)
     if accelerator.is_main_process:
         training.pipe.save(out, half=options.half)
         print(f"weights written to {out}")
     accelerator.end_training()
 
 
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
-def _a_scheduler_may_stop() -> Iterator[None]:
-    """Inside, SIGTERM, which a scheduler sends before it kills, is what Ctrl-C is: the last whole step is saved."""
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM, which a scheduler sends before it kills, acts as Ctrl-C: the last complete step is saved."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -95,7 +110,7 @@ def _a_scheduler_may_stop() -> Iterator[None]:
 
 
 def _follow(training, name: str, data: str, out: Path, main: bool) -> None:
-    """Take all steps; the main process says what is trained on, shows a bar and writes a log."""
+    """Run all steps; the main process prints the data, shows a bar and writes a log."""
     from tqdm.auto import tqdm
 
     total, logged = training.recipe.steps, time.monotonic()

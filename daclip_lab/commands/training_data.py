@@ -50,7 +50,7 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
     )
 
 
-def told(source) -> str:
+def described(source) -> str:
     """A line about what `source_of` found."""
     from daclip_lab.data.pairs import PairFolder
 

@@ -57,9 +57,9 @@ def report(
     else:
         # One listing for both: weights with other labels would read the folder's names differently.
         shown, clean, metadata = listing(images, labels=pipe.settings.labels)
-        table = pipe.embed(list(shown), clean=clean, known=metadata)
+        table = pipe.embed(list(shown), clean=clean, metadata=metadata)
         if against is not None:
-            other = against.embed(list(shown), clean=clean, known=metadata)
+            other = against.embed(list(shown), clean=clean, metadata=metadata)
     try:
         embedded, reason = EmbeddedImages(pipe=pipe, table=table, images=shown, clean=clean), None
     except InsufficientDataError as error:

@@ -21,7 +21,7 @@ from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.models.restorer import build_restorer
 from daclip_lab.pipeline.serialization import Settings, Weights, check_preprocessing, write_folder
 from daclip_lab.training import presets
-from daclip_lab.training.checkpoints import check_fit
+from daclip_lab.training.checkpoints import check_fit, strip_prefixes
 
 WILD_WIDTH = 1024
 """Width of the image tower of ViT-L-14, by which wild-IR's DA-CLIP is recognised."""
@@ -100,7 +100,7 @@ def read_released(
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The named tensors of a PyTorch checkpoint, without what open_clip and data parallelism wrap around them."""
+    """The named tensors of a PyTorch checkpoint, without wrappers and prefixes (`checkpoints.strip_prefixes`)."""
     try:
         # Mapped, so that the optimiser's state, which makes up half of a released file, is never read.
         content = torch.load(
@@ -119,11 +119,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             else "cannot be read as a PyTorch checkpoint: is it whole?"
         )
         raise InputError(f"{path} {fault} (weights_only=True)") from None
-    if isinstance(content, dict) and "state_dict" in content:
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+    tensors = strip_prefixes(content) if isinstance(content, dict) else {"": None}
+    if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise InputError(f"{path} holds no state dict: wanted names with a tensor each")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return tensors
 
 
 def daclip_parts(

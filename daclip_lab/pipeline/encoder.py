@@ -18,7 +18,8 @@ from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.pipeline import inputs
 from daclip_lab.pipeline.image_listing import listing
 from daclip_lab.pipeline.running import HALVES, running, usable_device
-from daclip_lab.pipeline.serialization import Settings, state_of
+from daclip_lab.pipeline.serialization import Settings
+from daclip_lab.training.checkpoints import strip_prefixes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,7 @@ class Encoder:
             {
                 f"{name}.{key}": tensor
                 for name, part in self._parts.items()
-                for key, tensor in state_of(part).items()
+                for key, tensor in strip_prefixes(part.state_dict()).items()
             }
         )
 
@@ -274,7 +275,7 @@ class Encoder:
     def provenance(self) -> dict:
         """What embeddings depend on besides the images: fingerprint of DA-CLIP, labels and view."""
         return {
-            "weights": fingerprint(state_of(self._daclip())),
+            "weights": fingerprint(strip_prefixes(self._daclip().state_dict())),
             "labels": list(self.settings.labels),
             "view": self.settings.view,
         }

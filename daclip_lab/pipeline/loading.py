@@ -8,6 +8,7 @@ from daclip_lab.errors import InputError
 from daclip_lab.pipeline import serialization
 from daclip_lab.pipeline.convert_official import read_released
 from daclip_lab.pipeline.pipeline import Pipeline
+from daclip_lab.pipeline.running import usable_device
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -29,7 +30,7 @@ def load(
 
     Raises InputError where there are no such weights or no such device, or where parts do not fit together.
     """
-    path = Path(weights)
+    path, device = Path(weights), usable_device(device)
     if restorer is not None or path.is_file():
         settings, tensors = read_released(path, restorer)
     else:

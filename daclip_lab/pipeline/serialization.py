@@ -86,15 +86,10 @@ def tensors_of(
         return tensor.half() if half and tensor.is_floating_point() else tensor
 
     return {
-        part: {name: stored(tensor) for name, tensor in state_of(module).items()}
+        part: {name: stored(tensor) for name, tensor in module.state_dict().items()}
         for part, module in modules.items()
         if module is not None
     }
-
-
-def state_of(module: nn.Module) -> dict[str, Tensor]:
-    """The state dict of a module, under the same names if `torch.compile` wrapped it."""
-    return {name.replace("_orig_mod.", ""): t for name, t in module.state_dict().items()}
 
 
 class _Controller(nn.Module):

@@ -24,15 +24,15 @@ Loss = Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, float]]]
 """(batch, generator) -> the loss, a scalar, and metrics by name."""
 
 
-def make_accelerator() -> "Accelerator":
-    """The accelerator of this process, as `accelerate launch` set it up: on CUDA, or else on the CPU.
+def make_accelerator(*, cpu: bool = False) -> "Accelerator":
+    """The accelerator of this process, as `accelerate launch` set it up: on CUDA, or else (or with `cpu`) on the CPU.
 
     Precision is set by `Recipe.bf16`; accelerate's own setting is ignored.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     return Accelerator(
-        cpu=not torch.cuda.is_available(),
+        cpu=cpu or not torch.cuda.is_available(),
         mixed_precision="no",
         # Parts of a model may be unused, such as the query of the U-Net's cross-attention.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],

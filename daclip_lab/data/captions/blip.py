@@ -16,7 +16,7 @@ LONGEST = 32
 class Blip:
     """A captioner: a list of image files in, a sentence for each out."""
 
-    def __init__(self, model: str = MODEL):
+    def __init__(self, model: str = MODEL, device: str | torch.device | None = None):
         """Load BLIP: `model` is a folder, or a name on the Hugging Face hub, which is then downloaded once.
 
         Raises InputError where transformers is not installed, or the model cannot be had.
@@ -27,7 +27,7 @@ class Blip:
             raise InputError(
                 "BLIP needs transformers: pip install transformers, or use the attribute captioner"
             ) from None
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self.processor = BlipProcessor.from_pretrained(model)
             net = BlipForConditionalGeneration.from_pretrained(model, use_safetensors=True)
