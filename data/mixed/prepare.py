@@ -22,8 +22,10 @@ from tqdm.auto import tqdm
 from daclip_lab.data.captions.writing import attribute_captions, write_captions
 from daclip_lab.data.image_io import find_images, read_image, save_image, to_pil
 from daclip_lab.data.seeding import choose, seeded, uniform
-from daclip_lab.degradations.rules import NAMES, degrade
+from daclip_lab.degradations.apply import degrade
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import atomic_write
 
 HERE = Path(__file__).resolve().parent
 SEED = 2310
@@ -217,24 +219,21 @@ def build(part: Part, pairs: list[Pair], folder: Path, masks: list[Path], copy: 
 def _write(image: Image.Image | torch.Tensor, target: Path) -> None:
     if target.suffix == ".png":
         return save_image(image, target)
-    hidden = target.with_name(f".{target.name}.part")
-    image.save(hidden, "JPEG", quality=10)
-    os.replace(hidden, target)
+    with atomic_write(target) as hidden:
+        image.save(hidden, "JPEG", quality=10)
 
 
 def _place(source: Path, target: Path, copy: bool) -> None:
     if target.exists():
         return
-    hidden = target.with_name(f".{target.name}.part")
-    hidden.unlink(missing_ok=True)
-    if copy:
-        shutil.copyfile(source, hidden)
-    else:
+    with atomic_write(target) as hidden:
+        if copy:
+            shutil.copyfile(source, hidden)
+            return
         try:
             hidden.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()))
         except OSError as error:
             raise InputError(f"{target}: no link can be made ({error.strerror}): --copy") from None
-    os.replace(hidden, target)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -242,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=HERE.parent, help="where the sets lie")
     parser.add_argument("-o", "--output", type=Path, default=HERE, help="where the result goes")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="DEGRADATION")
+    parser.add_argument("--only", nargs="+", choices=DEGRADATIONS, default=DEGRADATIONS, metavar="DEGRADATION")
     parser.add_argument("--skip-missing", action="store_true", help="build what there is")
     parser.add_argument("--copy", action="store_true", help="copy files instead of linking them")
     parser.add_argument("--captioner", choices=("attributes", "blip"), default="attributes")
