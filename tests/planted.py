@@ -1,4 +1,4 @@
-"""A table of embeddings where every answer is known, for the tests of measures, comparisons and reports."""
+"""Tables of planted embeddings whose measures are known."""
 
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ def unit(vectors):
 
 
 def ideal_table():
-    """DA-CLIP as promised: the content embedding is that of the clean photo, whatever was done to it; the degradation
-    embedding tells what was done, and how much. CLIP alone moves from the photo to what was done as severity grows."""
+    """A perfect DA-CLIP: the content embedding is that of the clean photo; the degradation embedding depends on the
+    degradation and its severity only. CLIP alone moves from the photo to the degradation as severity grows."""
     rng = np.random.default_rng(0)
     shown = unit(rng.normal(size=(PHOTOS, 8)))
     done = np.eye(3, 8)
@@ -55,3 +55,15 @@ def changed(table, **columns):
 
 def noise_like(vectors, seed=1):
     return unit(np.random.default_rng(seed).normal(size=vectors.shape))
+
+
+def predicted_table():
+    """The ideal table with predictions: DA-CLIP is wrong once, CLIP alone in each third row."""
+    table = ideal_table()
+    truth = table.rows.degradation.to_numpy()
+    predicted, by_clip = truth.copy(), truth.copy()
+    predicted[5] = "hazy"
+    by_clip[::3] = "clean"
+    table = changed(table, predicted=predicted, clip_predicted=by_clip, probability=0.9)
+    provenance = {"labels": ["hazy", "noisy", "rainy", "clean"], "weights": "<b>"}
+    return replace(table, provenance=provenance)

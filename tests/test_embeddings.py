@@ -75,9 +75,9 @@ def test_what_no_map_can_be_made_of_is_refused(vectors, message, method):
 
 def test_other_mistakes_get_a_clear_line():
     vectors, _ = islands()
-    with pytest.raises(InputError, match="'lle'.*umap, pca, tsne"):
+    with pytest.raises(InputError, match=r"'lle'.*umap, pca, tsne"):
         embedding_map(vectors, "lle")
-    with pytest.raises(InputError, match="35 .* 36"):
+    with pytest.raises(InputError, match=r"35 .* 36"):
         trustworthiness(vectors, vectors[1:, :2])
 
 
@@ -132,7 +132,7 @@ def test_a_file_that_holds_no_map_and_another_space_are_refused(table, tmp_path)
     table.save(tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"t\.parquet"):
         EmbeddingMap.load(tmp_path / "t.parquet")
-    with pytest.raises(InputError, match="8 .* 16"):
+    with pytest.raises(InputError, match=r"8 .* 16"):
         map_table(table, method="pca").place(np.ones((2, 8)))
     with pytest.raises(InputError, match="'clip'"):
         map_table(table, "clip")

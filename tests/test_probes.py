@@ -220,7 +220,7 @@ def test_a_table_without_partners_is_refused(ideal, name):
 
 
 def test_other_mistakes_get_a_clear_line(ideal):
-    with pytest.raises(InputError, match="'forest'.*linear, knn"):
+    with pytest.raises(InputError, match=r"'forest'.*linear, knn"):
         probes.probe_accuracy(ideal, "content", probe="forest")
     with pytest.raises(InputError, match="'colour'"):
         probes.probe_accuracy(ideal, "content", "colour")

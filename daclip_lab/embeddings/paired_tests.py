@@ -55,8 +55,8 @@ DEGRADATION_MEASURES = {
 """How well a space separates degradations: (table, space) -> one value for each row."""
 CONTENT_MEASURES = {
     "cosine to the clean image": clean_cosines,
-    "clean image retrieved, R@1": _retrieved(1),
-    "clean image retrieved, R@5": _retrieved(5),
+    "clean image retrieval, R@1": _retrieved(1),
+    "clean image retrieval, R@5": _retrieved(5),
 }
 """How close a space is to the clean images: (table, space) -> one value for each row."""
 

@@ -165,26 +165,26 @@ def attribute_predictions(embedded: EmbeddedImages, rows: Sequence[int]) -> dict
 def _measures(table: EmbeddingTable, attempt: Callable) -> "pd.DataFrame | None":
     import pandas as pd
 
-    def retrieved(name: str) -> Callable[[EmbeddingTable, str], Estimate]:
-        return lambda table, space: Estimate(*retrieval(table, space).loc[name])
-
     measures: dict[str, Callable[[EmbeddingTable, str], Estimate]] = {
         "degradation, linear probe accuracy": probe_accuracy,
         "degradation, k-NN probe accuracy": lambda t, s: probe_accuracy(t, s, probe="knn"),
         "degradation, silhouette": silhouette,
         "content, ridge regression R²": content_r2,
         "cosine to the clean image": clean_cosine,
-        "clean image retrieved, R@1": retrieved("R@1"),
-        "clean image retrieved, R@5": retrieved("R@5"),
-        "clean image retrieved, median rank": retrieved("median rank"),
         "linear CKA with the clean images": clean_cka,
     }
     spaces = [space for space in ("clip", "content", "degradation") if space in table.spaces]
-    rows = {}
-    for name, measure in measures.items():
-        row = attempt(name, lambda m=measure: {space: m(table, space) for space in spaces})
-        if row is not None:
-            rows[name] = row
+
+    def in_each_space(measure: Callable) -> dict[str, Any]:
+        return {space: measure(table, space) for space in spaces}
+
+    rows = {name: attempt(name, in_each_space, measure) for name, measure in measures.items()}
+    retrieved = attempt("clean image retrieval", in_each_space, retrieval)
+    for name in () if retrieved is None else ("R@1", "R@5", "median rank"):
+        rows[f"clean image retrieval, {name}"] = {
+            space: Estimate(*found.loc[name]) for space, found in retrieved.items()
+        }
+    rows = {name: row for name, row in rows.items() if row is not None}
     return pd.DataFrame.from_dict(rows, orient="index", columns=spaces) if rows else None
 
 
