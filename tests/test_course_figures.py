@@ -9,11 +9,11 @@ from matplotlib import pyplot as plt
 from daclip_lab.ablation.study import VARIANTS, differences_to
 from daclip_lab.course.figures import (
     ablation,
-    diffusion,
-    embeddings,
     images,
     predictions,
     samplers,
+    sde,
+    spaces,
     steering,
     training,
     zero_shot,
@@ -61,7 +61,7 @@ def costs():
     table = pd.DataFrame(
         {n: [30.0, 20.0 - k] for k, n in enumerate(DEGRADATIONS)}, index=[0.1, 1.0]
     )
-    return diffusion.decibels_over_severity(table, caption="Means.")
+    return sde.decibels_over_severity(table, caption="Means.")
 
 
 def kinds_of_conditioning():
@@ -92,7 +92,7 @@ def against():
 
 def predicted_clean():
     table = pd.DataFrame({"true": [20.0, 30], "own": [20.0, 19]}, index=[100, 50])
-    return diffusion.predicted_clean(table)
+    return sde.predicted_clean(table)
 
 
 def plane():
@@ -191,7 +191,7 @@ def made(seed):
 def test_a_picked_image_is_joined_to_its_neighbours_on_both_maps(shown):
     maps = {"left": made(0), "right": made(1)}
     near = {"left": [1, 2, 3], "right": [4, 5]}
-    figure = embeddings.linked_maps(maps, shown, picked=7, near=near, name="what")
+    figure = spaces.linked_maps(maps, shown, picked=7, near=near, name="what")
     for axes, (title, one) in zip(figure.axes, maps.items(), strict=False):
         ends = [line.get_xydata() for line in axes.get_lines()]
         assert np.allclose([end[0] for end in ends], one.coordinates[7])
@@ -204,9 +204,9 @@ def test_numbers_get_a_scale_and_labels_a_legend():
         {"left": made(0), "right": made(1)},
         {"picked": 0, "near": {"left": [1], "right": [2]}},
     )
-    numbers = embeddings.linked_maps(maps, np.linspace(0, 1, 12), name="severity", **options)
+    numbers = spaces.linked_maps(maps, np.linspace(0, 1, 12), name="severity", **options)
     assert numbers.axes[2].get_xlabel() == "severity" and not numbers.legends
-    labels = embeddings.linked_maps(maps, ["hazy", "snowy"] * 6, name="degradation", **options)
+    labels = spaces.linked_maps(maps, ["hazy", "snowy"] * 6, name="degradation", **options)
     assert [text.get_text() for text in labels.legends[0].get_texts()] == ["hazy", "snowy"]
 
 
@@ -217,7 +217,7 @@ def test_measures_stand_where_their_values_are_below_zero_too():
         for measure, chance in (("one", 0.1), ("two", np.nan))
         for space, value in (("clip", -0.3), ("content", 0.4), ("degradation", 0.9))
     ]  # fmt: skip
-    (axes,) = embeddings.measures_by_space(pd.DataFrame(rows)).axes
+    (axes,) = spaces.measures_by_space(pd.DataFrame(rows)).axes
     marks = [
         marks.get_offsets().data for marks in axes.collections if len(marks.get_offsets()) == 2
     ]
@@ -237,7 +237,7 @@ def test_severities_read_far_off_stay_inside_the_panels():
             "high": [0.3, 0.9, -0.2, 1.7],
         }
     )
-    figure = embeddings.severity_read(table, (0.4, 0.8))
+    figure = spaces.severity_read(table, (0.4, 0.8))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["hazy", "noisy"]
     for axes in figure.axes:
         low, high = axes.get_ylim()

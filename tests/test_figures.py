@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from daclip_lab.course.figures import embeddings, images
+from daclip_lab.course.figures import images, spaces
 from daclip_lab.course.figures import training as training_figures
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.prompt_phrases import Words
@@ -79,7 +79,7 @@ def confusion():
 def scatter():
     labels = [name for name in LABELS for _ in range(3)]
     maps = {"UMAP": noise(33, 2).numpy(), "PCA": noise(33, 2, seed=1).numpy()}
-    return embeddings.embedding_scatter(maps, labels, noise(33).numpy())
+    return spaces.embedding_scatter(maps, labels, noise(33).numpy())
 
 
 def triptychs():

@@ -41,14 +41,7 @@ from sklearn.metrics import silhouette_score
 
 import daclip_lab as lab
 from daclip_lab.course import figures, settings
-from daclip_lab.data.image_io import read_image, to_pil
-from daclip_lab.data.training_pairs import Batches, Synthetic
 from daclip_lab.embeddings.projection import embedding_map, trustworthiness
-from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.figures import classification
-from daclip_lab.metrics.image_quality import psnr
-from daclip_lab.models.losses import chance, floor
-from daclip_lab.widgets.compare import compare
 
 scale = lab.presets.current()
 out = Path(os.environ.get("DACLIP_LAB_OUT", "../runs/tour"))
@@ -71,7 +64,7 @@ photos = lab.sample_photos("test")
 
 def middle(name, side):
     """The middle square of a test photo, reduced to side x side pixels."""
-    photo = to_pil(photos[photos.names.index(name)])
+    photo = lab.to_pil(photos[photos.names.index(name)])
     return ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS)
 
 
@@ -109,7 +102,7 @@ answers.assign(truth=truths).set_index("truth").style.format("{:.0%}").backgroun
 )
 
 # %%
-classification.classification_bars(answers, truths, images)
+figures.classification.classification_bars(answers, truths, images)
 
 # %% [markdown]
 # ## 3 · Five pictures prove nothing: count
@@ -122,7 +115,7 @@ classification.classification_bars(answers, truths, images)
 # (The evaluation also restores every crop; part 5 reads those numbers.)
 
 # %%
-protocol = Protocol(crops=max(1, settings.examples(scale) // len(photos)))
+protocol = lab.Protocol(crops=max(1, settings.examples(scale) // len(photos)))
 result = lab.evaluate(pipe, photos, protocol)
 table = result.table()
 
@@ -145,7 +138,7 @@ table[["n", "photos"]].assign(
 )
 
 # %%
-classification.accuracy_and_gain(table.drop(columns="psnr_gain"))
+figures.classification.accuracy_and_gain(table.drop(columns="psnr_gain"))
 
 # %% [markdown]
 # The dotted line is what guessing gives. The distance between a square and its disk is what the controller adds. Mind
@@ -156,7 +149,7 @@ classification.accuracy_and_gain(table.drop(columns="psnr_gain"))
 
 # %%
 ten = table.loc[list(lab.DEGRADATIONS)]
-classification.confusion_heatmap(result.confusion(), ten.n)
+figures.classification.confusion_heatmap(result.confusion(), ten.n)
 
 # %%
 columns = [m + end for m in ("accuracy", "clip_accuracy") for end in ("", "_low", "_high")]
@@ -171,7 +164,7 @@ table[["n", "photos", *columns]].to_csv(out / "classification.csv", index_label=
 # **Predict**: which degradations will lie next to each other?
 
 # %%
-batches = [degraded_crops(photos, index, protocol) for index in range(len(photos))]
+batches = [lab.degraded_crops(photos, index, protocol) for index in range(len(photos))]
 crops = [crop for _, seen, _ in batches for crop in seen]
 facts = pd.DataFrame([fact for _, _, known in batches for fact in known])
 content, degradation = pipe.encode(crops)
@@ -179,7 +172,7 @@ maps = {
     "UMAP": embedding_map(degradation, "umap", seed=0),
     "PCA": embedding_map(degradation, "pca"),
 }
-figures.embeddings.embedding_scatter(maps, facts.degradation, facts.severity)
+figures.spaces.embedding_scatter(maps, facts.degradation, facts.severity)
 
 # %% [markdown]
 # A map illustrates; a number in the original space decides. The **silhouette** is 1 when each degradation is a tight
@@ -193,7 +186,8 @@ spaces = {
     "DA-CLIP, degradation": degradation,
 }
 apart = {
-    space: silhouette_score(vectors, facts.degradation, metric="cosine") for space, vectors in spaces.items()
+    space: silhouette_score(vectors, facts.degradation, metric="cosine")
+    for space, vectors in spaces.items()
 }
 trusted = {name: trustworthiness(degradation, places) for name, places in maps.items()}
 display(pd.DataFrame({"silhouette of the degradations": apart}).round(2))
@@ -226,7 +220,7 @@ restored = [pipe.restore(image, seed=0) for image in ruined]
 
 def decibels(image, reference):
     """The PSNR of one image in dB."""
-    return psnr(read_image(image)[None], read_image(reference)[None]).item()
+    return lab.psnr(lab.read_image(image)[None], lab.read_image(reference)[None]).item()
 
 
 labels = pd.DataFrame(
@@ -260,7 +254,7 @@ table[["n", "photos"]].assign(
 )
 
 # %%
-classification.accuracy_and_gain(table)
+figures.classification.accuracy_and_gain(table)
 
 # %% [markdown]
 # Why an interval for the gain, and not only for the two values that it comes from? Each crop is compared with itself, so
@@ -273,7 +267,7 @@ classification.accuracy_and_gain(table)
 # in part 5.)
 
 # %%
-compare(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
+lab.compare(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
 
 # %% [markdown]
 # ## 7 · Watch it learn
@@ -286,8 +280,8 @@ compare(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
 # %%
 fresh = lab.DaCLIP(copy.deepcopy(pipe.clip))  # a copy: the shipped weights stay as they are
 size = pipe.settings.clip.image_size
-exam = Protocol(crop=size, crops=max(1, settings.examples(scale) // 6), seed=1)
-batches = [degraded_crops(photos, index, exam) for index in range(len(photos))]
+exam = lab.Protocol(crop=size, crops=max(1, settings.examples(scale) // 6), seed=1)
+batches = [lab.degraded_crops(photos, index, exam) for index in range(len(photos))]
 seen = torch.cat([images for _, images, _ in batches])
 done = [fact["degradation"] for _, _, known in batches for fact in known]
 seen = seen[[name != "clean" for name in done]]
@@ -319,12 +313,12 @@ def named_right(daclip):
 
 
 recipe = replace(settings.short_training(scale), image_size=size)
-source = Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob)
-first = Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
+source = lab.Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob)
+first = lab.Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])
 levels = {
-    "loss_chance": chance(classes, multi_positive=recipe.multi_positive),
-    "loss_floor": floor(classes, multi_positive=recipe.multi_positive),
+    "loss_chance": lab.chance(classes, multi_positive=recipe.multi_positive),
+    "loss_floor": lab.floor(classes, multi_positive=recipe.multi_positive),
 }
 exams, losses = {0: named_right(fresh)}, {}
 
@@ -395,9 +389,9 @@ pd.DataFrame(
 # from daclip_lab.degradations.apply import mix
 #
 # generator = torch.Generator().manual_seed(0)
-# both = mix(read_image(osprey), [("low-light", 0.5), ("noisy", 0.5)], generator)
+# both = mix(lab.read_image(osprey), [("low-light", 0.5), ("noisy", 0.5)], generator)
 # print(pipe.classify(both).sort_values(ascending=False).head(3))
-# compare(both, pipe.restore(both), labels=("dark and noisy", "restored"))
+# lab.compare(both, pipe.restore(both), labels=("dark and noisy", "restored"))
 # ```
 #
 # The probabilities sum to 1, so the answers compete: two true ones have to share. Try other pairs and other severities;

@@ -39,17 +39,10 @@ from torch.nn import functional as F
 
 import daclip_lab as lab
 from daclip_lab.course import check, figures, settings
-from daclip_lab.data.captions.attributes import attributes, caption
-from daclip_lab.data.image_io import read_image, to_pil
-from daclip_lab.data.photos import Photos
+from daclip_lab.data.captions.attributes import attributes
 from daclip_lab.data.prompts import describe
-from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.apply import camera, degrade, mix
 from daclip_lab.degradations.registry import mixing_order
-from daclip_lab.figures.primitives import strip
-from daclip_lab.figures.severity import SEVERITIES, sheet
-from daclip_lab.metrics.image_quality import psnr
-from daclip_lab.widgets.controls import controlled
 
 scale = lab.presets.current()
 print(f"scale {scale.name}")
@@ -71,14 +64,17 @@ photos = lab.sample_photos("test")
 
 def middle(name, side):
     """The middle square of a bundled photo, reduced to side x side pixels: (3, side, side)."""
-    photo = to_pil(photos[photos.names.index(name)])
-    return read_image(ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS))
+    photo = lab.to_pil(photos[photos.names.index(name)])
+    return lab.read_image(ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS))
 
 
 osprey, spices, colosseum = middle("osprey", 72), middle("spices", 72), middle("colosseum", 80)
-sheet(
+figures.severity.sheet(
     {
-        name: [degrade(osprey, name, severity, seeded(3)) for severity in SEVERITIES]
+        name: [
+            degrade(osprey, name, severity, lab.seeded(3))
+            for severity in figures.severity.SEVERITIES
+        ]
         for name in lab.DEGRADATIONS
     },
     caption="The ten degradations over severity, every pixel as it is. Five happen between the scene and the camera (haze, drops, rain, "
@@ -93,16 +89,18 @@ sheet(
 # %%
 promises = {
     "severity 0 changes nothing": all(
-        torch.equal(degrade(colosseum, name, 0.0, seeded(1)), colosseum)
+        torch.equal(degrade(colosseum, name, 0.0, lab.seeded(1)), colosseum)
         for name in lab.DEGRADATIONS
     ),
     "the same seed, the same image": all(
-        torch.equal(degrade(colosseum, n, 0.5, seeded(1)), degrade(colosseum, n, 0.5, seeded(1)))
+        torch.equal(
+            degrade(colosseum, n, 0.5, lab.seeded(1)), degrade(colosseum, n, 0.5, lab.seeded(1))
+        )
         for n in lab.DEGRADATIONS
     ),
     "another seed, another image": all(
         not torch.equal(
-            degrade(colosseum, n, 0.5, seeded(1)), degrade(colosseum, n, 0.5, seeded(2))
+            degrade(colosseum, n, 0.5, lab.seeded(1)), degrade(colosseum, n, 0.5, lab.seeded(2))
         )
         for n in lab.DEGRADATIONS
     ),
@@ -117,10 +115,11 @@ pd.Series(promises, name="holds for all ten").to_frame()
 # degradation with four seeds (for the others: `daclip-lab degrade IMAGE --sheet --as NAME -o SHEET.png`):
 
 # %%
-sheet(
+figures.severity.sheet(
     {
         f"seed {seed}": [
-            degrade(spices, "shadowed", severity, seeded(seed)) for severity in SEVERITIES
+            degrade(spices, "shadowed", severity, lab.seeded(seed))
+            for severity in figures.severity.SEVERITIES
         ]
         for seed in range(4)
     },
@@ -160,7 +159,7 @@ airlight = torch.tensor([0.83, 0.85, 0.88])[:, None, None]
 depth = torch.linspace(1.6, 0.4, colosseum.shape[1])[None, :, None]  # far at the top
 betas = (0.0, 0.5, 1.0, 2.0, 4.0)
 hazes = [colosseum * (t := torch.exp(-beta * depth)) + airlight * (1 - t) for beta in betas]
-strip(
+figures.images.strip(
     hazes,
     [f"beta {beta:g}" for beta in betas],
     caption="Haze in one line: the scene fades out, and the airlight fades in, first where it is far (at the top).",
@@ -180,7 +179,7 @@ strip(
 # %%
 per_photo = max(1, settings.examples(scale) // 10)
 crops = [
-    Photos([path]).crop(seeded(4, photo, number), 96)
+    lab.Photos([path]).crop(lab.seeded(4, photo, number), 96)
     for photo, path in enumerate(photos.paths)
     for number in range(per_photo)
 ]
@@ -189,8 +188,9 @@ severities = (0.1, 0.3, 0.5, 0.75, 1.0)
 costs = pd.DataFrame(
     {
         name: [
-            psnr(
-                torch.stack([degrade(c, name, s, seeded(5, k)) for k, c in enumerate(crops)]), stack
+            lab.psnr(
+                torch.stack([degrade(c, name, s, lab.seeded(5, k)) for k, c in enumerate(crops)]),
+                stack,
             )
             .mean()
             .item()
@@ -200,7 +200,7 @@ costs = pd.DataFrame(
     },
     index=pd.Index(severities, name="severity"),
 )
-figures.diffusion.decibels_over_severity(
+figures.sde.decibels_over_severity(
     costs,
     caption=f"Means over {len(crops)} crops of {len(photos)} photos. Higher is closer to the clean image.",
 )
@@ -241,9 +241,9 @@ def noise_level(image):
 
 def noise_levels(name, with_camera):
     """The noise level of every crop, degraded in one way."""
-    images = [degrade(crop, name, 0.5, seeded(6, k)) for k, crop in enumerate(crops)]
+    images = [degrade(crop, name, 0.5, lab.seeded(6, k)) for k, crop in enumerate(crops)]
     if with_camera:
-        images = [camera(image, seeded(7, k, len(name))) for k, image in enumerate(images)]
+        images = [camera(image, lab.seeded(7, k, len(name))) for k, image in enumerate(images)]
     return torch.stack([noise_level(image) for image in images])
 
 
@@ -271,12 +271,12 @@ pd.DataFrame(hints).map("{:.0%}".format)
 # worse in any way that the eye would mind:
 
 # %%
-seen = [camera(osprey, seeded(seed)) for seed in range(4)]
-strip(
+seen = [camera(osprey, lab.seeded(seed)) for seed in range(4)]
+figures.images.strip(
     [osprey, *seen],
     ["as it was\n", *(
         "camera:\nnothing" if torch.equal(image, osprey)
-        else f"camera:\n{psnr(image[None], osprey[None]).item():.1f} dB" for image in seen
+        else f"camera:\n{lab.psnr(image[None], osprey[None]).item():.1f} dB" for image in seen
     )],
     first=1,
     caption="One photo, and what four passes through the camera make of it. Look for a difference, then read the PSNR.",
@@ -296,18 +296,18 @@ print(" → ".join(mixing_order()))
 pairs = (("hazy", "motion-blurry"), ("low-light", "noisy"), ("rainy", "jpeg-compressed"), ("shadowed", "snowy"))  # fmt: skip
 rows, costs_of_two = {}, {}
 for one, other in pairs:
-    both = mix(colosseum, [(one, 0.5), (other, 0.5)], seeded(8))
-    swapped = mix(colosseum, [(other, 0.5), (one, 0.5)], seeded(8))
+    both = mix(colosseum, [(one, 0.5), (other, 0.5)], lab.seeded(8))
+    swapped = mix(colosseum, [(other, 0.5), (one, 0.5)], lab.seeded(8))
     assert torch.equal(both, swapped)  # the order in which they are given does not matter
     made = {
-        one: degrade(colosseum, one, 0.5, seeded(8)),
-        other: degrade(colosseum, other, 0.5, seeded(8)),
+        one: degrade(colosseum, one, 0.5, lab.seeded(8)),
+        other: degrade(colosseum, other, 0.5, lab.seeded(8)),
         "both": both,
     }
     rows[f"{one}, {other}"] = list(made.values())
-    near = {name: psnr(image[None], colosseum[None]).item() for name, image in made.items()}
+    near = {name: lab.psnr(image[None], colosseum[None]).item() for name, image in made.items()}
     costs_of_two[f"{one}, {other}"] = dict(zip(("the first", "the second", "both"), near.values(), strict=True))  # fmt: skip
-strip(
+figures.images.strip(
     [image for images in rows.values() for image in images],
     [title.replace("-", "-\n") for a, b in pairs for title in (a, b, f"{a},\n{b}")],
     caption="In threes: each alone, then both. In the mixture the second one is drawn anew, so it may look different.",
@@ -322,10 +322,10 @@ pd.DataFrame(costs_of_two).T.round(1).rename_axis("PSNR (dB)")
 # **Predict**: what goes wrong when the order is turned round: noise is added first, and the light goes down afterwards?
 
 # %%
-right = mix(osprey, [("low-light", 0.6), ("noisy", 0.4)], seeded(9))
-wrong = degrade(degrade(osprey, "noisy", 0.4, seeded(9)), "low-light", 0.6, seeded(10))
+right = mix(osprey, [("low-light", 0.6), ("noisy", 0.4)], lab.seeded(9))
+wrong = degrade(degrade(osprey, "noisy", 0.4, lab.seeded(9)), "low-light", 0.6, lab.seeded(10))
 brighter = 1 / max(0.05, right.quantile(0.98).item())
-strip(
+figures.images.strip(
     [right, wrong, (right * brighter).clamp(0, 1), (wrong * brighter).clamp(0, 1)],
     ["dark,\nthen noisy", "noisy,\nthen dark", "brightened:\ndark,\nthen noisy", "brightened:\nnoisy,\nthen dark"],
     caption="Left two: the right and the wrong order. Right two: the same, made brighter by the same factor, as a photo program would.",
@@ -343,8 +343,8 @@ strip(
 
 # %%
 shown = middle("spices", 64)
-said = {"clean": caption(shown)} | {
-    name: caption(degrade(shown, name, 0.6, seeded(11))) for name in lab.DEGRADATIONS
+said = {"clean": lab.caption(shown)} | {
+    name: lab.caption(degrade(shown, name, 0.6, lab.seeded(11))) for name in lab.DEGRADATIONS
 }
 pd.set_option("display.max_colwidth", None)
 pd.Series(said, name="what the image says").to_frame()
@@ -363,7 +363,7 @@ kinds = list(asdict(attributes(shown)))
 kept = {}
 for name in lab.DEGRADATIONS:
     pairs_of = [
-        (asdict(attributes(crop)), asdict(attributes(degrade(crop, name, 0.6, seeded(12, k)))))
+        (asdict(attributes(crop)), asdict(attributes(degrade(crop, name, 0.6, lab.seeded(12, k)))))
         for k, crop in enumerate(crops)
     ]
     kept[name] = {kind: sum(a[kind] == b[kind] for a, b in pairs_of) / len(crops) for kind in kinds}
@@ -383,7 +383,7 @@ kept.assign(mean=kept.mean(axis=1)).style.format("{:.0%}").background_gradient(
 
 # %%
 pd.Series(
-    {name: describe(said["clean"], name, seeded(13)) for name in lab.DEGRADATIONS},
+    {name: describe(said["clean"], name, lab.seeded(13)) for name in lab.DEGRADATIONS},
     name="a caption that mentions the damage",
 ).to_frame()
 
@@ -397,27 +397,27 @@ pd.Series(
 # %%
 def look(name="raindrop", severity=0.5, seed=0):
     """The photo, and the photo degraded, with cost and caption."""
-    image = degrade(spices, name, severity, seeded(seed))
-    cost = "unchanged" if severity == 0 else f"{psnr(image[None], spices[None]).item():.1f} dB"
-    return strip(
+    image = degrade(spices, name, severity, lab.seeded(seed))
+    cost = "unchanged" if severity == 0 else f"{lab.psnr(image[None], spices[None]).item():.1f} dB"
+    return figures.images.strip(
         [spices, image],
         ["clean", f"{name} {severity:g}, {cost}"],
         zoom=3,
         first=1,
-        caption=f"It says: {caption(image)}",
+        caption=f"It says: {lab.caption(image)}",
     )
 
 
-controlled(
+lab.controlled(
     look, name=list(lab.DEGRADATIONS), severity=[step / 20 for step in range(21)], seed=range(10)
 )
 
 # %%
 still = [("raindrop", 0.3), ("raindrop", 0.8), ("hazy", 0.3), ("hazy", 0.8), ("uncompleted", 0.8)]  # fmt: skip
-images = [degrade(spices, name, severity, seeded(0)) for name, severity in still]
-strip(
+images = [degrade(spices, name, severity, lab.seeded(0)) for name, severity in still]
+figures.images.strip(
     [spices, *images],
-    ["clean\n", *(f"{name}\n{severity:g}, {psnr(image[None], spices[None]).item():.1f} dB"
+    ["clean\n", *(f"{name}\n{severity:g}, {lab.psnr(image[None], spices[None]).item():.1f} dB"
                   for (name, severity), image in zip(still, images, strict=True))],
     first=1,
     caption="Five settings of the controls above: severity, and PSNR to the clean photo.",

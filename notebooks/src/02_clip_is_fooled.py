@@ -39,17 +39,8 @@ from tqdm.auto import tqdm
 
 import daclip_lab as lab
 from daclip_lab.course import check, figures, settings
-from daclip_lab.data.captions.attributes import caption
-from daclip_lab.data.image_io import to_pil
-from daclip_lab.data.photos import Photos
 from daclip_lab.data.prompts import training_texts
-from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.apply import degrade
-from daclip_lab.figures.classification import classification_bars
-from daclip_lab.figures.primitives import strip
-from daclip_lab.figures.severity import over_severity
-from daclip_lab.metrics.bootstrap import bootstrap_interval
-from daclip_lab.widgets.controls import controlled
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -78,12 +69,12 @@ size = clip.config.image_size  # what CLIP sees: a square of so many pixels
 
 def crop(photo, number):
     """A random square of one photo, as CLIP sees it."""
-    return Photos([photos.paths[photo]]).crop(seeded(2, photo, number), size)
+    return lab.Photos([photos.paths[photo]]).crop(lab.seeded(2, photo, number), size)
 
 
 shown = crop(photos.names.index("osprey"), 4)
 asked = ["hazy", "noisy", "rainy", "raindrop", "jpeg-compressed"]
-ruined = [degrade(shown, name, 0.7, seeded(1)) for name in asked]
+ruined = [degrade(shown, name, 0.7, lab.seeded(1)) for name in asked]
 
 with torch.inference_mode():
     images = clip.encode_image(torch.stack(ruined))  # five points on the sphere
@@ -91,8 +82,8 @@ with torch.inference_mode():
     cosines = images @ words.T
 
 answers = pd.DataFrame((clip.scale.item() * cosines).softmax(1).numpy(), columns=lab.DEGRADATIONS)
-classification_bars(
-    answers, asked, [to_pil(image).resize((128, 128), 0) for image in ruined]
+figures.classification.classification_bars(
+    answers, asked, [lab.to_pil(image).resize((128, 128), 0) for image in ruined]
 )
 
 # %% [markdown]
@@ -135,13 +126,13 @@ severities = (0.1, 0.3, 0.5, 0.75, 1.0)
 per_photo = max(2, settings.examples(scale) // len(photos))
 places = [(photo, number) for photo in range(len(photos)) for number in range(per_photo)]
 clean = [crop(*place) for place in places]
-captions = [caption(image) for image in clean]
+captions = [lab.caption(image) for image in clean]
 
 facts, degraded = [], []
 for severity in severities:
     for index, name in enumerate(lab.DEGRADATIONS):
         for k, (photo, _) in enumerate(places):
-            degraded.append(degrade(clean[k], name, severity, seeded(5, k, index)))
+            degraded.append(degrade(clean[k], name, severity, lab.seeded(5, k, index)))
             facts.append((k, photo, name, severity))
 facts = pd.DataFrame(facts, columns=["crop", "photo", "degradation", "severity"])
 own = torch.tensor(facts.crop.tolist())  # the clean crop of each degraded image
@@ -163,7 +154,7 @@ def over_photos(values, space="CLIP alone"):
     """Mean and 95 % interval over photos, for each degradation and severity."""
     rows = facts.assign(value=np.asarray(values, dtype=float))
     groups = rows.groupby(["degradation", "severity"])
-    found = groups.apply(lambda g: bootstrap_interval(g.value.to_numpy(), g.photo.to_numpy()))
+    found = groups.apply(lambda g: lab.bootstrap_interval(g.value.to_numpy(), g.photo.to_numpy()))
     table = pd.DataFrame(found.tolist(), index=found.index, columns=["mean", "low", "high"])
     return table.reset_index().assign(space=space)
 
@@ -175,7 +166,7 @@ def over_photos(values, space="CLIP alone"):
 truth = torch.tensor([lab.DEGRADATIONS.index(name) for name in facts.degradation])
 named = (plain @ phrased.T).argmax(1) == truth
 
-over_severity(
+figures.severity.over_severity(
     over_photos(named),
     ylabel="named right",
     level=(1 / 10, "guessing"),
@@ -190,7 +181,7 @@ rows = facts.assign(
 )
 weak, strong = (rows[rows.severity == severity] for severity in (0.1, 1.0))
 for text, part in (("all severities", rows), ("severity 0.1", weak), ("severity 1", strong)):
-    mean, low, high = bootstrap_interval(part.right.to_numpy(), part.photo.to_numpy())
+    mean, low, high = lab.bootstrap_interval(part.right.to_numpy(), part.photo.to_numpy())
     print(f"{text:>14}: {mean:.0%} named right, 95 % interval [{low:.0%}, {high:.0%}]")
 weak.said.value_counts(normalize=True).head(3).map("{:.0%}".format).rename(
     "answers at severity 0.1"
@@ -228,7 +219,7 @@ def to_itself(embeddings):
 
 
 drift = over_photos(to_itself(plain))
-over_severity(
+figures.severity.over_severity(
     drift,
     ylabel="cosine to the clean crop",
     level=(stranger, "a crop of another photo"),
@@ -272,7 +263,7 @@ everything = torch.arange(len(clean))
 original = found(plain, at_clean, own, 1)
 captioned = found(plain, texts, own, 5)
 
-yardstick = bootstrap_interval(
+yardstick = lab.bootstrap_interval(
     found(at_clean, texts, everything, 5).double().numpy(), photo_of.numpy()
 )
 print(
@@ -281,7 +272,7 @@ print(
 print(f"by guessing: {5 / len(clean):.0%}")
 
 # %%
-over_severity(
+figures.severity.over_severity(
     over_photos(original),
     ylabel="own clean crop found",
     level=(1 / len(clean), "guessing"),
@@ -290,7 +281,7 @@ over_severity(
 )
 
 # %%
-over_severity(
+figures.severity.over_severity(
     over_photos(captioned),
     ylabel="caption found in five",
     level=(yardstick[0], "from the clean crop"),
@@ -317,7 +308,7 @@ query = np.flatnonzero(
 )[0]
 close = (plain[query] @ plain[room].T).topk(6).indices.numpy()
 nearest = np.flatnonzero(room)[close]  # the first is the image itself
-strip(
+figures.images.strip(
     [degraded[i] for i in nearest],
     [
         ("asked\n" if i == query else "") + f"{facts.degradation[i]}\n{photos.names[facts.photo[i]]}"
@@ -355,7 +346,7 @@ def neighbours(embeddings, clean_embeddings, space):
 
 
 around = neighbours(plain, at_clean, "CLIP alone")
-figures.embeddings.neighbour_bars(
+figures.spaces.neighbour_bars(
     around,
     caption="What the nearest neighbour of a degraded image shows. Blue, dark and pale: the same thing. "
     "Orange: the same damage in another crop, be it of the same photo.",
@@ -376,7 +367,7 @@ figures.embeddings.neighbour_bars(
 def look(photo, name, severity, seed=0):
     """One degraded crop, and what CLIP makes of it, as a title."""
     before = crop(photos.names.index(photo), 0)
-    image = degrade(before, name, severity, seeded(9, seed))
+    image = degrade(before, name, severity, lab.seeded(9, seed))
     now, then = pipe.encode_clip([image, before])
     return (
         image,
@@ -388,10 +379,10 @@ def picture_of(photo="spices", name="snowy", severity=0.5):
     """What the controls show."""
     image, title = look(photo, name, severity)
     clean_image, _ = look(photo, name, 0.0)
-    return strip([clean_image, image], ["clean\n\n", title], zoom=3)
+    return figures.images.strip([clean_image, image], ["clean\n\n", title], zoom=3)
 
 
-controlled(
+lab.controlled(
     picture_of,
     photo=photos.names,
     name=list(lab.DEGRADATIONS),
@@ -402,7 +393,7 @@ controlled(
 steps = [
     look("spices", name, severity) for name in ("snowy", "noisy") for severity in (0, *severities)
 ]
-strip(
+figures.images.strip(
     [image for image, _ in steps],
     [title for _, title in steps],
     zoom=2,
@@ -423,7 +414,7 @@ strip(
 
 # %%
 told = (degradation @ phrased.T).argmax(1) == truth
-over_severity(
+figures.severity.over_severity(
     pd.concat([over_photos(named), over_photos(told, "DA-CLIP")]),
     ylabel="named right",
     level=(1 / 10, "guessing"),
@@ -432,7 +423,7 @@ over_severity(
 )
 
 # %%
-over_severity(
+figures.severity.over_severity(
     pd.concat([drift, over_photos(to_itself(content), "DA-CLIP")]),
     ylabel="cosine to the clean crop",
     level=(stranger, "a crop of another photo"),
@@ -444,7 +435,7 @@ over_severity(
 # %%
 with torch.inference_mode():
     clean_content, clean_degradation = pipe.encode(clean)
-figures.embeddings.neighbour_bars(
+figures.spaces.neighbour_bars(
     pd.concat(
         [
             around,
@@ -590,7 +581,9 @@ check("02.4", mean_of_drawn)
 # %%
 def line(values):
     """Mean over all severities and degradations, with its interval, as text."""
-    mean, low, high = bootstrap_interval(np.asarray(values, dtype=float), facts.photo.to_numpy())
+    mean, low, high = lab.bootstrap_interval(
+        np.asarray(values, dtype=float), facts.photo.to_numpy()
+    )
     return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 

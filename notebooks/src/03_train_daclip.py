@@ -41,11 +41,7 @@ from torch.nn import functional as F
 
 import daclip_lab as lab
 from daclip_lab.course import check, figures, settings
-from daclip_lab.data.seeding import seeded
-from daclip_lab.data.training_pairs import Batches, Synthetic
-from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.metrics.bootstrap import bootstrap_interval
-from daclip_lab.models.losses import chance, floor, info_nce, multi_positive_info_nce
+from daclip_lab.models.losses import info_nce, multi_positive_info_nce
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -100,8 +96,8 @@ def embedding_of(visual, tokens):
 
 # %%
 photos = lab.sample_photos("test")
-exam = Protocol(crop=size, crops=max(1, settings.examples(scale) // 10), seed=1)
-parts = [degraded_crops(photos, index, exam) for index in range(len(photos))]
+exam = lab.Protocol(crop=size, crops=max(1, settings.examples(scale) // 10), seed=1)
+parts = [lab.degraded_crops(photos, index, exam) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
 facts = pd.DataFrame([fact for _, _, known in parts for fact in known])
 photo_of = torch.arange(len(photos)).repeat_interleave(len(facts) // len(photos)).numpy()
@@ -212,7 +208,7 @@ pd.Series(
 
 # %%
 reference = lab.DaCLIP(copy.deepcopy(clip))
-generator = seeded(3)
+generator = lab.seeded(3)
 with torch.no_grad():
     for p in reference.controller.zeros.parameters():
         p.copy_(0.05 * torch.randn(p.shape, generator=generator))
@@ -325,7 +321,7 @@ pd.concat({"paired by name": identity, "paired by position": compared(shifted)})
 # $e_d$, and which from the loss of $e_c$?
 
 # %%
-seen = Batches(Synthetic(photos=lab.sample_photos("train")), size=size, batch=16, seed=0)[0]
+seen = lab.Batches(lab.Synthetic(photos=lab.sample_photos("train")), size=size, batch=16, seed=0)[0]
 with torch.no_grad():
     words = clip.encode_text(seen.labels)
     texts = clip.encode_text(seen.captions)
@@ -376,15 +372,19 @@ pd.DataFrame(rows).T.rename_axis("norm of the gradient from the")
 # and floor of the plain (one-hot) form?
 
 # %%
-recipe = replace(settings.short_training(scale), image_size=size, steps=5 * settings.short_training(scale).steps // 2)
-source = Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob)
-first = Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
+recipe = replace(
+    settings.short_training(scale),
+    image_size=size,
+    steps=5 * settings.short_training(scale).steps // 2,
+)
+source = lab.Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob)
+first = lab.Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])
 ideal = F.one_hot(classes, len(lab.LABELS)).float()  # every image exactly at its word
 
 names = {"InfoNCE, one-hot": False, "multi-positive": True}
 levels = {
-    name: (chance(classes, multi_positive=many), floor(classes, multi_positive=many))
+    name: (lab.chance(classes, multi_positive=many), lab.floor(classes, multi_positive=many))
     for name, many in names.items()
 }
 certainty = torch.linspace(0, 12, 60)
@@ -397,7 +397,9 @@ table = pd.DataFrame(
     },
     index=certainty.numpy(),
 )
-figures.training.losses_over_certainty(table, levels, xlabel="how much higher the right word scores")
+figures.training.losses_over_certainty(
+    table, levels, xlabel="how much higher the right word scores"
+)
 
 # %% [markdown]
 # The left curve ends at perfect embeddings, and yet high up. Read without the floor, it looks like a training that is
@@ -416,11 +418,11 @@ share = pd.Series(pairs_in_training) / sum(pairs_in_training.values())
 rows = {}
 for n in (48, 784):
     even = torch.arange(len(share)).repeat(n // len(share) + 1)[:n]
-    drawn = torch.tensor(share.tolist()).multinomial(n, True, generator=seeded(n))
+    drawn = torch.tensor(share.tolist()).multinomial(n, True, generator=lab.seeded(n))
     for kind, numbers in (("ten words, equally often", even), ("as in the paper's data", drawn)):
         rows[f"{n} images, {kind}"] = {
-            "chance": chance(numbers, multi_positive=False),
-            "floor": floor(numbers, multi_positive=False),
+            "chance": lab.chance(numbers, multi_positive=False),
+            "floor": lab.floor(numbers, multi_positive=False),
         }
 pd.DataFrame(rows).T.round(2)
 
@@ -494,8 +496,8 @@ def curves():
     return figures.training.controller_curves(
         pd.DataFrame({"degradation_loss": pd.Series(losses, dtype=float)}),
         pd.DataFrame(exams).T,
-        loss_chance=chance(classes, multi_positive=many),
-        loss_floor=floor(classes, multi_positive=many),
+        loss_chance=lab.chance(classes, multi_positive=many),
+        loss_floor=lab.floor(classes, multi_positive=many),
         total=total,
         content_from=recipe.steps,
     )
@@ -531,7 +533,7 @@ print(
 start_loss, end_loss = (pd.Series(losses).iloc[part].mean() for part in (slice(5), slice(-5, None)))
 print(
     f"degradation loss: {start_loss:.2f} at first, {end_loss:.2f} at last; "
-    f"chance {chance(classes, multi_positive=many):.2f}, floor {floor(classes, multi_positive=many):.2f}"
+    f"chance {lab.chance(classes, multi_positive=many):.2f}, floor {lab.floor(classes, multi_positive=many):.2f}"
 )
 
 # %% [markdown]
@@ -569,7 +571,7 @@ figures.training.stages(
 def line(values):
     """Mean over the degraded crops with its 95 % interval over photos, as text."""
     kept = is_degraded.numpy()
-    mean, low, high = bootstrap_interval(values.numpy()[kept], photo_of[kept])
+    mean, low, high = lab.bootstrap_interval(values.numpy()[kept], photo_of[kept])
     return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 

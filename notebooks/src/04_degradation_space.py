@@ -47,37 +47,17 @@ from torch.nn import functional as F
 
 import daclip_lab as lab
 from daclip_lab.ablation.embedding_arithmetic import combine, interpolate, restore_with
-from daclip_lab.course import check, figures, settings
-from daclip_lab.course.analysis import disentanglement, mixture_table, steering_table
-from daclip_lab.data.embedding_table import shipped
-from daclip_lab.data.image_io import read_image, save_image
-from daclip_lab.data.photos import Photos
-from daclip_lab.data.seeding import seeded
+from daclip_lab.course import analysis, check, figures, settings
+from daclip_lab.data import embedding_table
 from daclip_lab.degradations.apply import degrade, mix
-from daclip_lab.embeddings import layers
-from daclip_lab.embeddings.alignment import (
-    clean_cka,
-    clean_cosine,
-    content_drift,
-    retrieval,
-    unrelated_cosine,
+from daclip_lab.embeddings import (
+    alignment,
+    class_separation,
+    layers,
+    paired_tests,
+    probes,
+    projection,
 )
-from daclip_lab.embeddings.class_separation import centroid_distances, silhouette
-from daclip_lab.embeddings.paired_tests import clip_vs_daclip
-from daclip_lab.embeddings.probes import (
-    ALPHAS,
-    probe_accuracy,
-    severity_regression,
-)
-from daclip_lab.embeddings.projection import map_table
-from daclip_lab.evaluation.protocol import Protocol, degraded_crops, mixed_crops
-from daclip_lab.figures import interpretability
-from daclip_lab.figures.embeddings import map_panels
-from daclip_lab.figures.primitives import strip
-from daclip_lab.figures.severity import over_severity
-from daclip_lab.metrics.bootstrap import Estimate, bootstrap_interval
-from daclip_lab.metrics.image_quality import psnr
-from daclip_lab.widgets.controls import controlled
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -103,7 +83,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # alone. Your own folder gives the same kind of table: `pipe.embed("my/folder", out="mine.parquet")`.
 
 # %%
-whole = shipped()
+whole = embedding_table.shipped()
 chosen = whole.rows.photo.unique()[: 5 * settings.examples(scale)]
 table = whole.select(whole.rows.photo.isin(chosen).to_numpy())
 labels, photo_of = table.rows.degradation.to_numpy(), table.rows.photo.to_numpy()
@@ -126,8 +106,10 @@ table.rows[["image", "degradation", "severity", "predicted", "probability", "cli
 some = table.select(table.rows.photo.isin(chosen[: settings.examples(scale)]).to_numpy())
 kinds = some.rows.degradation.to_numpy()
 print(some)
-maps = {method: map_table(some, "degradation", method) for method in ("umap", "pca", "tsne")}
-map_panels(maps, kinds)
+maps = {
+    method: projection.map_table(some, "degradation", method) for method in ("umap", "pca", "tsne")
+}
+figures.embeddings.map_panels(maps, kinds)
 
 # %% [markdown]
 # Which of your islands do all three maps show? UMAP and t-SNE look tidier than PCA. Is the space tidy, or are they?
@@ -148,11 +130,11 @@ map_panels(maps, kinds)
 rng = np.random.default_rng(0)
 nothing = replace(some, degradation=rng.standard_normal(some.degradation.shape))
 again = {
-    "UMAP, seed 1": map_table(some, "degradation", "umap", seed=1),
-    "UMAP, seed 2": map_table(some, "degradation", "umap", seed=2),
-    "UMAP of random directions": map_table(nothing, "degradation", "umap"),
+    "UMAP, seed 1": projection.map_table(some, "degradation", "umap", seed=1),
+    "UMAP, seed 2": projection.map_table(some, "degradation", "umap", seed=2),
+    "UMAP of random directions": projection.map_table(nothing, "degradation", "umap"),
 }
-map_panels(again, kinds)
+figures.embeddings.map_panels(again, kinds)
 
 # %% [markdown]
 # Now the gaps. Take the centre of each class, and all distances between centres: on a map, and in the space itself. If
@@ -213,9 +195,9 @@ trust.round(2)
 
 # %%
 spaces = ("clip", "content", "degradation")
-split = disentanglement(table)
+split = analysis.disentanglement(table)
 found = [
-    {"measure": words, "space": row.space, **row[list(Estimate._fields)]}
+    {"measure": words, "space": row.space, **row[list(lab.Estimate._fields)]}
     for what, words in (
         ("degradation", "degradation read, linear probe"),
         ("content", "content read, R²"),
@@ -223,16 +205,20 @@ found = [
     for _, row in split[split.target == what].iterrows()
 ]
 measures = {
-    "degradation read, 10 neighbours": lambda space: probe_accuracy(table, space, probe="knn"),
-    "silhouette of degradations": lambda space: silhouette(table, space),
-    "cosine to the clean partner": lambda space: clean_cosine(table, space),
-    "clean partner found first (R@1)": lambda space: Estimate(*retrieval(table, space).loc["R@1"]),
-    "linear CKA with clean": lambda space: clean_cka(table, space),
+    "degradation read, 10 neighbours": lambda space: probes.probe_accuracy(
+        table, space, probe="knn"
+    ),
+    "silhouette of degradations": lambda space: class_separation.silhouette(table, space),
+    "cosine to the clean partner": lambda space: alignment.clean_cosine(table, space),
+    "clean partner found first (R@1)": lambda space: lab.Estimate(
+        *alignment.retrieval(table, space).loc["R@1"]
+    ),
+    "linear CKA with clean": lambda space: alignment.clean_cka(table, space),
 }
 for words, measure in measures.items():
     found += [{"measure": words, "space": s, **measure(s)._asdict()} for s in spaces]
 found = pd.DataFrame(found)
-figures.embeddings.measures_by_space(
+figures.spaces.measures_by_space(
     found,
     caption=f"Over {len(chosen)} photos that no training saw; lines: 95 % intervals over photos. Some rows ask "
     "about the degradation, some about the content: a good embedding is far right in its own, left in the others.",
@@ -254,7 +240,7 @@ found.assign(
 # the same images, because a difficult photo is difficult for both:
 
 # %%
-clip_vs_daclip(table).round(3)
+paired_tests.clip_vs_daclip(table).round(3)
 
 # %% [markdown]
 # (`embeddings.summary.summarize(table)` measures all of this in one call, for a table of your own.)
@@ -268,9 +254,9 @@ clip_vs_daclip(table).round(3)
 shuffled = np.concatenate([rng.permutation(labels[photo_of == photo]) for photo in chosen])
 blind = replace(table, rows=table.rows.assign(degradation=shuffled))
 control = {
-    "linear probe": probe_accuracy(blind, "degradation"),
-    "10 neighbours": probe_accuracy(blind, "degradation", probe="knn"),
-    "silhouette": silhouette(blind, "degradation"),
+    "linear probe": probes.probe_accuracy(blind, "degradation"),
+    "10 neighbours": probes.probe_accuracy(blind, "degradation", probe="knn"),
+    "silhouette": class_separation.silhouette(blind, "degradation"),
 }
 pd.DataFrame({name: one._asdict() for name, one in control.items()}).T.round(3)
 
@@ -285,7 +271,7 @@ pd.DataFrame({name: one._asdict() for name, one in control.items()}).T.round(3)
 # for a reader that knows nothing, below 0 for a worse one. Where the interval holds 0, perhaps nothing is read.
 
 # %%
-severity = severity_regression(table)
+severity = probes.severity_regression(table)
 severity[["value", "low", "high", "rmse", "n", "photos"]].round(2)
 
 # %% [markdown]
@@ -295,7 +281,7 @@ severity[["value", "low", "high", "rmse", "n", "photos"]].round(2)
 # the gaps on the maps, and with your prediction of part 2: is there a pair that the maps get wrong?
 
 # %%
-centres = centroid_distances(table, "degradation")
+centres = class_separation.centroid_distances(table, "degradation")
 pd.concat([centres.head(6), centres.tail(3)])[["first", "second", "value", "low", "high"]].round(2)
 
 # %% [markdown]
@@ -305,10 +291,10 @@ pd.concat([centres.head(6), centres.tail(3)])[["first", "second", "value", "low"
 # crop to CLIP's of the clean one, without the controller and with it?
 
 # %%
-over_severity(
-    content_drift(table),
+figures.severity.over_severity(
+    alignment.content_drift(table),
     ylabel="cosine to the clean crop",
-    level=(unrelated_cosine(table, "clip"), "a crop of another photo"),
+    level=(alignment.unrelated_cosine(table, "clip"), "a crop of another photo"),
     caption="Cosine to CLIP's embedding of the clean crop, in bins of severity; bands: 95 % over "
     f"{len(chosen)} photos. Where the solid line lies below the dashed one, the controller does harm.",
 )
@@ -330,11 +316,11 @@ def ask_neighbours(newcomers, k=15):
 
 
 bundled = lab.sample_photos("test").paths
-photos = Photos(bundled[: max(2, settings.examples(scale) // 5)])
+photos = lab.Photos(bundled[: max(2, settings.examples(scale) // 5)])
 size = pipe.settings.clip.image_size
 per_photo = max(1, settings.examples(scale) // 20)
 places = [(photo, number) for photo in range(len(photos)) for number in range(per_photo)]
-crops = [Photos([photos.paths[p]]).crop(seeded(4, p, number), size) for p, number in places]
+crops = [lab.Photos([photos.paths[p]]).crop(lab.seeded(4, p, number), size) for p, number in places]
 
 # %% [markdown]
 # ### Severities that the reader never saw
@@ -351,7 +337,7 @@ images, facts = [], []
 for strength in asked:
     for index, name in enumerate(lab.DEGRADATIONS):
         for k, (photo, _) in enumerate(places):
-            images.append(degrade(crops[k], name, strength, seeded(5, k, index)))
+            images.append(degrade(crops[k], name, strength, lab.seeded(5, k, index)))
             facts.append((photos.names[photo], name, strength))
 facts = pd.DataFrame(facts, columns=["photo", "degradation", "severity"])
 weak_to_strong = pipe.embed(images, metadata=facts)
@@ -359,7 +345,7 @@ weak_to_strong = pipe.embed(images, metadata=facts)
 lines = []
 for name in lab.DEGRADATIONS:
     middle = ((labels == name) & table.rows.severity.between(*known)).to_numpy()
-    reader = make_pipeline(StandardScaler(), RidgeCV(ALPHAS))
+    reader = make_pipeline(StandardScaler(), RidgeCV(probes.ALPHAS))
     reader.fit(table.degradation[middle], table.rows.severity[middle])
     part = weak_to_strong.of(name)
     for strength, rows in part.rows.groupby("severity"):
@@ -367,12 +353,12 @@ for name in lab.DEGRADATIONS:
         ends = dict(
             zip(
                 ("mean", "low", "high"),
-                bootstrap_interval(read, rows.photo.to_numpy()),
+                lab.bootstrap_interval(read, rows.photo.to_numpy()),
                 strict=True,
             )
         )
         lines.append({"degradation": name, "severity": strength, **ends})
-figures.embeddings.severity_read(
+figures.spaces.severity_read(
     pd.DataFrame(lines),
     known,
     caption="Severity as a linear reader sees it, over the true one; bands: 95 % intervals over "
@@ -408,7 +394,7 @@ unseen.groupby("severity")[["answer", "neighbours", "clean"]].mean().rename(
 # %%
 mixed, told = [], []
 for index in range(len(photos)):
-    _, twice, what = mixed_crops(photos, index, Protocol(crops=2 * per_photo))
+    _, twice, what = lab.mixed_crops(photos, index, lab.Protocol(crops=2 * per_photo))
     mixed += list(twice)
     told += what
 told = pd.DataFrame(told)
@@ -450,7 +436,7 @@ to_parts = pd.DataFrame(
     columns=names,
 )
 for count, text in ((2, "both"), (1, "one"), (0, "none")):
-    share, low, high = bootstrap_interval((right == count).astype(float), told.photo.to_numpy())
+    share, low, high = lab.bootstrap_interval((right == count).astype(float), told.photo.to_numpy())
     print(f"{text} among the first two answers: {share:.0%} [{low:.0%}, {high:.0%}]")
 print(f"both, by guessing: {2 / (11 * 10):.1%}")
 to_parts.mean().rename("mean cosine").to_frame().T.round(2)
@@ -463,10 +449,12 @@ to_parts.mean().rename("mean cosine").to_frame().T.round(2)
 
 # %%
 night = pipe.embed(
-    [mix(c, [("low-light", 0.6), ("noisy", 0.6)], seeded(6, k)) for k, c in enumerate(crops)]
+    [mix(c, [("low-light", 0.6), ("noisy", 0.6)], lab.seeded(6, k)) for k, c in enumerate(crops)]
 )
 two = {method: maps[method] for method in ("umap", "pca")}
-map_panels(two, kinds, new={method: made.place(night.degradation) for method, made in two.items()})
+figures.embeddings.map_panels(
+    two, kinds, new={method: made.place(night.degradation) for method, made in two.items()}
+)
 
 # %%
 said = ask_neighbours(night).mean().sort_values(ascending=False).head(4)
@@ -503,7 +491,7 @@ middles = [
     photo[:, (photo.shape[1] - side) // 2 :, (photo.shape[2] - side) // 2 :][:, :side, :side]
     for photo in photos
 ]
-strip(
+figures.images.strip(
     middles,
     [
         f"{row.photo[:12]}\n{row.predicted}\n{row.probability:.0%}".replace("jpeg-", "jpeg-\n")
@@ -527,7 +515,9 @@ if mine is None:
     for k, image in enumerate(middles):
         name = lab.DEGRADATIONS[k]
         (mine / name).mkdir()
-        save_image(degrade(image, name, 0.7, seeded(7, k)), mine / name / f"{photos.names[k]}.png")
+        lab.save_image(
+            degrade(image, name, 0.7, lab.seeded(7, k)), mine / name / f"{photos.names[k]}.png"
+        )
 own = pipe.embed(mine)
 around = ask_neighbours(own)
 pd.DataFrame(
@@ -543,7 +533,7 @@ pd.DataFrame(
 # %%
 borrowed.cleanup()
 newcomers = {"the bundled photos, whole": real, "your folder": own}
-map_panels(
+figures.embeddings.map_panels(
     dict.fromkeys(newcomers, maps["umap"]),
     kinds,
     new={name: maps["umap"].place(found.degradation) for name, found in newcomers.items()},
@@ -575,7 +565,7 @@ colours = {
 @cache
 def mapped(space, method):
     """The map of a space, made when it is first asked for."""
-    return maps[method] if space == "degradation" else map_table(some, space, method)
+    return maps[method] if space == "degradation" else projection.map_table(some, space, method)
 
 
 def explore(method="pca", colour="degradation", image=0):
@@ -585,7 +575,7 @@ def explore(method="pca", colour="degradation", image=0):
         vectors = some.embedding(space)
         nearest[title] = np.argsort(-vectors @ vectors[image])[1:11]
         alike.append((kinds[nearest[title]] == row.degradation).sum())
-    return figures.embeddings.linked_maps(
+    return figures.spaces.linked_maps(
         {title: mapped(space, method) for title, space in SIDES.items()},
         colours[colour],
         picked=image,
@@ -598,7 +588,9 @@ def explore(method="pca", colour="degradation", image=0):
 
 
 # A step that shares no factor with eleven, the number of labels, passes through all of them.
-controlled(explore, method=list(maps), colour=list(colours), image=list(range(0, len(some), 13)))
+lab.controlled(
+    explore, method=list(maps), colour=list(colours), image=list(range(0, len(some), 13))
+)
 
 # %%
 explore("umap", "severity", 15)
@@ -613,8 +605,8 @@ explore("umap", "severity", 15)
 # **Predict**: does the degradation become readable early or late? Where does the repair begin?
 
 # %%
-inside = Protocol(crops=max(1, settings.examples(scale) // 10))
-parts = [degraded_crops(photos, index, inside) for index in range(len(photos))]
+inside = lab.Protocol(crops=max(1, settings.examples(scale) // 10))
+parts = [lab.degraded_crops(photos, index, inside) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
 done = pd.DataFrame([fact for part in parts for fact in part[2]])
 done = done[done.degradation != "clean"]
@@ -624,7 +616,7 @@ what, origin = done.degradation.to_numpy(), done.photo.to_numpy()
 traced, target = (layers.block_features(pipe.daclip, part) for part in (degraded, clean))
 readable = layers.probe_by_block(traced, what, origin)
 repaired = layers.clean_cosine_by_block(traced, target, origin)
-interpretability.readable_and_repaired(readable, repaired, chance=1 / len(lab.DEGRADATIONS))
+figures.interpretability.block_curves(readable, repaired, chance=1 / len(lab.DEGRADATIONS))
 
 # %% [markdown]
 # On the left, look first at CLIP alone: what a probe reads there, nobody trained it to keep. Then compare the class
@@ -637,7 +629,7 @@ interpretability.readable_and_repaired(readable, repaired, chance=1 / len(lab.DE
 
 # %%
 injected = layers.injection_by_block(traced, what, origin)
-interpretability.injection_heatmap(injected)
+figures.interpretability.injection_heatmap(injected)
 
 # %% [markdown]
 # A long correction is not a good one: compare its place with the place where the lines part.
@@ -653,18 +645,18 @@ interpretability.injection_heatmap(injected)
 # %%
 test = lab.sample_photos("test")
 sharp = test[test.names.index("osprey")][:, 65:161, 215:311]
-foggy = degrade(sharp, "hazy", 0.7, seeded(8))
+foggy = degrade(sharp, "hazy", 0.7, lab.seeded(8))
 
 
 def gain(image):
     """dB of PSNR nearer to the clean photo than the hazy one is."""
-    before = psnr(foggy[None], sharp[None])
-    return (psnr(read_image(image)[None], sharp[None]) - before).item()
+    before = lab.psnr(foggy[None], sharp[None])
+    return (lab.psnr(lab.read_image(image)[None], sharp[None]) - before).item()
 
 
 words = ["hazy", "a foggy photo", "noisy", "low-light"]
 restored = [pipe.restore(foggy), *(pipe.restore(foggy, degradation=word) for word in words)]
-strip(
+figures.images.strip(
     [sharp, foggy, *restored],
     ["clean\n", "hazy\n"]
     + [
@@ -681,8 +673,8 @@ strip(
 # degradations, on the test photos ("none": the restorer gets neither embedding):
 
 # %%
-four = Photos(test.paths[: max(1, settings.examples(scale) // 10)])
-steering = steering_table(pipe, four)
+four = lab.Photos(test.paths[: max(1, settings.examples(scale) // 10)])
+steering = analysis.steering_table(pipe, four)
 figures.steering.steering_heatmap(steering)
 
 # %%
@@ -721,7 +713,7 @@ figures.steering.between_strip(
 # image's own embedding, or the embedding is turned round? And is it better to restore twice?
 
 # %%
-sums = mixture_table(
+sums = analysis.mixture_table(
     pipe,
     four,
     [("hazy", "noisy"), ("low-light", "noisy"), ("rainy", "snowy")],

@@ -42,24 +42,10 @@ from tqdm.auto import tqdm
 
 import daclip_lab as lab
 from daclip_lab.course import check, figures, settings
-from daclip_lab.data.embedding_table import shipped
-from daclip_lab.data.image_io import save_image
-from daclip_lab.data.prompts import TEMPLATES, held_out_texts, training_texts
-from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.apply import degrade, mix
-from daclip_lab.degradations.prompt_phrases import WORDS
-from daclip_lab.embeddings.attribution import attribute
-from daclip_lab.embeddings.zero_shot import ZeroShotResult, prompt_embeddings, zero_shot_classify
+from daclip_lab.data import embedding_table, prompts
+from daclip_lab.degradations import apply, prompt_phrases
+from daclip_lab.embeddings import attribution, zero_shot
 from daclip_lab.evaluation.paper_protocol import measure
-from daclip_lab.evaluation.protocol import Protocol, mixed_crops
-from daclip_lab.figures import classification
-from daclip_lab.metrics.bootstrap import bootstrap_interval, estimate_statistic
-from daclip_lab.metrics.calibration import (
-    calibration_bins,
-    expected_calibration_error,
-    fit_temperature,
-)
-from daclip_lab.widgets.text_input import typed
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -81,7 +67,7 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # `degradation` embedding and that of CLIP alone (`clip`).
 
 # %%
-table = shipped()
+table = embedding_table.shipped()
 truth = table.rows.degradation.to_numpy()
 photos = table.rows.photo.to_numpy()
 degradation = torch.as_tensor(table.degradation)
@@ -92,7 +78,7 @@ print("asked are", ", ".join(lab.LABELS))
 
 # %%
 with torch.inference_mode():
-    means = [clip.encode_text(training_texts(name)).mean(0) for name in lab.LABELS]
+    means = [clip.encode_text(prompts.training_texts(name)).mean(0) for name in lab.LABELS]
     words = F.normalize(torch.stack(means), dim=-1)  # (11, d): what stands for each answer
 
     cosines = degradation @ words.T  # both have length 1
@@ -114,14 +100,16 @@ print(f"named right: {(named == truth).mean():.1%} of {len(truth)} images, of el
 
 # %%
 photo = lab.sample_photos("test")[0]
-picture = degrade(photo[:, 20:148, 160:288], "noisy", 0.6, seeded(1))
+picture = apply.degrade(photo[:, 20:148, 160:288], "noisy", 0.6, lab.seeded(1))
 with torch.inference_mode():
     by_hand = pipe.encode([picture]).degradation @ words.T
     by_hand = (pipe.daclip.scale * by_hand / pipe.settings.temperature).softmax(1)[0]
 
-answers = zero_shot_classify(pipe, table)
+answers = zero_shot.zero_shot_classify(pipe, table)
 differences = {
-    "the table, zero_shot_classify(pipe, table)": abs(answers.probabilities - probabilities.numpy()).max(),
+    "the table, zero_shot_classify(pipe, table)": abs(
+        answers.probabilities - probabilities.numpy()
+    ).max(),
     "one image, pipe.classify(image)": abs(pipe.classify(picture) - by_hand.numpy()).max(),
 }
 assert max(differences.values()) < 1e-4
@@ -130,8 +118,8 @@ pd.Series(differences, name="largest difference").map("{:.0e}".format).to_frame(
 # %%
 shown = ["motion-blurry", "low-light", "rainy", "uncompleted", "jpeg-compressed"]
 cut = photo[:, 24:136, 168:280]
-pictures = [degrade(cut, name, 0.6, seeded(2)) for name in shown]
-classification.classification_bars(pipe.classify(pictures), shown, pictures)
+pictures = [apply.degrade(cut, name, 0.6, lab.seeded(2)) for name in shown]
+figures.classification.classification_bars(pipe.classify(pictures), shown, pictures)
 
 # %% [markdown]
 # ## 2 · How often right, and how sure can we be of that?
@@ -147,7 +135,7 @@ def said(words, labels, space="degradation"):
     scores = sharpness * torch.as_tensor(table.embedding(space))[asked] @ words.T
     with torch.inference_mode():
         shares = scores.softmax(1).double().numpy()
-    return ZeroShotResult(tuple(labels), shares, truth[asked], photos[asked])
+    return zero_shot.ZeroShotResult(tuple(labels), shares, truth[asked], photos[asked])
 
 
 ten_words = words[: len(lab.DEGRADATIONS)]  # "clean" is the last of the eleven
@@ -156,7 +144,7 @@ both = daclip.accuracy()[["n", "photos"]]
 for measure_name, found in (("accuracy", daclip), ("clip_accuracy", alone)):
     for column, ending in (("value", ""), ("low", "_low"), ("high", "_high")):
         both[measure_name + ending] = found.accuracy()[column]
-classification.accuracy_and_gain(both)
+figures.classification.accuracy_and_gain(both)
 
 # %% [markdown]
 # ### Where the intervals come from
@@ -175,15 +163,17 @@ rng = np.random.default_rng(0)
 drawn = by_photo[rng.integers(len(by_photo), size=(2000, len(by_photo)))].mean(1)
 low, high = np.quantile(drawn, [0.025, 0.975])
 print(f"by hand:     {right.mean():.3f} [{low:.3f}, {high:.3f}]")
-print("library:     {:.3f} [{:.3f}, {:.3f}]".format(*bootstrap_interval(right, of)))
+print("library:     {:.3f} [{:.3f}, {:.3f}]".format(*lab.bootstrap_interval(right, of)))
 print("too narrow:  {:.3f} [{:.3f}, {:.3f}], images drawn instead of photos".format(
-    *bootstrap_interval(right, np.arange(len(right)))))  # fmt: skip
+    *lab.bootstrap_interval(right, np.arange(len(right)))))  # fmt: skip
 
 # %%
 some = pd.unique(of)
 pd.DataFrame(
     {
-        count: bootstrap_interval(right[np.isin(of, some[:count])], of[np.isin(of, some[:count])])
+        count: lab.bootstrap_interval(
+            right[np.isin(of, some[:count])], of[np.isin(of, some[:count])]
+        )
         for count in (8, 25, 50, 100, len(some))
     },
     index=["named right", "low", "high"],
@@ -205,7 +195,7 @@ for name in (*lab.DEGRADATIONS, "overall"):
     own = np.ones(len(of), bool) if name == "overall" else daclip.truth == name
     three = {"CLIP alone": right_alone, "DA-CLIP": right, "difference": right - right_alone}
     for title, values in three.items():
-        found = bootstrap_interval(values[own], of[own])
+        found = lab.bootstrap_interval(values[own], of[own])
         lines[name, title] = (
             "{:+.1%} [{:+.1%}, {:+.1%}]" if title == "difference" else "{:.1%} [{:.1%}, {:.1%}]"
         )
@@ -228,7 +218,7 @@ paired
 # %%
 counts = pd.Series(truth).value_counts()
 confusion = answers.confusion()
-classification.confusion_heatmap(confusion, counts)
+figures.classification.confusion_heatmap(confusion, counts)
 
 # %%
 apart = confusion.stack().rename_axis(["really", "predicted"]).rename("share")
@@ -251,7 +241,7 @@ apart.nlargest(5).map("{:.0%}".format).reset_index()
 # %%
 def embedded(texts_of):
     """What stands for the eleven answers: the mean over the texts of each."""
-    return prompt_embeddings(pipe, {name: texts_of(name) for name in lab.LABELS})[1]
+    return zero_shot.prompt_embeddings(pipe, {name: texts_of(name) for name in lab.LABELS})[1]
 
 
 nouns = dict(zip(lab.LABELS, (
@@ -262,10 +252,12 @@ animals = dict(zip(lab.LABELS, (
 every = "all training phrasings"
 ways = {
     "one word": embedded(lambda name: [name]),
-    "a {} photo": prompt_embeddings(pipe, "a {} photo")[1],
-    "one word in five sentences": embedded(lambda name: [each.format(name) for each in TEMPLATES]),
+    "a {} photo": zero_shot.prompt_embeddings(pipe, "a {} photo")[1],
+    "one word in five sentences": embedded(
+        lambda name: [each.format(name) for each in prompts.TEMPLATES]
+    ),
     every: words,
-    "phrasings that were held out": embedded(held_out_texts),
+    "phrasings that were held out": embedded(prompts.held_out_texts),
     "one noun": embedded(nouns.get),
     "one thing (to compare)": embedded(animals.get),
 }
@@ -285,7 +277,7 @@ for way, vectors in ways.items():
     found = said(vectors, lab.LABELS)
     hits = (found.predicted == found.truth).astype(float)
     without = said(vectors, lab.LABELS, "clip")
-    lines[way] = [*bootstrap_interval(hits, found.photos), *(100 * np.array(bootstrap_interval(hits - base, found.photos))),
+    lines[way] = [*lab.bootstrap_interval(hits, found.photos), *(100 * np.array(lab.bootstrap_interval(hits - base, found.photos))),
                   (without.predicted == without.truth).mean()]  # fmt: skip
 columns = ["value", "low", "high", "difference", "difference_low", "difference_high", "CLIP alone"]
 asked_in_ways = pd.DataFrame(lines, index=columns).T
@@ -318,7 +310,10 @@ asked_in_ways[["value", "low", "high", "CLIP alone"]].rename(columns={"value": "
 # %%
 lines = []
 for k, name in enumerate(lab.LABELS):
-    kinds = {"training": WORDS[name].train, "held out": WORDS[name].held_out}
+    kinds = {
+        "training": prompt_phrases.WORDS[name].train,
+        "held out": prompt_phrases.WORDS[name].held_out,
+    }
     texts = [(kind, phrase) for kind, phrases in kinds.items() for phrase in phrases]
     with torch.inference_mode():
         vectors = clip.encode_text([phrase for _, phrase in texts])
@@ -354,7 +349,7 @@ worst.assign(accuracy=worst.accuracy.map("{:.1%}".format)).reset_index(drop=True
 strange = {"lens flare": ["lens flare"], "moiré": ["a photo with moiré"], "rainy": ["rainy"]}
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    prompt_embeddings(pipe, strange)
+    zero_shot.prompt_embeddings(pipe, strange)
 for warning in caught:
     print("warning:", warning.message)
 
@@ -376,7 +371,7 @@ def picture_of(phrase="fog, mist", kind="hazy", photo="spices"):
     with torch.inference_mode():
         own[lab.LABELS.index(kind)] = F.normalize(clip.encode_text(texts).mean(0), dim=0)
         image = bundled[bundled.names.index(photo)][:, 130:226, 100:196]
-        image = degrade(image, kind, 0.6, seeded(4))
+        image = apply.degrade(image, kind, 0.6, lab.seeded(4))
         seen = pipe.daclip.scale * pipe.encode([image]).degradation / pipe.settings.temperature
     sides = (words, own)
     one = [(seen @ side.T).softmax(1)[0].numpy() for side in sides]
@@ -387,7 +382,7 @@ def picture_of(phrase="fog, mist", kind="hazy", photo="spices"):
 
 
 bundled = lab.sample_photos("test")
-typed(
+lab.typed(
     picture_of,
     {"phrase": "fog, mist"},
     kind=["hazy", *(name for name in lab.DEGRADATIONS if name != "hazy")],
@@ -409,12 +404,12 @@ picture_of("winter, white", "snowy", "lake")
 # Pixels are needed for that, so these are crops of the eight bundled photos; the intervals are wide accordingly.
 
 # %%
-protocol = Protocol(
+protocol = lab.Protocol(
     crop=96, crops=max(1, settings.examples(scale) // 20), mixtures=4, severity=(0.5, 1.0), seed=5
 )
 mixed, pairs = [], []
 for index in range(len(bundled)):
-    _, images, facts = mixed_crops(bundled, index, protocol)
+    _, images, facts = lab.mixed_crops(bundled, index, protocol)
     mixed += list(images)
     pairs += facts
 pairs = pd.DataFrame(pairs)
@@ -437,7 +432,9 @@ for space, embeddings in (("CLIP alone", plain_of_mixed), ("DA-CLIP", of_mixed))
             (
                 measured,
                 space,
-                "{:.0%} [{:.0%}, {:.0%}]".format(*bootstrap_interval(hits, pairs.photo.to_numpy())),
+                "{:.0%} [{:.0%}, {:.0%}]".format(
+                    *lab.bootstrap_interval(hits, pairs.photo.to_numpy())
+                ),
             )
         )
 mixtures = pd.DataFrame(found, columns=["named in the top two", "space", "share"])
@@ -508,7 +505,7 @@ for space, scores in spaces.items():
         line = {"bias": bias, "alarms": alarms.mean(), "misses": misses.mean()}
         if bias in marked:
             for kind, values, own in (("alarms", alarms, is_clean), ("misses", misses, ~is_clean)):
-                _, line[f"{kind}_low"], line[f"{kind}_high"] = bootstrap_interval(
+                _, line[f"{kind}_low"], line[f"{kind}_high"] = lab.bootstrap_interval(
                     values.astype(float), photos[own]
                 )
         rows.append(line)
@@ -528,7 +525,7 @@ figures.zero_shot.alarms_and_misses(
 
 # %%
 names = np.array(sorted(set(photos)))
-fitted_on = names[torch.randperm(len(names), generator=seeded(6))[: len(names) // 2].numpy()]
+fitted_on = names[torch.randperm(len(names), generator=lab.seeded(6))[: len(names) // 2].numpy()]
 half = np.isin(photos, fitted_on)
 lead = ahead(spaces["DA-CLIP"])
 bias = -np.quantile(lead[is_clean & half], 0.05)
@@ -543,7 +540,7 @@ for title, b in (("as it comes", 0.0), (f"bias {bias:+.2f}", bias)):
         "misses, severity above 0.75": (misses, ~is_clean & ~half & (severity > 0.75)),
     }
     found[title] = {
-        case: "{:.0%} [{:.0%}, {:.0%}]".format(*bootstrap_interval(values[own], photos[own]))
+        case: "{:.0%} [{:.0%}, {:.0%}]".format(*lab.bootstrap_interval(values[own], photos[own]))
         for case, (values, own) in cases.items()
     }
 clean_or_not = pd.DataFrame(found)
@@ -582,7 +579,7 @@ losses = pd.DataFrame(
     index=grid.numpy(),
 )
 by_grid = losses.idxmin()
-fitted = {space: fit_temperature(scores[half], labels[half]) for space, scores in raw.items()}
+fitted = {space: lab.fit_temperature(scores[half], labels[half]) for space, scores in raw.items()}
 for space in raw:
     print(f"{space}: by trying {by_grid[space]:.2f}, by the library {fitted[space]:.2f}")
 print(
@@ -610,9 +607,9 @@ diagrams, errors = {}, {}
 for title, scores in temperatures.items():
     sure, answer = scores.softmax(1).max(1)
     sure, hits = sure.numpy()[other], (answer == labels).numpy()[other]
-    diagrams[title] = calibration_bins(sure, hits)
-    error = estimate_statistic(
-        lambda rows, sure=sure, hits=hits: expected_calibration_error(sure[rows], hits[rows]),
+    diagrams[title] = lab.calibration_bins(sure, hits)
+    error = lab.estimate_statistic(
+        lambda rows, sure=sure, hits=hits: lab.expected_calibration_error(sure[rows], hits[rows]),
         photos[other],
         recentre=True,
         resamples=200,
@@ -622,7 +619,7 @@ for title, scores in temperatures.items():
         "how sure, on average": f"{sure.mean():.1%}",
         "calibration error": f"{error.value:.3f} [{error.low:.3f}, {error.high:.3f}]",
     }
-classification.reliability(diagrams)
+figures.classification.reliability(diagrams)
 
 # %%
 pd.DataFrame(errors).T
@@ -642,7 +639,7 @@ judged = pd.DataFrame(
     {"done": truth, "sure": sure.numpy(), "right": (answer == labels).numpy(), "photo": photos}
 )[other]
 corners = judged.groupby("done")[["sure", "right"]].mean().loc[list(lab.LABELS)]
-gaps = {name: bootstrap_interval((part.sure - part.right).to_numpy(), part.photo.to_numpy())
+gaps = {name: lab.bootstrap_interval((part.sure - part.right).to_numpy(), part.photo.to_numpy())
         for name, part in judged.groupby("done")}  # fmt: skip
 corners["sure - right [95 %]"] = [
     "{:+.2f} [{:+.2f}, {:+.2f}]".format(*gaps[name]) for name in corners.index
@@ -670,12 +667,15 @@ clean_cut = bundled[bundled.names.index("otter")][:, 110:206, 170:266]
 
 def left_half(image, name, severity, generator):
     """The image with its left half degraded."""
-    whole, middle = degrade(image, name, severity, generator), image.shape[-1] // 2
+    whole, middle = apply.degrade(image, name, severity, generator), image.shape[-1] // 2
     return torch.cat([whole[..., :middle], image[..., middle:]], dim=-1)
 
 
-half_images = [left_half(clean_cut, name, 0.9, seeded(7)) for name in halves]
-explained = [attribute(pipe, image, name) for image, name in zip(half_images, halves, strict=True)]
+half_images = [left_half(clean_cut, name, 0.9, lab.seeded(7)) for name in halves]
+explained = [
+    attribution.attribute(pipe, image, name)
+    for image, name in zip(half_images, halves, strict=True)
+]
 figures.images.attribution_overlays(half_images, explained)
 
 # %% [markdown]
@@ -689,11 +689,13 @@ for index in tqdm(
 ):
     for k, name in enumerate(lab.DEGRADATIONS):
         cut = bundled[index][:, 100:164, 80 + 8 * k : 144 + 8 * k]
-        heat = attribute(pipe, left_half(cut, name, 0.8, seeded(8, index, k)), name, steps=4).heat
+        heat = attribution.attribute(
+            pipe, left_half(cut, name, 0.8, lab.seeded(8, index, k)), name, steps=4
+        ).heat
         left, right_side = heat[:, :32].sum(), heat[:, 32:].sum()
         hits.append((name, bundled.names[index], float(left > right_side)))
 hits = pd.DataFrame(hits, columns=["degradation", "photo", "hit"])
-pointing = bootstrap_interval(hits.hit.to_numpy(), hits.photo.to_numpy())
+pointing = lab.bootstrap_interval(hits.hit.to_numpy(), hits.photo.to_numpy())
 print(
     "the degraded half speaks louder: {:.0%} [{:.0%}, {:.0%}]".format(*pointing),
     f"of {len(hits)} images",
@@ -728,7 +730,7 @@ if FOLDER is None:
     for k, what in enumerate(plan):
         cut = bundled[k % len(bundled)][:, -252:-24, :304]
         steps = [(name, 0.6) for name in what if name != "clean"]
-        save_image(mix(cut, steps, seeded(9, k)), FOLDER / f"photo_{k + 1}.png")
+        lab.save_image(apply.mix(cut, steps, lab.seeded(9, k)), FOLDER / f"photo_{k + 1}.png")
         known[f"photo_{k + 1}"] = " + ".join(what)
 
 mine = lab.image_folder(FOLDER)
@@ -768,9 +770,12 @@ root = Path(temporary.name) / "set"
 for k in range(max(1, settings.examples(scale) // 10)):
     cut = bundled[k][:, 60:188, 100:228]
     for j, name in enumerate(lab.DEGRADATIONS):
-        for part, image in (("LQ", degrade(cut, name, 0.7, seeded(10, k, j))), ("GT", cut)):
+        for part, image in (
+            ("LQ", apply.degrade(cut, name, 0.7, lab.seeded(10, k, j))),
+            ("GT", cut),
+        ):
             (root / "test" / name / part).mkdir(parents=True, exist_ok=True)
-            save_image(image, root / "test" / name / part / f"{k}.png")
+            lab.save_image(image, root / "test" / name / part / f"{k}.png")
 
 only_naming = lab.Pipeline(pipe.settings, daclip=pipe.daclip)
 paper = measure(only_naming, root).table()[["n", "clip_accuracy", "accuracy"]]
@@ -915,7 +920,7 @@ check("05.4", calibration_error)
 # ## The numbers obtained
 
 # %%
-overall = bootstrap_interval(right - right_alone, of)
+overall = lab.bootstrap_interval(right - right_alone, of)
 pd.Series(
     {
         "named right, of ten: CLIP alone": paired.loc["overall", "CLIP alone"],

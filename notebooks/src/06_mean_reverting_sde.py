@@ -40,12 +40,6 @@ from tqdm.auto import tqdm
 
 import daclip_lab as lab
 from daclip_lab.course import check, figures, settings
-from daclip_lab.data.seeding import seeded
-from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, euler_maruyama, sample, time_points
-from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.figures.diffusion import tradeoff
-from daclip_lab.figures.primitives import strip
-from daclip_lab.metrics.image_quality import gradient_similarity, ms_ssim, psnr, ssim
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -111,7 +105,7 @@ def restore(predict_clean, degraded, steps, generator):
         yield state
 
 
-figures.diffusion.schedule(alpha.numpy(), sigma.numpy())
+figures.sde.schedule(alpha.numpy(), sigma.numpy())
 
 # %% [markdown]
 # ### Does it agree with the library?
@@ -133,8 +127,8 @@ def made_up(state, t):
     return 0.7 * clean + 0.3 * state * (1 - t / (2 * T))
 
 
-ours = list(restore(made_up, degraded, 7, seeded(3)))
-theirs = list(sample(made_up, sde, degraded, steps=7, stochastic=True, generator=seeded(3)))
+ours = list(restore(made_up, degraded, 7, lab.seeded(3)))
+theirs = list(lab.sample(made_up, sde, degraded, steps=7, stochastic=True, generator=lab.seeded(3)))
 differences = {
     "alpha": (alpha - sde.alpha).abs().max(),
     "sigma bar": (sigma - sde.sigma_bar).abs().max(),
@@ -152,9 +146,9 @@ pd.DataFrame({"largest difference": {name: f"{value:.1e}" for name, value in dif
 # no longer recognise the face?
 
 # %%
-noise = torch.randn(clean.shape, generator=seeded(4), dtype=torch.float64)
+noise = torch.randn(clean.shape, generator=lab.seeded(4), dtype=torch.float64)
 moments = (0, 20, 40, 55, 70, 100)
-strip(
+figures.images.strip(
     [diffuse(clean, degraded, t, noise)[0].clamp(0, 1).float() for t in moments],
     [f"t = {t}\n{alpha[t]:.0%} is left\nnoise {255 * sigma[t]:.0f} of 255" for t in moments],
     caption="From clean to dark and noisy. The end is not pure noise, as in other diffusions: it is the degraded image, plus "
@@ -216,7 +210,7 @@ def draw(count, seed):
 # %%
 finer = 8
 pixels = draw(500 * settings.examples(scale), 0)
-pixel_paths, rng = [pixels[:24]], seeded(5)
+pixel_paths, rng = [pixels[:24]], lab.seeded(5)
 off = []
 for t in range(1, T + 1):
     theta_step = sde.theta[t].item() / finer
@@ -250,14 +244,16 @@ images = torch.full((500 * settings.examples(scale), 1, 1, 1), grey, dtype=torch
 
 def path(name, steps, timestep_spacing="linspace", predict=best, seed=6):
     """Times and states, from T to 0."""
-    settings = {"steps": steps, "generator": seeded(seed)}
+    options = {"steps": steps, "generator": lab.seeded(seed)}
     if name == "euler-maruyama":
-        found = euler_maruyama(predict, sde, images, **settings)
+        found = lab.euler_maruyama(predict, sde, images, **options)
     else:
-        found = sample(
-            predict, sde, images, timestep_spacing=timestep_spacing, **SAMPLERS[name], **settings
+        found = lab.sample(
+            predict, sde, images, timestep_spacing=timestep_spacing, **lab.SAMPLERS[name], **options
         )
-    first = sde.prior(images, torch.randn(images.shape, generator=seeded(seed), dtype=images.dtype))
+    first = sde.prior(
+        images, torch.randn(images.shape, generator=lab.seeded(seed), dtype=images.dtype)
+    )
     taken = [(T, first), *((step.t, step.state) for step in found)]
     return [t for t, _ in taken], torch.stack([state.flatten() for _, state in taken]).numpy()
 
@@ -266,7 +262,7 @@ shown = {}
 for name in ("posterior", "ddim"):
     times, states = path(name, T)
     shown[f"back, {name}"] = (times, states[:, :24])
-figures.diffusion.there_and_back(
+figures.sde.there_and_back(
     line, exact_density, torch.stack(pixel_paths).numpy(), shown, degraded=grey
 )
 
@@ -281,7 +277,7 @@ figures.diffusion.there_and_back(
 # **Predict**: with a single step, where does a pixel end that could be 0.25 or 0.8?
 
 # %%
-figures.diffusion.ends(
+figures.sde.ends(
     line,
     clean_density,
     {
@@ -336,7 +332,7 @@ toy = pd.DataFrame(
     ],
     columns=["sampler", "timestep_spacing", "steps", "distance (of 255)"],
 )  # fmt: skip
-figures.diffusion.over_steps(
+figures.sde.over_steps(
     toy,
     "distance (of 255)",
     "How far the restored pixels are from the right distribution. Below about 1, their limited number and the last "
@@ -366,7 +362,7 @@ def noise_left(steps, kind):
     """Standard deviation (of 255) of the noise left after one-step updates at `steps` times, or re-spaced ones."""
     visited = [*torch.linspace(T, 1, steps, dtype=torch.float64).long().tolist(), 0]
     if kind == "re-spaced posterior":
-        visited = time_points(sde, steps)
+        visited = lab.time_points(sde, steps)
     std = sigma_max
     for t, then in pairwise(visited):
         target = then if kind == "re-spaced posterior" else t - 1
@@ -429,8 +425,8 @@ def learned(state, t):
 
 for k in tqdm(range(rounds), desc="training", leave=False):
     clean_pixels = draw(512, 1000 + k)
-    t = torch.randint(1, T + 1, (512,), generator=seeded(7, k))
-    fresh = torch.randn(512, generator=seeded(8, k), dtype=torch.float64)
+    t = torch.randint(1, T + 1, (512,), generator=lab.seeded(7, k))
+    fresh = torch.randn(512, generator=lab.seeded(8, k), dtype=torch.float64)
     state = grey + alpha[t] * (clean_pixels - grey) + sigma[t] * fresh
     guess = net(inputs(state, t))[:, 0]
     loss = (guess - clean_pixels.float()).square().mean()
@@ -440,7 +436,7 @@ for k in tqdm(range(rounds), desc="training", leave=False):
     decay.step()
 moments = (10, 30, 60, 100)
 states = torch.from_numpy(line)
-figures.diffusion.denoisers(
+figures.sde.denoisers(
     line,
     {t: best(states, t).numpy() for t in moments},
     {t: learned(states, t).numpy() for t in moments},
@@ -478,15 +474,18 @@ print(
 # %%
 dark = degraded.float()
 walk = list(pipe.trajectory(dark, steps=5))
-begun = sde.prior(dark, torch.randn(dark.shape, generator=seeded(0)))
+begun = sde.prior(dark, torch.randn(dark.shape, generator=lab.seeded(0)))
 columns = [begun, *(step.state for step in walk)]
 foreseen = [dark, *(step.clean for step in walk)]
-strip(
+figures.images.strip(
     [image[0].clamp(0, 1).float() for image in [*columns, *foreseen]],
     [
         *(f"state at t = {t}" for t in (T, *(step.t for step in walk))),
         "degraded",
-        *(f"foreseen, {psnr(step.clean.clamp(0, 1), photo[None]).item():.1f} dB" for step in walk),
+        *(
+            f"foreseen, {lab.psnr(step.clean.clamp(0, 1), photo[None]).item():.1f} dB"
+            for step in walk
+        ),
     ],
     first=1,
     caption="Five steps of the posterior. Already the first call foresees the photo. Those after it change its detail: "
@@ -497,16 +496,16 @@ strip(
 few = {"posterior\n5 steps": walk[-1].state}
 with torch.inference_mode():
     told = pipe.restorer.prepare(*pipe.encode(list(dark)))
-    predict = denoiser(pipe.restorer, sde, dark, told)
+    predict = lab.denoiser(pipe.restorer, sde, dark, told)
     for count in (5, 20):
-        *_, last = euler_maruyama(predict, sde, dark, steps=count, generator=seeded(0))
+        *_, last = lab.euler_maruyama(predict, sde, dark, steps=count, generator=lab.seeded(0))
         few[f"Euler-Maruyama\n{count} steps"] = last.state
-strip(
+figures.images.strip(
     [dark[0], *(image[0].clamp(0, 1) for image in few.values()), photo],
     [
         "degraded",
         *(
-            f"{name}: {psnr(image.clamp(0, 1), photo[None]).item():.1f} dB"
+            f"{name}: {lab.psnr(image.clamp(0, 1), photo[None]).item():.1f} dB"
             for name, image in few.items()
         ),
         "clean",
@@ -523,17 +522,19 @@ strip(
 # **Predict**: which number of steps will have the best PSNR? Think of the pixel that could be 0.25 or 0.8.
 
 # %%
-protocol = Protocol(crop=64, crops=max(1, settings.examples(scale) // 40), seed=3)
-crops = [degraded_crops(photos, index, protocol)[:2] for index in range(len(photos))]
+protocol = lab.Protocol(crop=64, crops=max(1, settings.examples(scale) // 40), seed=3)
+crops = [lab.degraded_crops(photos, index, protocol)[:2] for index in range(len(photos))]
 # Of each photo half of the ten ways, in turn, so that this takes a minute.
 clean_crops = torch.cat([clean[:10][k % 2 :: 2] for k, (clean, _) in enumerate(crops)])
 degraded_all = torch.cat([ruined[:10][k % 2 :: 2] for k, (_, ruined) in enumerate(crops)])
-steps_shown = [count for count in (1, 2, 5, 10, 20, 100) if count <= 5 * settings.examples(scale) // 2]
+steps_shown = [
+    count for count in (1, 2, 5, 10, 20, 100) if count <= 5 * settings.examples(scale) // 2
+]
 measures = {
-    "PSNR (dB)": psnr,
-    "SSIM": ssim,
-    "MS-SSIM": ms_ssim,
-    "gradient similarity": gradient_similarity,
+    "PSNR (dB)": lab.psnr,
+    "SSIM": lab.ssim,
+    "MS-SSIM": lab.ms_ssim,
+    "gradient similarity": lab.gradient_similarity,
 }
 
 
@@ -551,20 +552,20 @@ kinds = (
 )
 with torch.inference_mode():
     told = pipe.restorer.prepare(*pipe.encode(list(degraded_all)))
-    predict = denoiser(pipe.restorer, sde, degraded_all, told)
+    predict = lab.denoiser(pipe.restorer, sde, degraded_all, told)
     for name, timestep_spacing in tqdm(kinds, desc="restoring", leave=False):
         for count in steps_shown:
-            settings = {"steps": count, "generator": seeded(0)}
+            options = {"steps": count, "generator": lab.seeded(0)}
             if name == "euler-maruyama":
-                found = euler_maruyama(predict, sde, degraded_all, **settings)
+                found = lab.euler_maruyama(predict, sde, degraded_all, **options)
             else:
-                found = sample(
+                found = lab.sample(
                     predict,
                     sde,
                     degraded_all,
                     timestep_spacing=timestep_spacing,
-                    **SAMPLERS[name],
-                    **settings,
+                    **lab.SAMPLERS[name],
+                    **options,
                 )
             *_, last = found
             rows.append(
@@ -577,7 +578,7 @@ with torch.inference_mode():
             )
 quality = pd.DataFrame(rows)
 print(f"{len(clean_crops)} crops of {len(photos)} photos")
-tradeoff(quality)
+figures.diffusion.tradeoff(quality)
 
 # %%
 quality.set_index(["sampler", "timestep_spacing", "steps"]).round(3)

@@ -37,15 +37,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.course import check, figures, settings
-from daclip_lab.course.analysis import steering_table
-from daclip_lab.data.seeding import seeded
-from daclip_lab.data.training_pairs import Synthetic
-from daclip_lab.diffusion.samplers import denoiser, sample
+from daclip_lab.course import analysis, check, figures, settings
 from daclip_lab.embeddings.layers import block_outputs
-from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.figures.style import COLORS, GAP, INK, MUTED, WIDTH, area, canvas, picture
-from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.unet import ConditionalUNet
 
 scale = lab.presets.current()
@@ -127,8 +120,8 @@ class CrossAttention(nn.Module):
 
 # %%
 photos = lab.sample_photos("test")
-protocol = Protocol(crop=size)
-clean, degraded, facts = degraded_crops(photos, 0, protocol)
+protocol = lab.Protocol(crop=size)
+clean, degraded, facts = lab.degraded_crops(photos, 0, protocol)
 content, degradation = (part.clone() for part in pipe.encode(list(degraded)))
 
 with torch.random.fork_rng():
@@ -144,7 +137,7 @@ for ours, theirs in (("query", "to_q"), ("key", "to_k"), ("value", "to_v")):
     getattr(attention, ours).load_state_dict(middle[theirs].state_dict())
 attention.out.load_state_dict(middle["to_out"][0].state_dict())
 
-pixels = torch.randn(len(content), 16 * 16, 4 * 32, generator=seeded(1))
+pixels = torch.randn(len(content), 16 * 16, 4 * 32, generator=lab.seeded(1))
 with torch.no_grad():
     conditions = unet.prepare(content, degradation)
     answer, weights = attention(pixels, content[:, None])
@@ -153,7 +146,7 @@ with torch.no_grad():
         "cross-attention, at every pixel": (answer - conditions.middle[:, None]).abs().max(),
     }
     ours = conditions._replace(prompt=prompt(degradation), middle=answer[:, 0])
-    state = sde.prior(degraded, torch.randn(degraded.shape, generator=seeded(2)))
+    state = sde.prior(degraded, torch.randn(degraded.shape, generator=lab.seeded(2)))
     t = torch.full((len(degraded),), sde.steps)
     told = [unet(state, degraded, t, each) for each in (conditions, ours)]
     differences["the whole U-Net, with ours inside"] = (told[0] - told[1]).abs().max()
@@ -177,10 +170,12 @@ photo = photos[photos.names.index("osprey")][:, 50 : 50 + 2 * size, 205 : 205 + 
 photo = F.interpolate(photo[None], size=(size, size), mode="area")
 with torch.no_grad():
     features = F.silu(unet.init_conv(torch.cat([torch.zeros_like(photo), photo], 1)))
-    lifted = features.flatten(2).mT @ torch.randn(32, 128, generator=seeded(4))
+    lifted = features.flatten(2).mT @ torch.randn(32, 128, generator=lab.seeded(4))
     embedded = pipe.encode(list(photo))
     visual = pipe.daclip.clip.visual
-    patches = F.normalize(block_outputs(pipe.daclip, photo).controlled[-1][:, 1:] @ visual.proj, dim=-1)
+    patches = F.normalize(
+        block_outputs(pipe.daclip, photo).controlled[-1][:, 1:] @ visual.proj, dim=-1
+    )
 contexts = {
     "1 token: the content": embedded.content[:, None].clone(),
     "2 tokens: and the degradation": torch.stack(embedded, dim=1).clone(),
@@ -209,11 +204,15 @@ caption = (
     "that mean; darker is further. With one token there is nothing to see. (The weights are random: this shows what "
     "attention can do, not what it learned.)"
 )
-with canvas(WIDTH, side + 74, caption) as figure:
-    picture(figure, photo[0], GAP, 28, zoom).set_title("photo", fontsize=10, pad=4)
+with figures.style.canvas(figures.style.WIDTH, side + 74, caption) as figure:
+    figures.style.picture(figure, photo[0], figures.style.GAP, 28, zoom).set_title(
+        "photo", fontsize=10, pad=4
+    )
     top = max(values.max().item() for values in maps.values())
     for index, (name, values) in enumerate(maps.items(), start=1):
-        axes = area(figure, GAP + index * (side + GAP), 28, side, side)
+        axes = figures.style.area(
+            figure, figures.style.GAP + index * (side + figures.style.GAP), 28, side, side
+        )
         axes.imshow(values, cmap="Blues", vmin=0, vmax=top, interpolation="nearest")
         axes.set_title(f"{name.split(':')[0]} (0 to {values.max():.1f} %)", fontsize=10, pad=4)
         axes.set(xticks=(), yticks=())
@@ -266,7 +265,7 @@ recipe = replace(
     scale.restorer, steps=steps, warmup=steps // 16, harm_penalty=1.0
 )  # a short training
 net = lab.build_restorer(scale.network, d, seed=0)
-source = Synthetic(
+source = lab.Synthetic(
     photos=lab.sample_photos("train"),
     scene_prob=scale.scene_prob,
     clean_prob=scale.clean_prob,
@@ -275,8 +274,8 @@ source = Synthetic(
 )
 
 # The exam: crops of the test photos in all ten ways, and what DA-CLIP says of them.
-exam = Protocol(crop=recipe.image_size, crops=max(1, settings.examples(scale) // 20), seed=1)
-parts = [degraded_crops(photos, index, exam) for index in range(len(photos))]
+exam = lab.Protocol(crop=recipe.image_size, crops=max(1, settings.examples(scale) // 20), seed=1)
+parts = [lab.degraded_crops(photos, index, exam) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
 done = pd.Series([fact["degradation"] for _, _, known in parts for fact in known])
 embeddings = pipe.encode(list(degraded))
@@ -286,15 +285,15 @@ embeddings = pipe.encode(list(degraded))
 def restored(network):
     """The exam's crops after one step of restoration."""
     told = network.prepare(*embeddings)
-    *_, last = sample(
-        denoiser(network, sde, degraded, told), sde, degraded, steps=1, generator=seeded(0)
+    *_, last = lab.sample(
+        lab.denoiser(network, sde, degraded, told), sde, degraded, steps=1, generator=lab.seeded(0)
     )
     return last.state.clamp(0, 1)
 
 
 def gain(images):
     """Mean gain in PSNR (dB) over the ten degradations."""
-    gained = psnr(images, clean) - psnr(degraded, clean)
+    gained = lab.psnr(images, clean) - lab.psnr(degraded, clean)
     return gained[torch.tensor(done != "clean")].mean().item()
 
 
@@ -317,15 +316,15 @@ def curves():
         "Left: the loss at each step (thin) and its running mean (thick). Right: one-step restorations of photos that "
         "are not trained on; the grey line is the learning rate, in share of its largest."
     )
-    with canvas(WIDTH, 386, caption) as figure:
-        learned, judged = (area(figure, 72 + k * 444, 36, 340, 240) for k in (0, 1))
+    with figures.style.canvas(figures.style.WIDTH, 386, caption) as figure:
+        learned, judged = (figures.style.area(figure, 72 + k * 444, 36, 340, 240) for k in (0, 1))
         loss = pd.Series(losses, dtype=float)
-        learned.plot(loss.index, loss, color=MUTED, alpha=0.4, linewidth=1)
-        learned.plot(loss.index, loss.ewm(span=20).mean(), color=INK)
+        learned.plot(loss.index, loss, color=figures.style.MUTED, alpha=0.4, linewidth=1)
+        learned.plot(loss.index, loss.ewm(span=20).mean(), color=figures.style.INK)
         learned.set(title="Loss on training crops", ylabel="mean loss of the crops (nats)")
         judged.plot(raw.keys(), raw.values(), "-s", color="#c2570c", label="the network")
         judged.plot(smooth.keys(), smooth.values(), "-o", color="#1f4e8c", label="its average")
-        judged.axhline(0, color=MUTED, linestyle=":", linewidth=1.3)
+        judged.axhline(0, color=figures.style.MUTED, linestyle=":", linewidth=1.3)
         judged.set(title="Exam on other photos", ylabel="gain in PSNR (dB)")
         judged.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         rate = judged.twinx()
@@ -387,13 +386,21 @@ columns = {"degraded": degraded, **{f"step {s}": samples[s] for s in shown[1:]},
 zoom = -(-110 // recipe.image_size)
 side = zoom * recipe.image_size
 caption = "A degraded crop, then what the running average makes of it after more and more steps. PSNR in dB."
-with canvas(GAP + len(columns) * (side + GAP), len(chosen) * (side + 28) + 36, caption) as figure:
+with figures.style.canvas(
+    figures.style.GAP + len(columns) * (side + figures.style.GAP),
+    len(chosen) * (side + 28) + 36,
+    caption,
+) as figure:
     for row, index in enumerate(chosen):
         for column, (title, images) in enumerate(columns.items()):
-            axes = picture(
-                figure, images[index], GAP + column * (side + GAP), 24 + row * (side + 28), zoom
+            axes = figures.style.picture(
+                figure,
+                images[index],
+                figures.style.GAP + column * (side + figures.style.GAP),
+                24 + row * (side + 28),
+                zoom,
             )
-            near = psnr(images[index][None], clean[index][None]).item()
+            near = lab.psnr(images[index][None], clean[index][None]).item()
             name = done[index] if title == "degraded" else title
             axes.set_title(name if title == "clean" else f"{name}: {near:.1f}", fontsize=9, pad=3)
 figure
@@ -410,7 +417,7 @@ figure
 
 # %%
 mine = lab.Pipeline(replace(pipe.settings, network=scale.network), daclip=pipe.daclip, restorer=net)
-judge = Protocol(crops=max(1, settings.examples(scale) // 20), steps=1)
+judge = lab.Protocol(crops=max(1, settings.examples(scale) // 20), steps=1)
 results = {
     "yours": lab.evaluate(mine, photos, judge).table(),
     "shipped": lab.evaluate(pipe, photos, judge).table(),
@@ -433,18 +440,24 @@ caption = (
     "Marks: mean gain over the degraded crops; lines: 95 % intervals over photos. Left of the dotted line a restoration "
     "is worse than none."
 )
-with canvas(720, 30 * len(rows) + 118, caption) as figure:
-    axes = area(figure, 140, 30, 540, 30 * len(rows))
+with figures.style.canvas(720, 30 * len(rows) + 118, caption) as figure:
+    axes = figures.style.area(figure, 140, 30, 540, 30 * len(rows))
     for offset, (who, table) in zip((-0.16, 0.16), results.items(), strict=True):
         for y, (name, line) in enumerate(table.loc[rows].iterrows()):
-            color = COLORS.get(name, INK) if who == "shipped" else "white"
-            axes.hlines(y + offset, line.psnr_gain_low, line.psnr_gain_high, color=MUTED)
-            axes.scatter(line.psnr_gain, y + offset, s=46, c=color, edgecolors=INK, zorder=3,
+            color = (
+                figures.style.COLORS.get(name, figures.style.INK) if who == "shipped" else "white"
+            )
+            axes.hlines(
+                y + offset, line.psnr_gain_low, line.psnr_gain_high, color=figures.style.MUTED
+            )
+            axes.scatter(line.psnr_gain, y + offset, s=46, c=color, edgecolors=figures.style.INK, zorder=3,
                          marker="o" if who == "shipped" else "s")  # fmt: skip
-    axes.scatter([], [], marker="s", c="white", edgecolors=INK, label="yours")
-    axes.scatter([], [], marker="o", c=INK, edgecolors=INK, label="shipped")
+    axes.scatter([], [], marker="s", c="white", edgecolors=figures.style.INK, label="yours")
+    axes.scatter(
+        [], [], marker="o", c=figures.style.INK, edgecolors=figures.style.INK, label="shipped"
+    )
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0.1)
-    axes.axvline(0, color=MUTED, linestyle=":", linewidth=1.3)
+    axes.axvline(0, color=figures.style.MUTED, linestyle=":", linewidth=1.3)
     axes.set(xlabel="gain in PSNR (dB)", ylim=(len(rows) - 0.4, -0.6))
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(axis="y", length=0)
@@ -464,7 +477,9 @@ figure
 # **Predict**: what happens to a dark photo that is announced as a hazy one? To a clean one that is announced as dark?
 
 # %%
-steering = steering_table(pipe, photos, Protocol(crops=max(1, settings.examples(scale) // 20), seed=2))
+steering = analysis.steering_table(
+    pipe, photos, lab.Protocol(crops=max(1, settings.examples(scale) // 20), seed=2)
+)
 figures.steering.steering_heatmap(steering)
 
 # %%

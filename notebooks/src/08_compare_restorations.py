@@ -42,29 +42,9 @@ from tqdm.auto import tqdm
 import daclip_lab as lab
 from daclip_lab.ablation.embedding_arithmetic import steering_gains
 from daclip_lab.course import check, figures, settings
-from daclip_lab.data.image_io import read_image, to_pil
-from daclip_lab.data.photos import Photos
-from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.apply import degrade
-from daclip_lab.diffusion.samplers import (
-    SAMPLERS,
-    TIMESTEP_SPACINGS,
-    denoiser,
-    euler_maruyama,
-    time_points,
-)
-from daclip_lab.evaluation.evaluator import configured
-from daclip_lab.evaluation.examples import examples
-from daclip_lab.evaluation.protocol import Protocol, degraded_crops
-from daclip_lab.figures.diffusion import tradeoff
-from daclip_lab.figures.primitives import strip
-from daclip_lab.figures.restoration import restoration_wall
+from daclip_lab.evaluation import evaluator, examples
 from daclip_lab.metrics import image_quality
-from daclip_lab.metrics.bootstrap import bootstrap_interval
-from daclip_lab.models.daclip import Embeddings
-from daclip_lab.models.restorer import build_restorer
-from daclip_lab.widgets.compare import compare
-from daclip_lab.widgets.controls import compared
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -87,15 +67,15 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 
 # %%
 test = lab.sample_photos("test")
-photos = Photos(test.paths[: max(2, settings.examples(scale) // 5)])
+photos = lab.Photos(test.paths[: max(2, settings.examples(scale) // 5)])
 counts = [count for count in (1, 2, 5, 10, 20) if count <= settings.examples(scale)]
 few, several = counts[len(counts) // 2], counts[-2]  # 5 and 10 at the scale of the lab
 
 
 def middle(name, side):
     """The middle square of a test photo, reduced to side x side pixels: (3, side, side)."""
-    photo = to_pil(test[test.names.index(name)])
-    return read_image(ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS))
+    photo = lab.to_pil(test[test.names.index(name)])
+    return lab.read_image(ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS))
 
 
 def restored(image, **options):
@@ -116,12 +96,12 @@ def steps_of(count):
 
 
 osprey = test[test.names.index("osprey")][:, 75:155, 232:312].contiguous()
-rainy_bird = degrade(osprey, "rainy", 0.6, seeded(3))
+rainy_bird = degrade(osprey, "rainy", 0.6, lab.seeded(3))
 shown = sorted({1, few, counts[-1]})
 detail = (..., slice(20, 60), slice(20, 60))
 rows = {
     name: [restored(rainy_bird, sampler=name, steps=count, seed=0) for count in shown]
-    for name in SAMPLERS
+    for name in lab.SAMPLERS
 }
 apart = max((images[0] - rows["posterior"][0]).abs().max().item() for images in rows.values())
 print(f"largest difference between samplers that take one step: {apart:.1e}")
@@ -149,7 +129,7 @@ figures.images.grid(
 # of the two is *right* there? The clean photo in the figure above decides.
 
 # %%
-compare(rows["posterior"][0], rows["posterior"][-1], labels=(steps_of(1), steps_of(shown[-1])))
+lab.compare(rows["posterior"][0], rows["posterior"][-1], labels=(steps_of(1), steps_of(shown[-1])))
 
 # %% [markdown]
 # ## 2 · The seed
@@ -161,7 +141,7 @@ compare(rows["posterior"][0], rows["posterior"][-1], labels=(steps_of(1), steps_
 # more blurred than a single one, and will its PSNR be higher or lower?
 
 # %%
-holes = degrade(osprey, "uncompleted", 0.6, seeded(5))
+holes = degrade(osprey, "uncompleted", 0.6, lab.seeded(5))
 runs = max(3, settings.examples(scale) // 3)
 by_seed = torch.stack([restored(holes, steps=several, seed=seed) for seed in range(runs)])
 mean = by_seed.mean(0)
@@ -173,7 +153,7 @@ pictures = {
     "one step": at_once,
     "clean": osprey,
 }
-strip(
+figures.images.strip(
     list(pictures.values()),
     [f"{name}\n{decibels(image, osprey):.1f} dB" if name != "clean" else "clean\n"
      for name, image in pictures.items()],
@@ -193,7 +173,9 @@ assert torch.allclose(errors.mean(), of_mean + scatter, rtol=1e-3)
 pd.DataFrame(
     {
         "PSNR (dB)": {
-            "one seed, on average": image_quality.psnr(by_seed, osprey.expand_as(by_seed)).mean().item(),
+            "one seed, on average": image_quality.psnr(by_seed, osprey.expand_as(by_seed))
+            .mean()
+            .item(),
             f"mean of {runs} seeds": decibels(mean, osprey),
             "one step": decibels(at_once, osprey),
         },
@@ -257,9 +239,9 @@ sure.round(1).to_frame()
 # **Predict**: which number of steps has the best PSNR? Is there a measure by which many steps win?
 
 # %%
-protocol = Protocol(crop=64, crops=1, mixtures=0, seed=8)
+protocol = lab.Protocol(crop=64, crops=1, mixtures=0, seed=8)
 ten = len(lab.DEGRADATIONS)
-parts = [degraded_crops(photos, index, protocol) for index in range(len(photos))]
+parts = [lab.degraded_crops(photos, index, protocol) for index in range(len(photos))]
 clean_ten = torch.cat([clean[:ten] for clean, _, _ in parts])
 degraded_ten = torch.cat([images[:ten] for _, images, _ in parts])
 facts = pd.DataFrame([fact for _, _, known in parts for fact in known[:ten]])
@@ -283,7 +265,9 @@ except lab.InputError:
     print("LPIPS is left out: its backbone is not here (`daclip-lab fetch lpips` gets it)")
 
 kinds = [
-    (sampler, timestep_spacing) for sampler in SAMPLERS for timestep_spacing in TIMESTEP_SPACINGS
+    (sampler, timestep_spacing)
+    for sampler in lab.SAMPLERS
+    for timestep_spacing in lab.TIMESTEP_SPACINGS
 ]
 results = {}
 for count in tqdm(counts, desc="restoring", leave=False):
@@ -299,9 +283,9 @@ for count in tqdm(counts, desc="restoring", leave=False):
         }
         results[sampler, timestep_spacing, count] = restored(degraded, **options)
 with torch.inference_mode():
-    predict = denoiser(pipe.restorer, sde, degraded, pipe.restorer.prepare(*own))
+    predict = lab.denoiser(pipe.restorer, sde, degraded, pipe.restorer.prepare(*own))
     for count in counts:
-        *_, last = euler_maruyama(predict, sde, degraded, steps=count, generator=seeded(0))
+        *_, last = lab.euler_maruyama(predict, sde, degraded, steps=count, generator=lab.seeded(0))
         results["euler-maruyama", "linspace", count] = last.state.clamp(0, 1)
 
 scores = {
@@ -318,11 +302,11 @@ means = pd.DataFrame(
     ]
 ).sort_values(["sampler", "timestep_spacing", "steps"], kind="stable")
 print(f"{len(clean)} crops of {len(photos)} photos, protocol {protocol.hash}")
-tradeoff(means)
+figures.diffusion.tradeoff(means)
 
 # %%
 means.set_index(["sampler", "timestep_spacing", "steps"]).loc[
-    ["input", *SAMPLERS, "euler-maruyama"]
+    ["input", *lab.SAMPLERS, "euler-maruyama"]
 ].round(3)
 
 # %% [markdown]
@@ -340,10 +324,10 @@ differences = pd.DataFrame(
             sampler,
             timestep_spacing,
             count,
-            *bootstrap_interval(values - first[name], photo_of),
+            *lab.bootstrap_interval(values - first[name], photo_of),
         )
         for (sampler, timestep_spacing, count), found in scores.items()
-        if timestep_spacing == "linspace" and sampler in SAMPLERS and count > 1
+        if timestep_spacing == "linspace" and sampler in lab.SAMPLERS and count > 1
         for name, values in found.items()
     ],
     columns=["measure", "sampler", "timestep_spacing", "steps", "mean", "low", "high"],
@@ -372,8 +356,8 @@ figures.samplers.against_one_step(
 
 # %%
 told = pipe.restorer.prepare(*own)
-times = time_points(sde, several)
-noise = torch.randn(degraded.shape, generator=seeded(0))  # as in the restoration
+times = lab.time_points(sde, several)
+noise = torch.randn(degraded.shape, generator=lab.seeded(0))  # as in the restoration
 walk = list(pipe.trajectory(degraded, steps=several, embeddings=own))
 with torch.inference_mode():
     from_truth = [predict(sde.diffuse(clean, degraded, t, noise), t) for t in times[:-1]]
@@ -390,7 +374,7 @@ trust = pd.DataFrame(
 )
 recipe = lab.presets.lab().restorer
 print(f"examples at t = {sde.steps} in the training of the lab's restorer: {recipe.t_max_prob:.0%}")
-figures.diffusion.predicted_clean(
+figures.sde.predicted_clean(
     trust,
     caption="A true state betrays the clean image more and more as t falls. The network's own states hold only what it found out itself. "
     "The gap between the lines is what its own mistakes cost.",
@@ -472,11 +456,11 @@ perception.set_index(["sampler", "timestep_spacing", "steps"]).round(2)
 # **Predict**: what happens to the difference from the restoration in one piece, for each way, as steps are added?
 
 # %%
-odd = degrade(middle("colosseum", 128)[:, :77, :123], "hazy", 0.6, seeded(1))
-assert read_image(pipe.restore(to_pil(odd), steps=few)).shape == odd.shape
+odd = degrade(middle("colosseum", 128)[:, :77, :123], "hazy", 0.6, lab.seeded(1))
+assert lab.read_image(pipe.restore(lab.to_pil(odd), steps=few)).shape == odd.shape
 
 scene = test[test.names.index("colosseum")][:, 130:242, 130:306].contiguous()
-foggy = degrade(scene, "low-light", 0.6, seeded(2))
+foggy = degrade(scene, "low-light", 0.6, lab.seeded(2))
 whole_embeddings = pipe.encode([foggy])
 
 
@@ -524,8 +508,8 @@ off.round(2)
 strip_of = test[test.names.index("colosseum")][:, 160:224, 150:278].contiguous()
 parted = torch.cat(
     [
-        degrade(strip_of, "rainy", 0.6, seeded(4))[:, :, :64],
-        degrade(strip_of, "low-light", 0.6, seeded(4))[:, :, 64:],
+        degrade(strip_of, "rainy", 0.6, lab.seeded(4))[:, :, :64],
+        degrade(strip_of, "low-light", 0.6, lab.seeded(4))[:, :, 64:],
     ],
     2,
 )
@@ -542,7 +526,7 @@ def by_half(image):
     )
 
 
-strip(
+figures.images.strip(
     [parted, once, per_tile, strip_of],
     [f"rain, and darkness\n{by_half(parted)}", f"embedded once\n{by_half(once)}",
      f"embedded per tile\n{by_half(per_tile)}", "clean\n\n"],
@@ -561,25 +545,25 @@ strip(
 # **Predict**: which of the two is nearer to the clean photos? Think of haze and darkness.
 
 # %%
-larger = Protocol(crop=192, crops=1, mixtures=0, seed=8)
+larger = lab.Protocol(crop=192, crops=1, mixtures=0, seed=8)
 trained_on = scale.restorer.image_size
 windows = {f"{trained_on} px, as in training": trained_on, "the whole crop": larger.crop}
 pairs_of_windows = []
 for index in tqdm(range(len(photos)), desc="windows", leave=False):
-    before_and_after = degraded_crops(photos, index, larger)
+    before_and_after = lab.degraded_crops(photos, index, larger)
     for k in range(3):
         at = (3 * index + k) % ten
         target, image = before_and_after[0][at], before_and_after[1][at]
         embeddings = pipe.encode([image])
         found = {}
         for name, side in windows.items():
-            windowed = configured(pipe, window=side)
+            windowed = evaluator.configured(pipe, window=side)
             output = windowed.restore(image, embeddings=embeddings, steps=1, output_type="pt")
             found[name] = decibels(output, target)
         pairs_of_windows.append({"photo": photos.names[index]} | found)
 by_window = pd.DataFrame(pairs_of_windows)
 small, large = (by_window[name] for name in windows)
-gap = bootstrap_interval((large - small).to_numpy(), by_window.photo.to_numpy())
+gap = lab.bootstrap_interval((large - small).to_numpy(), by_window.photo.to_numpy())
 print(f"{len(by_window)} crops of {larger.crop} px: windows of {trained_on} px {small.mean():.2f} dB, of the whole crop {large.mean():.2f} dB")  # fmt: skip
 print(f"whole less {trained_on} px: {gap[0]:+.2f} dB, 95 % interval [{gap[1]:+.2f}, {gap[2]:+.2f}]")
 
@@ -604,19 +588,19 @@ print(f"whole less {trained_on} px: {gap[0]:+.2f} dB, 95 % interval [{gap[1]:+.2
 
 # %%
 colosseum = middle("colosseum", 96)
-rainy = degrade(colosseum, "rainy", 0.6, seeded(7))
-nothing = Embeddings(*(torch.zeros_like(part) for part in pipe.encode([rainy])))
-seen_as = pipe.classify(to_pil(rainy)).idxmax()
+rainy = degrade(colosseum, "rainy", 0.6, lab.seeded(7))
+nothing = lab.Embeddings(*(torch.zeros_like(part) for part in pipe.encode([rainy])))
+seen_as = pipe.classify(lab.to_pil(rainy)).idxmax()
 steered = {
     "rainy\n": rainy,
     f"it sees\n{seen_as}": restored(rainy),
     **{
-        f"told\n{name}": read_image(pipe.restore(to_pil(rainy), degradation=name))
+        f"told\n{name}": lab.read_image(pipe.restore(lab.to_pil(rainy), degradation=name))
         for name in ("rainy", "low-light")
     },
     "told\nnothing": restored(rainy, embeddings=nothing),
 }
-strip(
+figures.images.strip(
     list(steered.values()),
     [f"{name}\n{decibels(image, colosseum):.1f} dB" for name, image in steered.items()],
     first=1,
@@ -645,7 +629,7 @@ table = steering_gains(
 
 def gain_of(values, rows):
     """The mean gain of some crops, with its interval over photos, as text."""
-    mean_gain, low, high = bootstrap_interval(values[rows], facts.photo.to_numpy()[rows])
+    mean_gain, low, high = lab.bootstrap_interval(values[rows], facts.photo.to_numpy()[rows])
     return "" if np.isnan(mean_gain) else f"{mean_gain:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
@@ -681,7 +665,7 @@ pd.DataFrame(
 # **Predict**: how many times slower is one call of the U-Net? And a whole restoration, each as its recipe says?
 
 # %%
-unet = build_restorer(
+unet = lab.build_restorer(
     dict(lab.presets.paper().network), pipe.settings.clip.embed_dim
 ).requires_grad_(False)
 backbones = {"NAFNet (lab)": pipe.restorer, "U-Net (paper)": unet.eval()}
@@ -778,13 +762,13 @@ TELLING = ["its own embedding", "the right word", "nothing", *lab.DEGRADATIONS]
 @lru_cache(maxsize=256)
 def attempt(degradation, severity, sampler, steps, seed, told):
     """The degraded photo and its restoration."""
-    image = degrade(spices, degradation, severity, seeded(6))
+    image = degrade(spices, degradation, severity, lab.seeded(6))
     embeddings = pipe.encode([image])
     if told == "nothing":
         embeddings = nothing
     elif told != "its own embedding":
         word = pipe.word(degradation if told == "the right word" else told)
-        embeddings = Embeddings(embeddings.content, word[None])
+        embeddings = lab.Embeddings(embeddings.content, word[None])
     return image, restored(image, sampler=sampler, steps=steps, seed=seed, embeddings=embeddings)
 
 
@@ -810,7 +794,7 @@ def look(
         edge = image_quality.gradient_similarity(picture[None], spices[None]).item()
         return f"{decibels(picture, spices):.1f} dB, edges {edge:.3f}"
 
-    return strip(
+    return figures.images.strip(
         [image, result, spices],
         [
             f"{degradation} {severity:g}\n{said(image)}",
@@ -821,34 +805,34 @@ def look(
     )
 
 
-compared(
+lab.compared(
     attempt,
     look,
     labels=("degraded", "restored"),
     degradation=list(lab.DEGRADATIONS),
     severity=[step / 10 for step in range(1, 11)],
-    sampler=list(SAMPLERS),
+    sampler=list(lab.SAMPLERS),
     steps=[1, 2, 3, 5, 10, 20, 50, 100],
     seed=list(range(10)),
     told=TELLING,
 )
 
 # %%
-settings = [
+cases = [
     ("low-light", "posterior", 1, TELLING[0]),
     ("low-light", "posterior", several, TELLING[0]),
     ("low-light", "dpmpp-2m", several, TELLING[0]),
     ("low-light", "posterior", 1, "nothing"),
 ]
-still = [attempt(name, 0.6, sampler, n, 0, told) for name, sampler, n, told in settings]
-strip(
+still = [attempt(name, 0.6, sampler, n, 0, told) for name, sampler, n, told in cases]
+figures.images.strip(
     [still[0][0], *(result for _, result in still)],
     [
         f"low-light\n\n\n{decibels(still[0][0], spices):.1f} dB",
         *(
             f"{sampler}\n{steps_of(n)}\n{'' if told == TELLING[0] else 'told ' + told}\n"
             f"{decibels(result, spices):.1f} dB"
-            for (_, sampler, n, told), (_, result) in zip(settings, still, strict=True)
+            for (_, sampler, n, told), (_, result) in zip(cases, still, strict=True)
         ),
     ],
     first=1,
@@ -866,9 +850,9 @@ strip(
 result = lab.evaluate(pipe, photos, protocol)
 by_name = result.table().psnr_gain[list(lab.DEGRADATIONS)].sort_values(ascending=False)
 names_shown = list(by_name.index[[0, -1]])
-wall = [each for each in examples(pipe, photos, result) if each.degradation in names_shown]
+wall = [each for each in examples.examples(pipe, photos, result) if each.degradation in names_shown]
 wall.sort(key=lambda each: names_shown.index(each.degradation))
-restoration_wall(wall, photos=len(photos))
+figures.restoration.restoration_wall(wall, photos=len(photos))
 
 # %% [markdown]
 # Look at the worst column first. Was the degradation named wrongly, so that the restorer was told to undo something
@@ -997,7 +981,7 @@ check("08.4", steps_for)
 # ## The numbers obtained
 
 # %%
-best = means[means.sampler.isin(list(SAMPLERS))]
+best = means[means.sampler.isin(list(lab.SAMPLERS))]
 finest = best.loc[best["PSNR (dB)"].idxmax()]
 most_like = perception.loc[perception.unlike.idxmin()]
 

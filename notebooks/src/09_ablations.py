@@ -47,12 +47,6 @@ from daclip_lab.ablation.conditioning import (
 )
 from daclip_lab.ablation.study import VARIANTS, AblationPlan, ablate, differences_to, seed_interval
 from daclip_lab.course import check, figures, settings
-from daclip_lab.data.seeding import seeded
-from daclip_lab.data.training_pairs import Synthetic
-from daclip_lab.evaluation.protocol import Protocol
-from daclip_lab.figures.primitives import strip
-from daclip_lab.metrics.bootstrap import bootstrap_interval
-from daclip_lab.widgets.controls import compared
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -103,7 +97,9 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # %%
 photos = lab.sample_photos("test")
 crops = max(1, settings.examples(scale) // 20)
-asked = build_eval_set(photos, Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9))
+asked = build_eval_set(
+    photos, lab.Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9)
+)
 print(f"{len(asked.degraded)} degraded crops of {len(photos)} photos")
 
 ways = conditioning_variants(pipe, asked)
@@ -175,7 +171,9 @@ def difference_of(left, right, degradation):
     """What telling the right one gains over the left one, in words."""
     inside = (asked.metadata.degradation == degradation).to_numpy()
     values = (gains[right] - gains[left]).to_numpy()
-    mean, low, high = bootstrap_interval(values[inside], asked.metadata.photo.to_numpy()[inside])
+    mean, low, high = lab.bootstrap_interval(
+        values[inside], asked.metadata.photo.to_numpy()[inside]
+    )
     return (
         f"{right} less {left}: {values[shown[degradation]]:+.2f} dB on this crop; "
         f"on all {inside.sum()} {degradation} crops {mean:+.2f} dB, 95 % interval [{low:+.2f}, {high:+.2f}]"
@@ -187,7 +185,7 @@ def two_ways(left="none", right="both", degradation="rainy"):
     return restored[left][shown[degradation]], restored[right][shown[degradation]]
 
 
-compared(
+lab.compared(
     two_ways,
     labels=lambda left, right, degradation: (left, right),
     describe=difference_of,
@@ -198,7 +196,7 @@ compared(
 
 # %%
 case = shown["rainy"]
-strip(
+figures.images.strip(
     [asked.degraded[case], *(restored[way][case] for way in ways), asked.clean[case]],
     ["degraded\n", *(f"{way}\n{gains[way][case]:+.1f} dB" for way in ways), "clean\n"],
     zoom=2,
@@ -215,8 +213,10 @@ strip(
 
 # %%
 crop_photos = asked.metadata.photo.to_numpy()
-alone = {name: bootstrap_interval(gains[name].to_numpy(), crop_photos) for name in ("none", "both")}
-paired = bootstrap_interval((gains["both"] - gains["none"]).to_numpy(), crop_photos)
+alone = {
+    name: lab.bootstrap_interval(gains[name].to_numpy(), crop_photos) for name in ("none", "both")
+}
+paired = lab.bootstrap_interval((gains["both"] - gains["none"]).to_numpy(), crop_photos)
 for name, (mean, low, high) in alone.items():
     print(f"{name:>16}: {mean:5.2f} dB [{low:5.2f}, {high:5.2f}], {high - low:.2f} dB wide")
 print(
@@ -269,8 +269,8 @@ plan = AblationPlan(
         conditioning_dropout=0.0,
         harm_penalty=0.0,  # it makes a long training safer, and a short one slower
     ),
-    source=Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob, clean_prob=0.0, severity=scale.severity),
-    eval_set=build_eval_set(lab.sample_photos("test"), Protocol(crop=scale.restorer.image_size, crops=crops, seed=1)),
+    source=lab.Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob, clean_prob=0.0, severity=scale.severity),
+    eval_set=build_eval_set(lab.sample_photos("test"), lab.Protocol(crop=scale.restorer.image_size, crops=crops, seed=1)),
     eval_steps=tuple(round(steps * share) for share in (0.125, 0.25, 0.5, 0.75)),
 )  # fmt: skip
 network = lab.build_restorer(plan.network, pipe.settings.clip.embed_dim)
@@ -420,7 +420,7 @@ both_ways.loc[[*lab.DEGRADATIONS, "overall"]]
 # seeds. By how many dB do you win, on average? Think, or draw numbers.
 
 # %%
-threes = 0.1 * torch.randn(100_000, 3, generator=seeded(0))  # so many times three runs, in dB
+threes = 0.1 * torch.randn(100_000, 3, generator=lab.seeded(0))  # so many times three runs, in dB
 
 answer = ...  # a number, in dB
 
@@ -430,7 +430,7 @@ check("09.1", answer)
 # <details><summary>Solution 09.1</summary>
 #
 # ```python
-# threes = 0.1 * torch.randn(100_000, 3, generator=seeded(0))
+# threes = 0.1 * torch.randn(100_000, 3, generator=lab.seeded(0))
 # answer = threes.amax(1).mean().item()
 #
 # check("09.1", answer)

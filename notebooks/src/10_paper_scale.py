@@ -45,12 +45,9 @@ from IPython.display import display
 from PIL import Image, ImageOps
 
 import daclip_lab as lab
-from daclip_lab.course import check
+from daclip_lab.course import check, figures
 from daclip_lab.data.captions.writing import attribute_captions, write_captions
-from daclip_lab.data.image_io import read_image, save_image, to_pil
 from daclip_lab.data.pairs import PairFolder
-from daclip_lab.data.seeding import seeded
-from daclip_lab.figures.style import GAP, INK, MUTED, WIDTH, area, canvas, picture
 from daclip_lab.models.clip import Clip, views
 from daclip_lab.pipeline.convert_official import authors_name, import_official
 
@@ -223,8 +220,8 @@ caption = (
     "Parameters of each part. Grey is frozen, light blue are the controller's zero layers. Dotted: the sizes of the released "
     "controller (95 million) and restorer (49 million)."
 )
-with canvas(WIDTH, 270, caption) as figure:
-    axes = area(figure, 200, 24, 620, 168)
+with figures.style.canvas(figures.style.WIDTH, 270, caption) as figure:
+    axes = figures.style.area(figure, 200, 24, 620, 168)
     groups = {
         "CLIP (frozen)": [parts["CLIP, image tower"], parts["CLIP, text tower"]],
         "controller": [parts["controller, copy of the tower"], parts["controller, zero layers"]],
@@ -243,7 +240,7 @@ with canvas(WIDTH, 270, caption) as figure:
             left += value
         axes.text(left, y, f"  {left:.1f}", va="center")
     for y, said in ((1, 94.94), (2, 48.98)):
-        axes.plot([said, said], [y - 0.42, y + 0.42], ":", color=INK)
+        axes.plot([said, said], [y - 0.42, y + 0.42], ":", color=figures.style.INK)
     axes.set_yticks(range(3), groups)
     axes.set(xlabel="millions of parameters", ylim=(2.6, -0.6))
     axes.set_xlim(0, 1.12 * max(95, max(map(sum, groups.values()))))
@@ -262,12 +259,12 @@ figure
 
 # %%
 photos = lab.sample_photos("test")
-photo = to_pil(photos[photos.names.index("osprey")])
+photo = lab.to_pil(photos[photos.names.index("osprey")])
 photo = ImageOps.fit(photo, (480, 320), Image.Resampling.LANCZOS)
 side = 96 if scale.name != "smoke" else 48
 noisy = lab.degrade(photo, "noisy", severity=0.7, seed=1)
 small = lab.degrade(photo.resize((3 * side // 2, side), 3), "noisy", severity=0.7, seed=1)
-seen = views(read_image(noisy), settings.clip.image_size, "resize")[0]
+seen = views(lab.read_image(noisy), settings.clip.image_size, "resize")[0]
 
 answer = pipe.classify(noisy)
 began = time.perf_counter()
@@ -294,13 +291,13 @@ pd.DataFrame(
 ).T.rename_axis(f"length ({weights_are})")
 
 # %%
-left_noise = (read_image(noisy) - read_image(photo)).std().item()
-clean_view = views(read_image(photo), settings.clip.image_size, "resize")[0]
+left_noise = (lab.read_image(noisy) - lab.read_image(photo)).std().item()
+clean_view = views(lab.read_image(photo), settings.clip.image_size, "resize")[0]
 in_view = (seen - clean_view).std().item()
 
 shown = {
     "the noisy photo, its own pixels": noisy.crop((130, 30, 354, 254)),
-    f"what CLIP sees ({seen.shape[-1]} px)": to_pil(seen).resize((224, 224), Image.Resampling.NEAREST),
+    f"what CLIP sees ({seen.shape[-1]} px)": lab.to_pil(seen).resize((224, 224), Image.Resampling.NEAREST),
     f"restored in 2 steps,\n{weights_are}": restored.crop((0, 0, side, side)).resize((224, 224), Image.Resampling.NEAREST),
 }  # fmt: skip
 caption = (
@@ -311,9 +308,13 @@ caption = (
         else "Right: random numbers restore nothing; put the authors' files in place and look again."
     )
 )
-with canvas(3 * (224 + GAP) + GAP, 224 + 92, caption) as figure:
+with figures.style.canvas(
+    3 * (224 + figures.style.GAP) + figures.style.GAP, 224 + 92, caption
+) as figure:
     for k, (title, image) in enumerate(shown.items()):
-        axes = picture(figure, image, GAP + k * (224 + GAP), 44)
+        axes = figures.style.picture(
+            figure, image, figures.style.GAP + k * (224 + figures.style.GAP), 44
+        )
         axes.set_title(title, fontsize=10, pad=4)
 figure
 
@@ -340,13 +341,15 @@ caption = (
     "The paper's schedule (cosine, T = 100, noise of 50/255 at the end). Dots: the times that a restoration in ten steps "
     "visits, from right to left."
 )
-with canvas(WIDTH, 330, caption) as figure:
-    content_axes, noise_axes = (area(figure, 70 + 440 * k, 36, 340, 216) for k in (0, 1))
+with figures.style.canvas(figures.style.WIDTH, 330, caption) as figure:
+    content_axes, noise_axes = (
+        figures.style.area(figure, 70 + 440 * k, 36, 340, 216) for k in (0, 1)
+    )
     for axes, table, title, factor in (
         (content_axes, sde.alpha, "Share of the clean photo, $\\alpha_t$", 1),
         (noise_axes, sde.sigma_bar, "Noise in the state, $\\bar\\sigma_t$ (of 255)", 255),
     ):
-        axes.plot(times, factor * table, color=INK)
+        axes.plot(times, factor * table, color=figures.style.INK)
         axes.plot(ten, factor * table[ten], "o", color="#c2570c")
         axes.set(title=title, xlabel="time t", xlim=(-2, 102))
         axes.set_ylim(0, None)
@@ -383,15 +386,17 @@ caption = (
     "One attention block of the paper's network, a square image, by arithmetic. "
     "`python -m benchmarks network` measures both ways."
 )
-with canvas(WIDTH, 350, caption) as figure:
-    axes = area(figure, 90, 24, 560, 252)
+with figures.style.canvas(figures.style.WIDTH, 350, caption) as figure:
+    axes = figures.style.area(figure, 90, 24, 560, 252)
     axes.loglog(sides, matrix / 1e9, "-s", color="#c2570c")
     axes.loglog(sides, features / 1e9, "-o", color="#1f4e8c")
     axes.text(4400, matrix[-1] / 1e9, "matrix written down", va="center", color="#c2570c")
     axes.text(4400, features[-1] / 1e9, "without it", va="center", color="#1f4e8c")
     for card in (24, 80):
-        axes.axhline(card, color=MUTED, linestyle=":", linewidth=1.3)
-        axes.text(4400, card, f"a GPU with {card} GB", va="center", fontsize=9, color=MUTED)
+        axes.axhline(card, color=figures.style.MUTED, linestyle=":", linewidth=1.3)
+        axes.text(
+            4400, card, f"a GPU with {card} GB", va="center", fontsize=9, color=figures.style.MUTED
+        )
     axes.set(xlabel="side of the image (pixels)", ylabel="memory (GB)", xlim=(240, 4200))
     axes.set_xticks(sides, sides)
     axes.minorticks_off()
@@ -411,12 +416,12 @@ figure
 mine = work / "mine"
 for name in ("rainy", "noisy"):
     for index, clean in enumerate(lab.sample_photos("train")):
-        clean = ImageOps.fit(to_pil(clean), (192, 160), Image.Resampling.LANCZOS)
+        clean = ImageOps.fit(lab.to_pil(clean), (192, 160), Image.Resampling.LANCZOS)
         for kind in ("LQ", "GT"):
             (mine / "train" / name / kind).mkdir(parents=True, exist_ok=True)
         bad = lab.degrade(clean, name, severity=0.7, seed=index)
-        save_image(bad, mine / "train" / name / "LQ" / f"{index}.png")
-        save_image(clean, mine / "train" / name / "GT" / f"{index}.png")
+        lab.save_image(bad, mine / "train" / name / "LQ" / f"{index}.png")
+        lab.save_image(clean, mine / "train" / name / "GT" / f"{index}.png")
 
 new = write_captions(mine / "train", mine / "daclip_train.csv", attribute_captions)
 print(f"{new} captions\n")
@@ -434,17 +439,17 @@ print(*(mine / "daclip_train.csv").read_text().splitlines()[:4], sep="\n")
 
 # %%
 source = PairFolder(mine / "train", crop="patch")
-drawn = [source.draw(seeded(0, k), 128) for k in range(4)]
+drawn = [source.draw(lab.seeded(0, k), 128) for k in range(4)]
 caption = "As the restorer's training draws them: degraded above, clean below, then the caption's first words."
-with canvas(4 * (128 + 60) + GAP, 2 * 128 + 132, caption) as figure:
+with figures.style.canvas(4 * (128 + 60) + figures.style.GAP, 2 * 128 + 132, caption) as figure:
     for k, example in enumerate(drawn):
-        left = GAP + k * (128 + 60)
-        axes = picture(figure, example.degraded, left, 28)
+        left = figures.style.GAP + k * (128 + 60)
+        axes = figures.style.picture(figure, example.degraded, left, 28)
         axes.set_title(example.label, fontsize=10, pad=4)
-        picture(figure, example.clean, left, 28 + 128 + 4)
+        figures.style.picture(figure, example.clean, left, 28 + 128 + 4)
         words = example.caption.split()
         lines = [" ".join(words[i : i + 4]) for i in range(0, min(len(words), 12), 4)]
-        figure.text(left / (4 * 188 + GAP), 64 / (2 * 128 + 132), "\n".join(lines), fontsize=8, color=MUTED,
+        figure.text(left / (4 * 188 + figures.style.GAP), 64 / (2 * 128 + 132), "\n".join(lines), fontsize=8, color=figures.style.MUTED,
                     va="center")  # fmt: skip
 figure
 

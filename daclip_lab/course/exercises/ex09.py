@@ -63,8 +63,8 @@ def leave_out(answer) -> str | None:
             return "Wanted two tensors: the content embedding, then the degradation embedding."
         for name, e, found in zip(own._fields, before, given, strict=True):
             right = e if name in parts else torch.zeros_like(e)
-            told = ", ".join(parts) or "nothing"
-            hint = f"The {name} embedding, where the network is to be told: {told}."
+            kept = ", ".join(parts) or "nothing"
+            hint = f"The {name} embedding, where the network is conditioned on: {kept}."
             if complaint := tensor(found, right, within=0, hint=hint):
                 return complaint
     if any((e != kept).any() for e, kept in zip(own, before, strict=True)):

@@ -1,25 +1,41 @@
-"""Figures of the notebooks: data in, matplotlib Figure out. None computes a result."""
+"""All figures for a notebook under one name: those of this folder, and those of `daclip_lab.figures`."""
 
 from daclip_lab.course.figures import (
     ablation,
-    diffusion,
-    embeddings,
     images,
     predictions,
     samplers,
+    sde,
+    spaces,
     steering,
     training,
     zero_shot,
 )
+from daclip_lab.figures import (
+    classification,
+    diffusion,
+    embeddings,
+    interpretability,
+    restoration,
+    severity,
+    style,
+)
 
 __all__ = [
     "ablation",
+    "classification",
     "diffusion",
     "embeddings",
     "images",
+    "interpretability",
     "predictions",
+    "restoration",
     "samplers",
+    "sde",
+    "severity",
+    "spaces",
     "steering",
+    "style",
     "training",
     "zero_shot",
 ]
