@@ -1,4 +1,4 @@
-"""A registered degradation is drawn, trained on, evaluated and shown like the ten; trained weights keep their labels."""
+"""A registered degradation is used everywhere like the ten; trained weights keep their labels."""
 
 from dataclasses import replace
 

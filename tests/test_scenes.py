@@ -112,7 +112,7 @@ def test_stripes_run_as_their_caption_says():
 def test_shapes_are_antialiased_and_grow_with_the_square_of_the_radius(shape):
     def area(radius, y=32.0):
         canvas = np.zeros((1, 64, 64))
-        paint_shape(canvas, shape, np.ones((1, 1, 1)), y, 32.0, radius, angle=0.3)
+        paint_shape(canvas, shape, np.ones((1, 1, 1)), (y, 32.0), radius, angle=0.3)
         assert canvas.min() >= 0 and canvas.max() <= 1
         assert ((canvas > 0.05) & (canvas < 0.95)).any()
         return canvas.sum()
@@ -123,12 +123,12 @@ def test_shapes_are_antialiased_and_grow_with_the_square_of_the_radius(shape):
 
 def test_a_circle_covers_pi_r_squared():
     canvas = np.zeros((1, 64, 64))
-    paint_shape(canvas, "circle", np.ones((1, 1, 1)), 30.2, 33.7, 15.0)
+    paint_shape(canvas, "circle", np.ones((1, 1, 1)), (30.2, 33.7), 15.0)
     assert canvas.sum() == pytest.approx(np.pi * 15**2, rel=0.005)
 
 
 def test_a_shape_outside_the_canvas_changes_nothing():
     canvas = np.zeros((1, 64, 64))
     for y, x in ((-40, 32), (32, -40), (100, 32), (32, 100)):
-        paint_shape(canvas, "square", np.ones((1, 1, 1)), y, x, 10.0)
+        paint_shape(canvas, "square", np.ones((1, 1, 1)), (y, x), 10.0)
     assert not canvas.any()

@@ -6,6 +6,7 @@ generalisation to new words can be measured.
 """
 
 import functools
+from pathlib import Path
 
 import torch
 
@@ -30,25 +31,7 @@ _ADJECTIVE_FORMS = (
 _CLAUSE_FORMS = ("{caption} {phrase}", "{caption}, {phrase}", "{phrase}, {caption}")
 
 # Words that people use in prompts, over and above those that the lab prints.
-COMMON = (
-    "a an the this that these it is are was be has have not no and or but of in on at by to from for with without",
-    "under over near between through during after before into out up down off as than very quite too so more less",
-    "most least much many few some any all both only just slightly mildly lightly moderately strongly heavily",
-    "severely extremely badly highly partly fully weak mild moderate strong heavy severe extreme low high good",
-    "bad poor best worst better worse real natural original old new modern big small large little tiny huge long",
-    "short tall wide thin thick light lighter darker brighter bright dark dull vivid pale deep warm cold soft",
-    "hard sharp blurry clear clean dirty image images picture pictures photo photos photograph snapshot shot",
-    "frame view scene painting drawing texture pattern camera lens sensor pixel pixels quality resolution",
-    "exposure focus contrast brightness color colors colour noise blur haze fog mist rain snow shadow shade storm",
-    "drops water glass light night day morning evening winter summer sky cloud clouds sun ground grass tree trees",
-    "forest leaf leaves flower flowers mountain hill river lake sea ocean beach sand rock stone road street city",
-    "town house building bridge wall window door roof boat ship car bus train plane man woman child boy girl",
-    "people person face hand animal dog cat horse bird fish bear elephant tiger food table chair room inside",
-    "outside background foreground left right top bottom middle center corner edge corrupted degraded damaged",
-    "distorted restored enhanced processed degradation corruption distortion artifact artifacts type kind level",
-    "effect affected caused covered containing showing taken captured seen looking one two three four five red",
-    "green blue yellow orange purple pink brown black white gray grey tan olive teal",
-)
+COMMON_WORDS = Path(__file__).with_name("common_words.txt")
 
 
 def training_texts(name: str) -> list[str]:
@@ -100,7 +83,7 @@ def _all_texts(every: tuple[Words, ...]) -> tuple[str, ...]:
         for text in _fill(phrases, templates)
     ]
     forms = [form.format(phrase="", caption="") for form in _ADJECTIVE_FORMS + _CLAUSE_FORMS]
-    return (*texts, *forms, *attributes.PHRASES, *scenes.PHRASES, *COMMON)
+    return (*texts, *forms, *attributes.PHRASES, *scenes.PHRASES, COMMON_WORDS.read_text("utf-8"))
 
 
 def _fill(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What procedural scenes are painted with: colours that bear their names, textures, bars and soft edges.
+"""The parts of procedural scenes: colours by name, textures, bars and soft edges.
 
 Images are float64 arrays (3, h, w), colours (3, 1, 1), in [0, 1]; coverages are (h, w).
 """
@@ -17,7 +17,7 @@ RELIEF = {"smooth": (2.0, 0.02), "soft": (1.3, 0.065), "rough": (1.0, 0.1), "bus
 
 
 def textured(rng: np.random.Generator, colour: str, texture: str, h: int, w: int) -> np.ndarray:
-    """A plane of one colour, (3, h, w), with a relief whose strength is what `captions` calls by that word."""
+    """A plane of one colour, (3, h, w), with a relief as steep as `captions.attributes` defines the texture."""
     slope, strength = RELIEF[texture]
     relief = field(rng, h, w, slope)
     steepness = np.abs(np.diff(relief, axis=1)).mean() * 3
@@ -68,7 +68,7 @@ def third(rng: np.random.Generator, index: int) -> float:
 
 
 def rgb_of(rng: np.random.Generator, name: str) -> np.ndarray:
-    """A colour that bears the name, a little off its typical value, as (3, 1, 1) in [0, 1]."""
+    """A colour of that name, a little off its typical value, as (3, 1, 1) in [0, 1]."""
     usual = typical(name).reshape(3, 1, 1)
     # More in lightness than in hue, lest gray turn lilac.
     varied = usual + rng.normal(scale=0.03) + rng.normal(scale=0.015, size=(3, 1, 1))
@@ -76,14 +76,14 @@ def rgb_of(rng: np.random.Generator, name: str) -> np.ndarray:
 
 
 def typical(name: str) -> np.ndarray:
-    """The colour (3,) in [0, 1] that bears a name best."""
+    """The typical colour (3,) of a name, in [0, 1]."""
     return np.array(COLOURS[name][0]) / 255
 
 
 def any_colour(
     rng: np.random.Generator, *, among: Sequence[str] = COLOUR_NAMES, unlike: Sequence[str] = ()
 ) -> str:
-    """A colour name that stands out from the others, so that nobody could take one for another."""
+    """A random colour name, clearly different from the others."""
     while True:
         name = pick(rng, among)
         if all(np.abs(typical(name) - typical(other)).max() > 0.27 for other in unlike):
@@ -91,7 +91,7 @@ def any_colour(
 
 
 def two_colours(rng: np.random.Generator) -> tuple[str, str]:
-    """Two colour names that nobody could take for each other."""
+    """Two clearly different colour names."""
     first = any_colour(rng)
     return first, any_colour(rng, unlike=[first])
 

@@ -1,19 +1,18 @@
 """Procedural scenes: unlimited images whose caption is known exactly, because the caption was drawn first.
 
 Dead leaves (Ruderman 1997; Lee, Mumford and Huang 2001) occlude each other with sizes distributed as 1/r^3, which
-gives the scale-invariant statistics of natural photos; beside them stand shapes over textured grounds, landscapes,
-stripes, checkerboards, clouds and fades. Colours, textures and positions carry the words of `captions`, so that one
-text tower reads both.
+gives the scale-invariant statistics of natural photos; the other kinds are shapes over textured backgrounds,
+landscapes, stripes, checkerboards, clouds and fades. Colours, textures and positions are named as in
+`captions.attributes`, so that one text tower reads both.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from daclip_lab.data.captions import attributes
-from daclip_lab.data.captions.attributes import POSITIONS, TEXTURES
+from daclip_lab.data.captions.attributes import POSITIONS, TEXTURES, enumerated
 from daclip_lab.data.scene_primitives import (
     any_colour,
     blend,
@@ -33,12 +32,13 @@ from daclip_lab.errors import InputError
 SHAPES = ("circle", "square", "diamond", "triangle", "ring", "cross")
 # The radius as a part of the shorter side.
 SIZES = {"small": (0.09, 0.13), "": (0.16, 0.2), "large": (0.24, 0.32)}
-Painting = tuple[np.ndarray, str]
+Array = np.ndarray
+Painting = tuple[Array, str]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A procedural image and the sentence that it was painted from."""
+    """A procedural image and its exact caption."""
 
     image: torch.Tensor  # (3, h, w) in [0, 1]
     caption: str
@@ -60,18 +60,13 @@ def scene(generator: torch.Generator, *, height: int = 64, width: int = 64) -> S
 
 
 def paint_shape(
-    canvas: np.ndarray,
-    shape: str,
-    colour: np.ndarray,
-    y: float,
-    x: float,
-    radius: float,
-    angle: float = 0.0,
+    canvas: Array, shape: str, colour: Array, centre: tuple, radius: float, angle: float = 0
 ) -> None:
-    """Paint an antialiased shape over a canvas, in place.
+    """Paint an antialiased shape over a canvas (c, h, w), in place.
 
-    canvas: (c, h, w); shape: one of SHAPES; colour: (c, 1, 1) or (c, h, w); y, x, radius: pixels; angle: radians.
+    shape: one of SHAPES; colour: (c, 1, 1) or (c, h, w); centre: (y, x); centre and radius in pixels, angle in radians.
     """
+    y, x = centre
     reach = 1.25 * radius + 1
     top, left = max(int(y - reach), 0), max(int(x - reach), 0)
     box = np.s_[:, top : max(int(y + reach) + 1, 0), left : max(int(x + reach) + 1, 0)]
@@ -126,14 +121,14 @@ def _shapes(rng: np.random.Generator, h: int, w: int) -> Painting:
         y, x = (along, across) if relation in ("above", "below") else (across, along)
         places = [(h * y[0], w * x[0]), (h * y[1], w * x[1])]
         caption = f"{_thing(things[0])} {relation} {_thing(things[1])} {where}"
-    for (shape, colour, _, radius), (y, x) in zip(things, places, strict=True):
+    for (shape, colour, _, radius), place in zip(things, places, strict=True):
         paint = textured(rng, colour, pick(rng, TEXTURES[:2]), h, w)
-        paint_shape(image, shape, paint, y, x, radius, rng.uniform(-0.25, 0.25))
+        paint_shape(image, shape, paint, place, radius, rng.uniform(-0.25, 0.25))
     return image, caption
 
 
 def _leaves(rng: np.random.Generator, h: int, w: int) -> Painting:
-    """Dead leaves, painted from back to front; the caption names the colours by how much is left of each to see."""
+    """Dead leaves, painted from back to front; the caption names the colours by their visible share."""
     form, shape = pick(rng, (("round", "circle"), ("square", "square")))
     size, low, high, count = pick(rng, (("small", 0.03, 0.12, 160), ("large", 0.08, 0.5, 70)))
     palette: list[str] = []
@@ -149,14 +144,14 @@ def _leaves(rng: np.random.Generator, h: int, w: int) -> Painting:
     rgb = [typical(name) for name in palette]
     inks = np.concatenate([rgb, np.eye(len(palette))], axis=1)[:, :, None, None]
     canvas = np.broadcast_to(inks[0], (inks.shape[1], h, w)).copy()
-    for i, (y, x) in enumerate(centres):
+    for i, centre in enumerate(centres):
         ink = inks[kinds[i]].copy()
         ink[:3] += shades[i]
-        paint_shape(canvas, shape, ink, y, x, radii[i], angles[i])
+        paint_shape(canvas, shape, ink, centre, radii[i], angles[i])
     image = canvas[:3] + field(rng, h, w, 1.0) * rng.uniform(0.01, 0.05)
     share = canvas[3:].mean(axis=(1, 2))
     seen = [palette[k] for k in np.argsort(-share, kind="stable") if share[k] > 0.02]
-    return image, f"many {size} {form} leaves of {_listed(seen)}"
+    return image, f"many {size} {form} leaves of {enumerated(seen)}"
 
 
 def _landscape(rng: np.random.Generator, h: int, w: int) -> Painting:
@@ -172,7 +167,7 @@ def _landscape(rng: np.random.Generator, h: int, w: int) -> Painting:
         sun = any_colour(rng, among=("white", "yellow", "orange", "red"), unlike=[sky])
         column = rng.integers(3)
         y, x = h * rng.uniform(0.15, 0.22), w * third(rng, column)
-        paint_shape(image, "circle", rgb_of(rng, sun), y, x, min(h, w) * rng.uniform(0.07, 0.12))
+        paint_shape(image, "circle", rgb_of(rng, sun), (y, x), min(h, w) * rng.uniform(0.07, 0.12))
         caption += f"{' and' if word else ' with'} a {sun} sun {POSITIONS[0][column]}"
     ridge = h * (horizon + rng.uniform(-0.05, 0.05) + 0.05 * field(rng, 1, w, 1.5)[0])
     blend(image, textured(rng, ground, texture, h, w), cover(ridge - rows))
@@ -223,15 +218,7 @@ def _fade(rng: np.random.Generator, h: int, w: int) -> Painting:
     return image, f"a smooth fade from {first} {start} to {second} {end}"
 
 
-_KINDS: tuple[Callable[[np.random.Generator, int, int], Painting], ...] = (
-    _shapes,
-    _leaves,
-    _landscape,
-    _stripes,
-    _checkers,
-    _clouds,
-    _fade,
-)
+_KINDS = (_shapes, _leaves, _landscape, _stripes, _checkers, _clouds, _fade)
 _SHARES = (0.3, 0.25, 0.2, 0.08, 0.05, 0.06, 0.06)
 
 # Every word that a scene can print.
@@ -252,8 +239,3 @@ def _thing(thing: tuple[str, str, str, float]) -> str:
 
 def _with_articles(text: str) -> str:
     return text.replace("a o", "an o")
-
-
-def _listed(names: list[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

@@ -1,9 +1,8 @@
-"""What a clean image says: a sentence of visible attributes, found by rule from its pixels.
+"""Captions by rule: a sentence of the visible attributes of a clean image, measured from its pixels.
 
-DA-CLIP needs a caption for every clean image (in the paper BLIP writes it). At the lab scale the images are
-crops of 64 pixels, which a captioner cannot name; what they do show is colour, layout, light, texture and lines.
-Those are measured here, put into words, and learned by the lab's CLIP. The thresholds are quantiles over crops of
-natural photos, so that every word parts the crops into groups of similar size.
+DA-CLIP is trained on a caption of every clean image (by BLIP in the paper). At the lab scale the images are crops of 64
+pixels, which a captioner cannot name; what they do show is colour, layout, light, texture and lines. The thresholds
+are quantiles over crops of natural photos, so that every word divides the crops into groups of similar size.
 """
 
 import functools
@@ -17,8 +16,8 @@ from torch.nn import functional as F
 from daclip_lab.errors import InputError
 
 Value = tuple[int, int, int]
-# What each colour name means in sRGB: its typical value, then duller ones that people call the same, for photos are
-# duller than paint. A pixel bears the name of the value nearest to it.
+# sRGB values of each colour name: a typical one, then duller ones of the same name, since photos are duller than paint.
+# A pixel has the name of the value nearest to it.
 COLOURS: dict[str, tuple[Value, ...]] = {
     "black": ((14, 14, 14),),
     "dark gray": ((68, 68, 68),),
@@ -78,50 +77,45 @@ PHRASES = (
 )
 
 SIDE = 64  # every image is measured at this size, so that a crop and its enlargement read alike
-MAX_WORDS = 23  # words and commas, each one BPE token; leaves room in 32 for seven tokens about a degradation
+MAX_WORDS = 23  # words and commas, each one BPE token; leaves space in 32 for seven tokens about a degradation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attributes:
-    """What an attribute caption says about an image, each value one of the words above; "" where it is silent."""
+    """The words of an attribute caption, each from the lists above; "" for an attribute that it does not mention."""
 
     brightness: str
     contrast: str
     saturation: str
     texture: str
     colour: str  # the most frequent colour
-    second: str  # the next most frequent, if it covers a seventh of the image
-    relation: str  # how the first colour lies to the second
-    accent: str  # a rarer, more saturated colour
-    accent_position: str  # one of POSITIONS
-    lines: str  # direction of the dominant edges
-    grain: str  # fine or broad detail
-    light: str  # the brightest ninth of the image, one of POSITIONS
+    second: str = ""  # the next most frequent, if it covers a seventh of the image
+    relation: str = ""  # how the first colour lies to the second
+    accent: str = ""  # a rarer, more saturated colour
+    accent_position: str = ""  # one of POSITIONS
+    lines: str = ""  # direction of the dominant edges
+    grain: str = ""  # fine or broad detail
+    light: str = ""  # the brightest ninth of the image, one of POSITIONS
 
 
 def caption(image: torch.Tensor) -> str:
     """Describe a clean image in one sentence that its pixels determine.
 
     image: (3, h, w) in [0, 1], both sides at least 16 pixels. Raises InputError for any other shape. The sentence has
-    at most 25 BPE tokens, start and end included.
+    at most 25 BPE tokens, start and end included; the last attributes are left out where it would be longer.
     """
-    return sentence(attributes(image))
-
-
-def sentence(found: Attributes) -> str:
-    """Write attributes as one English sentence, the least telling of them left out where it would grow too long."""
+    found = attributes(image)
     adjectives = (found.brightness, found.contrast, found.saturation, found.texture)
     text = " ".join(word for word in ("a", *adjectives, "scene of", found.colour) if word)
     if found.second:
         text += f" {found.relation} {found.second}"
+    detail = {"fine": "fine detail", "broad": "broad shapes", "": ""}[found.grain]
     if found.lines:
-        detail = f"{found.grain} {found.lines} lines".strip()
-    else:
-        detail = {"fine": "fine detail", "broad": "broad shapes", "": ""}[found.grain]
-    light = f"light {found.light}" if found.light else ""
-    accent = f"some {found.accent} {found.accent_position}".strip() if found.accent else ""
+        detail = f"{found.grain} {found.lines} lines"
+    light = found.light and f"light {found.light}"
+    accent = found.accent and f"some {found.accent} {found.accent_position}"
     kept: list[str] = []
-    for extra in filter(None, (detail, light, accent)):
+    for extra in filter(None, (detail.strip(), light, accent.strip())):
         if count_words(_with(text, [*kept, extra])) <= MAX_WORDS:
             kept.append(extra)
     return _with(text, kept)
@@ -133,10 +127,13 @@ def count_words(text: str) -> int:
 
 
 def _with(text: str, extras: list[str]) -> str:
-    if not extras:
-        return text
-    *first, last = extras
-    return f"{text} with {', '.join(first)} and {last}" if first else f"{text} with {last}"
+    return f"{text} with {enumerated(extras)}" if extras else text
+
+
+def enumerated(words: list[str]) -> str:
+    """Words as a list in English: "a, b and c"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def attributes(image: torch.Tensor) -> Attributes:
@@ -209,13 +206,7 @@ def _colours(rgb: np.ndarray) -> dict[str, str]:
     names = colour_indices(rgb)
     share = np.bincount(names.ravel(), minlength=len(COLOUR_NAMES)) / names.size
     first, second, *_ = np.argsort(-share, kind="stable")
-    found = {
-        "colour": COLOUR_NAMES[first],
-        "second": "",
-        "relation": "",
-        "accent": "",
-        "accent_position": "",
-    }
+    found = {"colour": COLOUR_NAMES[first]}
     if share[second] >= 1 / 7:
         found["second"] = COLOUR_NAMES[second]
         found["relation"] = _relation(names == first, names == second)
@@ -246,19 +237,21 @@ def _relation(first: np.ndarray, second: np.ndarray) -> str:
         if abs(ya - yb) >= abs(xa - xb):
             return "above" if ya < yb else "below"
         return "left of" if xa < xb else "right of"
-    rim = np.maximum.outer(abs(_axis(first.shape[0])), abs(_axis(first.shape[1])))
+    rim = _rim(first.shape)
     return "around" if rim[first].mean() - rim[second].mean() > 0.09 else "and"
 
 
 def _position(mask: np.ndarray) -> str:
     y, x = _centre(mask)
     row, column = (1 + (v > 0.25) - (v < -0.25) for v in (y, x))
-    if (
-        row == column == 1
-    ):  # in the middle only if it is gathered there, not scattered over the image
-        rim = np.maximum.outer(abs(_axis(mask.shape[0])), abs(_axis(mask.shape[1])))
-        return POSITIONS[1][1] if rim[mask].mean() < 0.5 else ""
+    if row == column == 1 and _rim(mask.shape)[mask].mean() >= 0.5:
+        return ""  # scattered over the image
     return POSITIONS[row][column]
+
+
+def _rim(shape: tuple[int, int]) -> np.ndarray:
+    """The distance of each pixel from the centre, 1 along the whole rim."""
+    return np.maximum.outer(*(abs(_axis(n)) for n in shape))
 
 
 def colour_indices(rgb: np.ndarray) -> np.ndarray:
@@ -275,14 +268,14 @@ def _palette() -> tuple[np.ndarray, np.ndarray]:
     levels = np.linspace(0, 1, 32)
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     distance = np.linalg.norm(_oklab(cube)[:, None] - centres, axis=-1)
-    typical = _oklab(np.array([value for value, *_ in COLOURS.values()]) / 255)
-    return owner[distance.argmin(axis=1)], np.hypot(typical[:, 1], typical[:, 2])
+    _, a, b = _oklab(np.array([value for value, *_ in COLOURS.values()]) / 255).T
+    return owner[distance.argmin(axis=1)], np.hypot(a, b)
 
 
 def _oklab(srgb: np.ndarray) -> np.ndarray:
-    """sRGB in [0, 1], colours last, to Oklab (Ottosson 2020), in which distance is close to what the eye sees.
+    """sRGB in [0, 1], colours last, to Oklab (Ottosson 2020), in which distances are close to perceived ones.
 
-    Hue and chroma count twice: a name is a matter of hue first.
+    Hue and chroma count twice, since a colour's name depends on hue first.
     """
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     to_lms = np.array(
