@@ -60,8 +60,7 @@ def train_clip(
             for text, label in zip(batch.captions, batch.labels, strict=True)
         ]
         image, text = clip.encode_image(batch.degraded), clip.encode_text(texts)
-        # As in CLIP: a temperature below 1/100 makes training unstable.
-        scale = clip.scale.clamp(max=100)
+        scale = clip.scale.clamp(max=100)  # as in CLIP: beyond, training is unstable
         ids = _ids(texts).to(image.device)
         value = multi_positive_info_nce(image, text, scale, ids)
         right = ids[(image @ text.T).argmax(1)] == ids
@@ -72,16 +71,8 @@ def train_clip(
             metrics["paraphrase_loss"] = paraphrases.item()
         return value, metrics
 
-    return fit(
-        clip,
-        loss,
-        source,
-        recipe,
-        run=run,
-        resume=resume,
-        save_every=save_every,
-        accelerator=accelerator,
-    )
+    options = {"run": run, "resume": resume, "save_every": save_every, "accelerator": accelerator}
+    return fit(clip, loss, source, recipe, **options)
 
 
 def paraphrase_loss(clip: Clip, scale: Tensor, generator: torch.Generator, each: int = 3) -> Tensor:
@@ -166,17 +157,8 @@ def train_daclip(
             metrics |= {"content_loss": content_loss.item(), "cosine": cosine.item()}
         return value, metrics
 
-    return fit(
-        daclip,
-        loss,
-        source,
-        recipe,
-        captions=recipe.train_content,
-        run=run,
-        resume=resume,
-        save_every=save_every,
-        accelerator=accelerator,
-    )
+    options = {"run": run, "resume": resume, "save_every": save_every, "accelerator": accelerator}
+    return fit(daclip, loss, source, recipe, captions=recipe.train_content, **options)
 
 
 def train_restorer(
@@ -219,10 +201,8 @@ def train_restorer(
         content = degradation = None
         if daclip is not None:
             with torch.no_grad(), torch.autocast(device.type, enabled=False):
-                embeddings = _embeddings(
-                    daclip, batch, recipe.oracle, net.uses_unnormalized_embeddings
-                )
-            content, degradation = (e * keep[:, None] for e in embeddings)
+                found = _embeddings(daclip, batch, recipe.oracle, net.uses_unnormalized_embeddings)
+            content, degradation = (e * keep[:, None] for e in found)
         state = sde.diffuse(batch.clean, batch.degraded, t, noise)
         conditions = net.prepare(content, degradation)
         prediction = net(state, batch.degraded, t.to(device), conditions).float()
@@ -231,17 +211,8 @@ def train_restorer(
         metrics = {"loss_at_t_max": at_t_max.mean().item()} if len(at_t_max) else {}
         return error.mean(), metrics
 
-    return fit(
-        net,
-        loss,
-        source,
-        recipe,
-        captions=False,
-        run=run,
-        resume=resume,
-        save_every=save_every,
-        accelerator=accelerator,
-    )
+    options = {"run": run, "resume": resume, "save_every": save_every, "accelerator": accelerator}
+    return fit(net, loss, source, recipe, captions=False, **options)
 
 
 def restoration_error(
@@ -311,8 +282,7 @@ def _resize(daclip: DaCLIP, images: Tensor) -> Tensor:
 
 def _encode_unique(daclip: DaCLIP, texts: list[str]) -> Tensor:
     """The embeddings (b, d) of texts of which many are equal; each is encoded once."""
-    index = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    return daclip.encode_text(list(index))[[index[text] for text in texts]]
+    return daclip.encode_text(list(dict.fromkeys(texts)))[_ids(texts)]
 
 
 def _ids(texts: list[str]) -> Tensor:
