@@ -14,7 +14,12 @@ from daclip_lab.cli import main
 from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import ClipConfig, named_config, views
-from daclip_lab.pipeline.convert_official import authors_name, import_official, read_released
+from daclip_lab.pipeline.convert_official import (
+    authors_name,
+    import_official,
+    read_checkpoint,
+    read_released,
+)
 from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training.checkpoints import read_tensors
@@ -229,6 +234,23 @@ def test_weights_without_words_embed_but_do_not_name(pipe, photo):
     wild = Pipeline(replace(pipe.settings, labels=()), daclip=pipe.daclip)
     assert wild.encode([photo]).content.shape == (1, 32)
     assert "no labels" in refusal(wild.classify, photo)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"module.w.bias": torch.ones(1)},
+        {"module._orig_mod.w.bias": torch.ones(1)},
+        {"w._orig_mod.bias": torch.ones(1)},
+        {"params": {"w.bias": torch.ones(1)}},
+        {"params": {"w.bias": torch.zeros(1)}, "params_ema": {"w.bias": torch.ones(1)}},
+        {"epoch": 1, "state_dict": {"module.w.bias": torch.ones(1)}},
+    ],
+)
+def test_wrapped_checkpoints_are_read(tmp_path, content):
+    """As data parallelism, torch.compile, BasicSR and open_clip write them."""
+    torch.save(content, tmp_path / "c.pt")
+    assert read_checkpoint(tmp_path / "c.pt") == {"w.bias": torch.ones(1)}
 
 
 # ---- what is refused ----
