@@ -216,33 +216,15 @@ def gather(
 
     Raises InputError where the part file belongs to another run.
     """
-    part = None if out is None else Path(f"{out}.part")
+    part = None if out is None else check_output(f"{out}.part")
     tables, done, digest = [], 0, hashlib.sha256()
 
+    def hashes(which: range) -> bytes:
+        return b"".join(map(_identity, units[which.start : which.stop])) if part else b""
+
     def state() -> dict:
-        return {
-            "done": done,
-            "units": digest.hexdigest(),
-            "provenance": json.loads(json.dumps(provenance)),
-        }
-
-    def finished(which: range) -> int:
-        if part is not None:
-            for unit in units[which.start : which.stop]:
-                digest.update(_identity(unit))
-        return which.stop
-
-    if part is not None:
-        check_output(part)
-        if part.is_file():
-            begun = EmbeddingTable.load(part)
-            known = begun.provenance.pop("part", {})
-            done = finished(range(known.get("done", 0)))
-            if known != state():
-                raise InputError(
-                    f"{part} was begun with other images, weights or settings: delete it to start anew"
-                )
-            tables = [begun]
+        settings = json.loads(json.dumps(provenance))
+        return {"done": done, "units": digest.hexdigest(), "provenance": settings}
 
     def save() -> None:
         if part is not None and tables:
@@ -250,14 +232,25 @@ def gather(
             marked = tables[0].provenance | {"part": state()}
             replace(tables[0], provenance=marked).save(part)
 
+    if part is not None and part.is_file():
+        tables.append(EmbeddingTable.load(part))
+        known = tables[0].provenance.pop("part", {})
+        done = known.get("done", 0)
+        digest.update(hashes(range(done)))
+        if known != state():
+            raise InputError(
+                f"{part} belongs to other images, weights or settings: delete it to start again"
+            )
     saved = time.monotonic()
     with tqdm(total=len(units), initial=done, unit=unit, desc="embedding", leave=False,
               disable=len(units) <= 4 * at_a_time) as bar:  # fmt: skip
         try:
             for first in range(done, len(units), at_a_time):
                 which = range(first, min(first + at_a_time, len(units)))
-                tables.append(make(which))
-                done = finished(which)
+                table, new = make(which), hashes(which)
+                tables.append(table)
+                digest.update(new)
+                done = which.stop
                 bar.update(len(which))
                 if time.monotonic() - saved > SAVE_EVERY:
                     save()

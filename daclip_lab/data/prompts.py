@@ -83,7 +83,13 @@ def _all_texts(every: tuple[Words, ...]) -> tuple[str, ...]:
         for text in _fill(phrases, templates)
     ]
     forms = [form.format(phrase="", caption="") for form in _ADJECTIVE_FORMS + _CLAUSE_FORMS]
-    return (*texts, *forms, *attributes.PHRASES, *scenes.PHRASES, COMMON_WORDS.read_text("utf-8"))
+    return (
+        *texts,
+        *forms,
+        *attributes.PHRASES,
+        *scenes.PHRASES,
+        *COMMON_WORDS.read_text("utf-8").splitlines(),
+    )
 
 
 def _fill(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:
