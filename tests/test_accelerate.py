@@ -79,7 +79,7 @@ def test_two_processes_do_what_one_does_with_the_batches_of_both(launched):
         assert read_json(out / f"line{rank}.json")["losses"] == pytest.approx(losses, rel=1e-4)
 
 
-def test_one_process_writes_and_tells(launched):
+def test_one_process_writes_and_prints(launched):
     out, _, done = launched
     assert done.stdout.count("weights written to") == 1
     kept = read_tensors(out / "run" / "restorer.safetensors")
@@ -107,11 +107,11 @@ def test_a_run_of_two_processes_goes_on_in_one(launched):
 
 
 def test_an_accelerator_of_one_process_changes_nothing():
-    (plain, losses), (lent, told) = (
+    (plain, losses), (lent, again) = (
         train_line(Grays()),
         train_line(Grays(), accelerator=make_accelerator()),
     )
-    assert losses == told
+    assert losses == again
     assert same(plain.state_dict(), lent.state_dict())
 
 

@@ -122,7 +122,7 @@ def test_an_unknown_word_is_named_once_and_the_rest_still_counts(full):
     assert torch.equal(tokens[2], small.tokenize(["low-light"])[0])
 
 
-def test_the_vocabulary_of_the_lab_knows_every_word_the_lab_says(scale):
+def test_the_vocabulary_of_the_lab_covers_every_word_of_the_lab(scale):
     from daclip_lab.data.prompts import held_out_texts, training_texts
     from daclip_lab.degradations.registry import LABELS
 

@@ -196,10 +196,10 @@ def test_control_changes_the_content_but_not_the_degradation(fresh, randomize):
     with torch.no_grad():
         content, degradation = fresh.encode_image(images())
         randomize(fresh.controller.zeros)
-        steered, same = fresh.encode_image(images())
+        controlled, same = fresh.encode_image(images())
     assert torch.equal(degradation, same)
-    assert (steered - content).abs().max() > 1e-3
-    torch.testing.assert_close(steered.norm(dim=1), torch.ones(3))
+    assert (controlled - content).abs().max() > 1e-3
+    torch.testing.assert_close(controlled.norm(dim=1), torch.ones(3))
 
 
 @pytest.mark.parametrize(

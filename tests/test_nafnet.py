@@ -1,4 +1,4 @@
-"""The conditional NAFNet takes any size, starts as the identity, and listens to time and both embeddings."""
+"""The conditional NAFNet takes any size, starts as the identity, and depends on time and both embeddings."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def test_each_image_of_a_batch_stands_alone(net):
             torch.testing.assert_close(together[one], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_it_listens_to_state_degraded_time_and_both_embeddings(net):
+def test_it_depends_on_state_degraded_time_and_both_embeddings(net):
     state, degraded = noise(1, 3, 16, 16), noise(1, 3, 16, 16, seed=1)
     content, degradation = noise(1, 12, seed=2), noise(1, 12, seed=3)
     base = predict(net, state, degraded, 50, content, degradation)
@@ -200,7 +200,7 @@ def test_the_means_of_one_call_change_nothing_in_it(unbounded):
     assert torch.equal(predict(unbounded, *images), alone)
 
 
-def test_under_common_means_a_part_answers_as_the_whole_does(unbounded):
+def test_under_common_means_a_part_equals_the_whole(unbounded):
     """Nothing but the means looks far, so half an image, away from the cut, cannot know that it is a half."""
     images = noise(1, 3, 32, 192), noise(1, 3, 32, 192, seed=1) + torch.linspace(-2, 2, 192)
     halves = [[image[..., place] for image in images] for place in (slice(96), slice(96, None))]

@@ -81,7 +81,7 @@ def test_lab_weights_in_half_precision_can_be_shipped():
     assert 2 * numbers < 25e6
 
 
-def test_lab_departs_from_the_paper_where_it_says_so():
+def test_lab_departs_from_the_paper():
     scale = presets.lab()
     assert scale.daclip.multi_positive
     assert scale.view == "both"

@@ -1,4 +1,4 @@
-"""Every sampler takes the steps that the literature writes down, and ends where a perfect network says."""
+"""Every sampler takes the steps that the literature writes down, and ends at the prediction of a perfect network."""
 
 import math
 from itertools import count, pairwise
@@ -35,7 +35,7 @@ def images(*shape, seed=0):
 
 
 class Perfect:
-    """A network that knows the clean image, and says it, or the noise in the state at the time it is told."""
+    """A perfect network: predicts the clean image, or the noise in the state at time t."""
 
     def __init__(self, prediction_type, sde, clean):
         self.prediction_type, self.sde, self.clean = prediction_type, sde, clean
@@ -180,18 +180,18 @@ def moments(sde, t, monkeypatch, **settings):
     """Mean and variance that `sample` reaches at time t with the exact score, without drawing anything.
 
     The exact denoiser of a normal pixel is linear, so the state is a sum of noises with fixed weights. Pixel k gets the
-    k-th noise that is asked for as 1 and all others as 0: its state is that weight, plus the mean.
+    k-th noise that is drawn as 1 and all others as 0: its state is that weight, plus the mean.
     """
 
     def best(state, t):
         mean, var = normal(sde, t)
         return CENTRE + SPREAD**2 * sde.alpha[t].item() / var * (state - mean)
 
-    asked = count()
+    draws = count()
 
     def one_at_a_time(images, generator):
         noise = torch.zeros_like(images)
-        noise[..., next(asked)] = 1
+        noise[..., next(draws)] = 1
         return noise
 
     monkeypatch.setattr(samplers, "_noise_like", one_at_a_time)
@@ -319,7 +319,7 @@ def test_euler_maruyama_takes_the_small_step_that_was_written_for_all_times(sde)
 
 
 def test_small_steps_at_skipped_times_leave_the_noise_in(sde):
-    """A network that always takes off as much noise as there should be at the time it is told."""
+    """A network that always removes as much noise as there should be at time t."""
     mu = torch.full((1, 3, 64, 64), 0.4, dtype=torch.float64)
 
     def network(state, t):
@@ -343,23 +343,23 @@ def test_euler_maruyama_ends_near_the_clean_image(sde):
     assert abs(left.mean().item()) < 0.25
 
 
-# ---- the network is told the truth ----
+# ---- what the network is called with ----
 
 
 def test_the_network_is_called_once_per_step_with_the_time_of_its_state(sde):
-    told = []
+    seen = []
 
     class Network:
         prediction_type = "sample"
 
         def __call__(self, state, degraded, t, conditions):
-            told.append(t.tolist())
+            seen.append(t.tolist())
             assert conditions == "conditions"
             return degraded
 
     mu = images(3, 3, 8, 8)
     list(sample(denoiser(Network(), sde, mu, "conditions"), sde, mu, steps=4))
-    assert told == [[t] * 3 for t in (100, 75, 50, 25)]
+    assert seen == [[t] * 3 for t in (100, 75, 50, 25)]
 
 
 def test_clean_of_a_step_is_what_its_state_was_made_from(sde):
@@ -457,18 +457,20 @@ def test_a_state_that_was_yielded_is_not_touched_again(sde):
 
 def test_bfloat16_is_for_the_network_alone(sde):
     layer = torch.nn.Linear(8, 8)
-    told = []
+    seen = []
 
     class Network:
         prediction_type = "sample"
 
         def __call__(self, state, degraded, t, conditions):
-            told.append(layer(state).dtype)
+            seen.append(layer(state).dtype)
             return layer(state)
 
     mu = images().float()
     with torch.no_grad():
-        path = list(sample(denoiser(Network(), sde, mu, None, dtype=torch.bfloat16), sde, mu, steps=2))
+        path = list(
+            sample(denoiser(Network(), sde, mu, None, dtype=torch.bfloat16), sde, mu, steps=2)
+        )
         assert not torch.is_autocast_enabled("cpu")
-    assert told == [torch.bfloat16] * 2
+    assert seen == [torch.bfloat16] * 2
     assert all(step.state.dtype == step.clean.dtype == torch.float32 for step in path)

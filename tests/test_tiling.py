@@ -20,7 +20,7 @@ def noise(*shape, seed=0):
 
 
 class Local(nn.Module):
-    """A network that looks six pixels far, halves on the way, and is told one number per image."""
+    """A network that looks six pixels far, halves on the way, and is conditioned on one number per image."""
 
     multiple = 2
 
@@ -32,12 +32,12 @@ class Local(nn.Module):
             self.down = nn.Conv2d(6, 8, 4, stride=2, padding=1)
             self.up = nn.ConvTranspose2d(8, 3, 4, stride=2, padding=1)
 
-    def forward(self, state, degraded, t, told):
+    def forward(self, state, degraded, t, given):
         self.seen.append(tuple(state.shape[-2:]))
         h, w = state.shape[-2:]
         x = torch.cat([state, degraded], 1)
         x = nn.functional.pad(x, (0, w % 2, 0, h % 2), mode="replicate")
-        return degraded + told * self.up(self.down(x).tanh())[..., :h, :w] / (1 + t[0])
+        return degraded + given * self.up(self.down(x).tanh())[..., :h, :w] / (1 + t[0])
 
 
 # ---- the tiles of a line ----
@@ -108,13 +108,13 @@ def test_no_call_sees_more_than_a_tile():
 
 
 @torch.inference_mode()
-def test_every_tile_may_be_told_something_else():
+def test_every_tile_may_have_its_own_conditions():
     net, image, t = Local(), noise(1, 3, 64, 200), torch.tensor([5])
     tiled = Tiled(net, 64, 200, 80)
-    told = [torch.tensor(float(k)) for k in range(len(list(tiled.cut(image))))]
-    several = tiled(image, image, t, told)
+    given = [torch.tensor(float(k)) for k in range(len(list(tiled.cut(image))))]
+    several = tiled(image, image, t, given)
     for number in (0, -1):
-        alone = net(image, image, t, told[number])
+        alone = net(image, image, t, given[number])
         edge = (..., slice(0, 30) if number == 0 else slice(-30, None))
         torch.testing.assert_close(several[edge], alone[edge], atol=1e-5, rtol=0)
 
@@ -129,7 +129,7 @@ def test_tiles_of_the_laboratorys_network_agree_about_its_means(pipe):
 # ---- when there are tiles ----
 
 
-def test_only_large_images_are_tiled_unless_one_says_so():
+def test_only_large_images_are_tiled_by_default():
     net, side = Local(), int(WHOLE**0.5)
     assert in_tiles(net, side, side) is net
     assert in_tiles(net, side, side + 1).cut is not None
@@ -201,5 +201,5 @@ def test_the_command_line_hands_spacing_and_tiles_on(pipe, weights, photo_folder
         (("--tile", "-1"), "tile=-1"),
     ):
         assert run(*options) == 2
-        told = capsys.readouterr()
-        assert said in told.err and told.err.count("\n") == 1 and not told.out
+        given = capsys.readouterr()
+        assert said in given.err and given.err.count("\n") == 1 and not given.out
