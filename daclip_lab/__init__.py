@@ -53,7 +53,7 @@ def __getattr__(name: str):
     if name not in _MODULES:
         raise AttributeError(f"module 'daclip_lab' has no attribute {name!r}")
     module = import_module(_MODULES[name])
-    return module if _MODULES[name].endswith(f".{name}") else getattr(module, name)
+    return module if name == "presets" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

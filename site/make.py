@@ -25,8 +25,8 @@ def main(notebooks: Path, package: Path, out: Path) -> str | None:
     part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         lessons = [course_page(path) for path in built]
-        rooms = reference_pages(package)
-        write_pages([home_page(lessons, rooms), *lessons, *rooms], part)
+        modules = reference_pages(package)
+        write_pages([home_page(lessons, modules), *lessons, *modules], part)
         part.chmod(0o755)
         if out.exists():
             shutil.rmtree(out)
@@ -35,7 +35,9 @@ def main(notebooks: Path, package: Path, out: Path) -> str | None:
         return str(error)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    print(f"{len(lessons)} notebooks and {len(rooms)} rooms of the library: {out / 'index.html'}")
+    print(
+        f"{len(lessons)} notebooks and {len(modules)} modules of the library: {out / 'index.html'}"
+    )
     return None
 
 

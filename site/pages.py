@@ -21,7 +21,7 @@ NOT_UNDERSTOOD = re.compile(r"<mi>(\\\w+|&(?:amp;)?)</mi>|linebreak=.newline")
 
 
 class PageFailed(Exception):
-    """A page cannot be made; the message says which and why in one line."""
+    """A page cannot be made; the message names it and the reason in one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Page:
     body: str
     """HTML."""
     course: bool
-    """A notebook, or else a room of the library."""
+    """A notebook, or else a module of the library."""
 
 
 def equation(tex: str, *, block: bool) -> str:
@@ -101,7 +101,7 @@ def course_page(path: Path) -> Page:
     )
 
 
-def home_page(lessons: Sequence[Page], rooms: Sequence[Page]) -> Page:
+def home_page(lessons: Sequence[Page], modules: Sequence[Page]) -> Page:
     """The page that lists all others."""
 
     def listed(pages: Sequence[Page]) -> str:
@@ -114,7 +114,7 @@ def home_page(lessons: Sequence[Page], rooms: Sequence[Page]) -> Page:
     body = (
         "<h1>daclip_lab</h1><p>A lab to learn, train, dissect and extend DA-CLIP, the degradation-aware CLIP for image "
         f'restoration.</p><h2>The course</h2><div class="index">{listed(lessons)}</div>'
-        f'<h2>The library, room by room</h2><div class="index">{listed(rooms)}</div>'
+        f'<h2>The library, module by module</h2><div class="index">{listed(modules)}</div>'
     )
     return Page(name="index", title="daclip_lab", claim="", body=body, course=False)
 
@@ -128,25 +128,22 @@ def write_pages(pages: Sequence[Page], folder: Path) -> None:
         folder.joinpath(f"{page.name}.html").write_text(_framed(page, pages), "utf-8")
 
 
+def _anchor(page: Page, text: str, attributes: str = "") -> str:
+    """A link to a page; `text` has braces where its title goes."""
+    return f'<a href="{page.name}.html"{attributes}>{text.format(html.escape(page.title))}</a>'
+
+
 def _framed(page: Page, pages: Sequence[Page]) -> str:
     kin = [other for other in pages if other.course == page.course and other.name != "index"]
-    links = "".join(
-        f'<li><a href="{other.name}.html"{" aria-current=page" * (other is page)}>'
-        f"{html.escape(other.title)}</a></li>"
-        for other in pages
-        if other.name != "index" and other.course == page.course
-    )
-    around = ""
+    menu = around = ""
     if page in kin:
+        here = " aria-current=page"
+        links = (f"<li>{_anchor(each, '{}', here * (each is page))}</li>" for each in kin)
         at = kin.index(page)
-        before = f'<a href="{kin[at - 1].name}.html">← {html.escape(kin[at - 1].title)}</a>'
-        after = (
-            f'<a href="{kin[at + 1].name}.html">{html.escape(kin[at + 1].title)} →</a>'
-            if at + 1 < len(kin)
-            else ""
-        )
-        around = f'<nav class="around">{before if at else "<span></span>"}{after}</nav>'
-    menu = f"<ul>{links}</ul>" if page in kin else ""
+        before = _anchor(kin[at - 1], "← {}") if at else "<span></span>"
+        after = _anchor(kin[at + 1], "{} →") if at + 1 < len(kin) else ""
+        menu = f"<ul>{''.join(links)}</ul>"
+        around = f'<nav class="around">{before}{after}</nav>'
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

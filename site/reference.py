@@ -14,19 +14,17 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def reference_pages(package: Path) -> list[Page]:
-    """A page for each module of a package that has something public to say, in the order of their names."""
+    """A page for each module of a package that has something public, in the order of their names."""
     modules = {}
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package.parent).with_suffix("").parts
         if parts[-1].startswith("_") and parts[-1] != "__init__":
             continue
-        modules[".".join(p for p in parts if p != "__init__")] = ast.parse(path.read_text("utf-8"))
+        name, tree = ".".join(p for p in parts if p != "__init__"), ast.parse(path.read_text("utf-8"))
+        if any(_public(tree)) or "." not in name:
+            modules[name] = tree
     homes = _homes(modules)
-    return [
-        _page(name, tree, homes)
-        for name, tree in modules.items()
-        if any(_public(tree)) or "." not in name
-    ]
+    return [_page(name, tree, homes) for name, tree in modules.items()]
 
 
 def _page(name: str, tree: ast.Module, homes: dict[str, str]) -> Page:
@@ -82,7 +80,7 @@ def _class(node: ast.ClassDef) -> str:
 
 
 def _entry(node: ast.stmt, note: str, owner: str = "") -> str:
-    """A function, a method, a property or a value with what is said about it."""
+    """A function, a method, a property or a value with its description."""
     name = _names(node)[0]
     full = f"{owner}.{name}" if owner else name
     if isinstance(node, Function):
@@ -151,18 +149,18 @@ def _first_sentence(text: str) -> str:
 
 
 def _homes(modules: dict[str, ast.Module]) -> dict[str, str]:
-    """Where each public name is described; a name that several rooms use is known only with its room."""
+    """Where each public name is described; a name that several modules use is found only with its module."""
     homes, twice = {}, set()
     for module, tree in modules.items():
-        room = module.split(".", 1)[-1]
-        homes |= {module: f"{module}.html", room: f"{module}.html"}
+        short = module.split(".", 1)[-1]
+        homes |= {module: f"{module}.html", short: f"{module}.html"}
         for node, _ in _public(tree):
             members = _public(node) if isinstance(node, ast.ClassDef) else ()
             names = [_names(node)[0], *(f"{node.name}.{_names(m)[0]}" for m, _ in members)]
             for name in names:
                 twice |= {name} & set(homes)
                 homes[name] = f"{module}.html#{name}"
-                for end in (module, room, room.rsplit(".", 1)[-1]):
+                for end in (module, short, short.rsplit(".", 1)[-1]):
                     homes[f"{end}.{name}"] = f"{module}.html#{name}"
     return {name: place for name, place in homes.items() if name not in twice}
 

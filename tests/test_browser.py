@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from daclip_lab.widgets.compare import compare_html
+from daclip_lab.widgets.compare import compare
 
 pytestmark = pytest.mark.browser
 
@@ -88,7 +88,7 @@ def divider(slider):
 
 
 def test_dragging_shows_before_on_the_left_and_after_on_the_right(page):
-    page.set_content(compare_html(flat(RED), flat(BLUE), labels=("rainy", "restored")))
+    page.set_content(compare(flat(RED), flat(BLUE), labels=("rainy", "restored")).html())
     slider = page.locator(".daclip-compare")
     assert divider(slider) == pytest.approx(0.5, abs=0.01)
     for start, end in [(0.5, 0.25), (0.25, 0.8), (0.1, 0.1)]:
@@ -99,7 +99,7 @@ def test_dragging_shows_before_on_the_left_and_after_on_the_right(page):
 
 
 def test_the_keyboard_moves_it_and_its_name_is_spoken(page):
-    page.set_content(compare_html(flat(RED), flat(BLUE), labels=("rainy", "restored")))
+    page.set_content(compare(flat(RED), flat(BLUE), labels=("rainy", "restored")).html())
     slider = page.get_by_role("slider", name="rainy on its left, restored on its right")
     page.keyboard.press("Tab")
     expect(slider).to_be_focused()
@@ -110,7 +110,7 @@ def test_the_keyboard_moves_it_and_its_name_is_spoken(page):
 
 
 def test_sliders_on_one_page_are_independent_even_when_equal(page):
-    one = compare_html(flat(RED), flat(BLUE))
+    one = compare(flat(RED), flat(BLUE)).html()
     page.set_content(one + one)
     first, second = page.locator(".daclip-compare").all()
     drag(second, 0.5, 0.9)
@@ -121,7 +121,7 @@ def test_sliders_on_one_page_are_independent_even_when_equal(page):
 def test_whole_number_zoom_keeps_pixels_sharp_and_other_zoom_is_smooth(page):
     checks = Image.fromarray(np.indices((8, 8)).sum(0).astype(np.uint8) % 2 * 255)
     for width, sharp in [(320, True), (310, False)]:
-        page.set_content(compare_html(checks, checks, width=width))
+        page.set_content(compare(checks, checks, width=width).html())
         shot = page.locator(".daclip-compare").screenshot()
         top = np.asarray(Image.open(io.BytesIO(shot)).convert("L"))[8, 6 : width // 2 - 10]
         assert set(top.tolist()).issubset({0, 255}) == sharp
@@ -129,7 +129,7 @@ def test_whole_number_zoom_keeps_pixels_sharp_and_other_zoom_is_smooth(page):
 
 def test_without_scripts_both_images_are_there(browser):
     with browser.new_page(java_script_enabled=False) as page:
-        page.set_content(compare_html(flat(RED), flat(BLUE), labels=("rainy", "restored")))
+        page.set_content(compare(flat(RED), flat(BLUE), labels=("rainy", "restored")).html())
         for name in ("rainy", "restored"):
             assert page.get_by_role("img", name=name).bounding_box()["height"] > 100
 
@@ -183,7 +183,7 @@ def jupyter(tmp_path):
 def test_the_widget_in_jupyterlab_tells_python_where_the_divider_is(page, jupyter):
     folder, address = jupyter
     make = """from PIL import Image
-from daclip_lab.viz.compare import compare
+from daclip_lab.widgets.compare import compare
 slider = compare(Image.new("RGB", (16, 12), "red"), Image.new("RGB", (16, 12), "blue"))
 slider"""
     cells = [

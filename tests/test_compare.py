@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from daclip_lab.errors import InputError
-from daclip_lab.widgets.compare import compare, compare_html
+from daclip_lab.widgets.compare import compare
 
 
 def picture(width=40, height=30, seed=0):
@@ -26,7 +26,7 @@ def test_pictures_travel_without_loss():
     widget = compare(before, after)
     assert np.array_equal(decoded(widget.before), before)
     assert np.array_equal(decoded(widget.after), after)
-    sources = re.findall(r'src="data:image/png;base64,([^"]+)"', compare_html(before, after))
+    sources = re.findall(r'src="data:image/png;base64,([^"]+)"', compare(before, after).html())
     pages = [decoded(base64.b64decode(source)) for source in sources]
     assert np.array_equal(pages[0], before) and np.array_equal(pages[1], after)
 
@@ -56,8 +56,8 @@ def test_what_does_not_fit_is_refused():
 
 def test_the_page_is_escaped_repeatable_and_self_contained():
     labels = ('<b>"rain"</b>', "a & b")
-    page = compare_html(picture(), picture(), labels=labels)
-    assert page == compare_html(picture(), picture(), labels=labels)
+    page = compare(picture(), picture(), labels=labels).html()
+    assert page == compare(picture(), picture(), labels=labels).html()
     assert "<b>" not in page and "&lt;b&gt;&quot;rain&quot;" in page
     assert "http" not in page
 
@@ -65,6 +65,6 @@ def test_the_page_is_escaped_repeatable_and_self_contained():
 def test_the_widget_shows_the_page_where_no_kernel_lives():
     widget = compare(picture(), picture(), labels=("hazy", "restored"))
     data, _ = widget._repr_mimebundle_()
-    assert data["text/html"] == compare_html(picture(), picture(), labels=("hazy", "restored"))
+    assert data["text/html"] == compare(picture(), picture(), labels=("hazy", "restored")).html()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["text/plain"] == "<slider hazy | restored, 360x270>"

@@ -15,7 +15,7 @@ import make
 import pages
 import reference
 
-from daclip_lab.widgets.compare import compare_html
+from daclip_lab.widgets.compare import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADING = {"src", "srcset", "data", "poster", "background", "action"}  # and href, but for <a>
@@ -58,7 +58,7 @@ def outside(address):
 def notebook(tmp_path_factory):
     """A folder with one executed notebook that has an equation, code, a picture, a slider and a folded solution."""
     folder = tmp_path_factory.mktemp("notebooks")
-    slider = compare_html(*tiles())
+    slider = compare(*tiles()).html()
     cells = [
         nbformat.v4.new_markdown_cell("# 00 · A lesson\n\n**It claims $x_t < 1$.**"),
         nbformat.v4.new_markdown_cell(
@@ -172,22 +172,22 @@ def test_without_notebooks_there_is_no_site(tmp_path):
 
 
 @pytest.fixture
-def room(tmp_path):
-    """The reference page of a small package of one room."""
+def module(tmp_path):
+    """The reference page of a small package of one module."""
 
     def write(source):
         package = tmp_path / "lab"
         package.mkdir(exist_ok=True)
         (package / "__init__.py").write_text('"""A lab."""\n')
-        (package / "room.py").write_text(source)
+        (package / "module.py").write_text(source)
         return reference.reference_pages(package)[1].body
 
     return write
 
 
-def test_the_reference_shows_what_is_public(room):
-    body = room(
-        '"""A room."""\nLIMIT = 3\n"""The most."""\n_HIDDEN = 1\n\n'
+def test_the_reference_shows_what_is_public(module):
+    body = module(
+        '"""A module."""\nLIMIT = 3\n"""The most."""\n_HIDDEN = 1\n\n'
         'def grow(x: int, *, by: float = 0.5) -> int:\n    """Grow `x`.\n\n    Args:\n'
         '        x: a number, or\n            two.\n        by: how much.\n\n    More.\n    """\n\n'
         'def _private():\n    """No."""\n\n'
@@ -207,13 +207,15 @@ def test_names_lead_to_where_they_are_described(site):
     assert '<a href="daclip_lab.models.clip.html#views"><code>models.clip.views</code></a>' in page
 
 
-def test_angle_brackets_in_docstrings_are_text(room):
-    assert "&lt;degradation&gt;/LQ" in room('"""Reads <degradation>/LQ."""\ndef f():\n    """F."""')
+def test_angle_brackets_in_docstrings_are_text(module):
+    assert "&lt;degradation&gt;/LQ" in module(
+        '"""Reads <degradation>/LQ."""\ndef f():\n    """F."""'
+    )
 
 
-def test_a_room_without_a_docstring_is_named(room):
-    with pytest.raises(pages.PageFailed, match=r"lab\.room has no docstring"):
-        room("def f():\n    pass\n")
+def test_a_room_without_a_docstring_is_named(module):
+    with pytest.raises(pages.PageFailed, match=r"lab\.module has no docstring"):
+        module("def f():\n    pass\n")
 
 
 # ---- in a browser ----

@@ -62,7 +62,7 @@ function render({ model, el }) {
   const root = document.createElement("div");
   const move = slider(root, before, after, settings, (position, released) => {
     model.set("position", position); // other views and linked sliders follow at once,
-    if (released) model.save_changes(); // Python hears of it when the divider is let go
+    if (released) model.save_changes(); // Python gets the position once the divider is released
   });
   const follow = () => move(model.get("position"));
   model.on("change:position", follow);

@@ -1,6 +1,6 @@
-"""The before/after slider: two pictures on top of each other and a divider to drag, in a notebook or on a static page.
+"""The before/after slider: two images on top of each other and a divider to drag, in a notebook or on a static page.
 
-The pictures travel as PNG, without loss. A real `<input type="range">` lies over them, so that pointer, touch and
+The images are sent as PNG, without loss. A real `<input type="range">` lies over them, so that pointer, touch and
 keyboard all work; `compare.js` serves both the widget and the static page.
 """
 
@@ -18,7 +18,8 @@ from daclip_lab.errors import InputError
 
 SCRIPT = Path(__file__).with_suffix(".js")
 STYLE = Path(__file__).with_suffix(".css")
-COMFORTABLE = 384  # small images are enlarged by a whole number to at most this width in pixels
+SMALL = 384
+"""Width in pixels up to which small images are enlarged by a whole number."""
 
 
 class Compare(anywidget.AnyWidget):
@@ -37,10 +38,28 @@ class Compare(anywidget.AnyWidget):
     def __repr__(self):
         return f"<slider {' | '.join(self.labels)}, {self.width}x{self.height}>"
 
+    def html(self) -> str:
+        """The slider as a piece of HTML that needs nothing else; without scripts it shows both images."""
+        names = ("width", "height", "pixelated", "position")
+        settings = {name: getattr(self, name) for name in names}
+        images = "\n".join(
+            f'<img alt="{html.escape(label)}" width="{self.width}" '
+            f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+            for label, png in zip(self.labels, (self.before, self.after), strict=True)
+        )
+        return f"""<div class="daclip-compare" data-settings="{html.escape(json.dumps(settings))}">
+{images}
+</div>
+<style>{STYLE.read_text("utf-8")}</style>
+<script type="module">
+{SCRIPT.read_text("utf-8")}
+enliven();
+</script>"""
+
     def _repr_mimebundle_(self, **kwargs):
         """Adds the static slider, for places without a kernel: the HTML copy of a notebook, a saved notebook."""
         data, metadata = super()._repr_mimebundle_(**kwargs)
-        return {**data, "text/html": _page(self)}, metadata
+        return {**data, "text/html": self.html()}, metadata
 
 
 def compare(before, after, *, labels=("before", "after"), width: int | None = None) -> Compare:
@@ -58,7 +77,7 @@ def compare(before, after, *, labels=("before", "after"), width: int | None = No
             f"the two images must have one size, not {own_width}x{own_height} and {other[0]}x{other[1]}"
         )
     if width is None:
-        width = own_width * max(1, COMFORTABLE // own_width)
+        width = own_width * max(1, SMALL // own_width)
     if width < 1:
         raise InputError(f"width={width}: wanted at least 1 pixel")
     return Compare(
@@ -69,28 +88,6 @@ def compare(before, after, *, labels=("before", "after"), width: int | None = No
         height=round(own_height * width / own_width),
         pixelated=width > own_width and width % own_width == 0,
     )
-
-
-def compare_html(before, after, *, labels=("before", "after"), width: int | None = None) -> str:
-    """The slider of `compare` as a piece of HTML that needs nothing else; without scripts it shows both images."""
-    return _page(compare(before, after, labels=labels, width=width))
-
-
-def _page(widget: Compare) -> str:
-    settings = {key: getattr(widget, key) for key in ("width", "height", "pixelated", "position")}
-    images = "\n".join(
-        f'<img alt="{html.escape(label)}" width="{widget.width}" '
-        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        for label, png in zip(widget.labels, (widget.before, widget.after), strict=True)
-    )
-    return f"""<div class="daclip-compare" data-settings="{html.escape(json.dumps(settings))}">
-{images}
-</div>
-<style>{STYLE.read_text("utf-8")}</style>
-<script type="module">
-{SCRIPT.read_text("utf-8")}
-enliven();
-</script>"""
 
 
 def _png(picture) -> bytes:

@@ -62,7 +62,7 @@ def controlled(answer) -> str | None:
     known = {
         "The controller's first control went in first: look at the figure again.": _in_order,
         "A control is added to what a block returns, not to what it gets.": _before_the_block,
-        "The controls had no say.": _uncontrolled,
+        "The controls had no effect.": _uncontrolled,
         "All controls came after the last block: each has a place of its own.": _all_at_the_end,
     }
     given = answer(blocks, tokens.clone(), [control.clone() for control in controls])

@@ -1,4 +1,4 @@
-"""Checkers of notebook 05: how sure an answer is, ensembles of prompts, a bias on "clean", calibration."""
+"""Checkers of notebook 05: the confidence of a prediction, ensembles of prompts, a bias on "clean", calibration."""
 
 import math
 
@@ -13,8 +13,11 @@ from daclip_lab.data.seeding import seeded
 @exercise("05.1", wrong=[1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-4)), 0.7 / 1.3, 2.7183, "sure"])
 def how_sure(answer) -> str | None:
     known = {
-        1 / (1 + math.exp(-2)): "That is how sure it is at temperature 1.",
-        1 / (1 + math.exp(-4)): "That is surer than at temperature 1: the temperature divides.",
+        1 / (1 + math.exp(-2)): "That is the confidence at temperature 1.",
+        1
+        / (
+            1 + math.exp(-4)
+        ): "That is more confident than at temperature 1: the temperature divides.",
         0.7 / 1.3: "Cosines are no shares: they go through a softmax, and they are scaled before.",
     }
     for value, hint in known.items():
@@ -82,11 +85,11 @@ def bias_on_clean(answer) -> str | None:
     biased[:, clean] += float(bias)
     alarms = (biased.argmax(1) != clean).double().mean().item()
     if alarms > wanted + 1e-9:
-        return f"With it {alarms:.0%} of the clean images are still called degraded."
+        return f"With it {alarms:.0%} of the clean images are still classified as degraded."
     if alarms < wanted - 1e-9:
         return (
-            f"With it only {alarms:.0%} are called degraded: "
-            "every step beyond what was asked for costs misses."
+            f"With it only {alarms:.0%} are classified as degraded: "
+            "every step beyond what was wanted costs misses."
         )
     return None
 
@@ -115,7 +118,7 @@ def _error(probability, right, bins, weighted=True, signed=False):
 def calibration_error(answer) -> str | None:
     generator = seeded(54)
     probability = torch.rand(200, generator=generator, dtype=torch.float64).sqrt()
-    # Too sure below one half, not sure enough above.
+    # Overconfident below one half, underconfident above.
     really = probability + 0.15 * (probability - 0.5).sign()
     right = torch.rand(200, generator=generator, dtype=torch.float64) < really
     probability[0] = 1.0
@@ -134,5 +137,5 @@ def calibration_error(answer) -> str | None:
     for hint, value in known.items():
         if number(given, value.item(), within=1e-6, hint="") is None:
             return hint
-    hint = "In each bin, how sure and how often right? Weigh the gaps by the share of answers in the bin."
+    hint = "In each bin, what are mean confidence and accuracy? Weigh the gaps by the share of answers in the bin."
     return number(given, _error(probability, right, 10).item(), within=1e-6, hint=hint)

@@ -14,7 +14,7 @@ def noise_when_half_is_gone(answer) -> str | None:
     known = {
         50.0: "That is the deviation at the very end: how much of the variance is there by now?",
         25.0: "Half of the image is left; the noise is not what is left over.",
-        37.5: "That share belongs to the variance; a deviation was asked for.",
+        37.5: "That share belongs to the variance; a deviation is wanted.",
     }
     for value, hint in known.items():
         if number(answer, value, within=0.05, hint="") is None:
@@ -97,7 +97,7 @@ def best_guess(answer) -> str | None:
     degraded, mean, spread, alpha, sigma = 0.3, 0.7, 0.1, 0.4, 0.15
     given = answer(state, degraded, mean, spread, alpha, sigma)
     known = {
-        "That believes the state entirely, noise and all.": _trusting,
+        "That takes the state as it is, noise and all.": _trusting,
         "That does not look at the state at all.": _stubborn,
         "By now the spread of the clean pixels has shrunk, too: by alpha.": _mixed_up,
     }

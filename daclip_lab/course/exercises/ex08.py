@@ -10,15 +10,15 @@ from daclip_lab.data.seeding import seeded
 @exercise("08.1", wrong=[24, 23, 13, 11, "twelve"])
 def calls_of_a_multistep_sampler(answer) -> str | None:
     known = {
-        24: "That is a second-order method that asks the network twice in each step. This one is a multistep method.",
-        23: "No step asks twice: where else could the second estimate come from?",
-        13: "There are 13 times, T and 0 among them. At which of them is the network not asked?",
-        11: "The last step asks as well: its answer is the restored image.",
+        24: "That is a second-order method that calls the network twice in each step. This one is a multistep method.",
+        23: "No step calls it twice: where else could the second estimate come from?",
+        13: "There are 13 times, T and 0 among them. At which of them is the network not called?",
+        11: "The last step calls it as well: its estimate is the restored image.",
     }
     for value, hint in known.items():
         if number(answer, value, within=0.1, hint="") is None:
             return hint
-    return number(answer, 12, within=0.1, hint="Count the estimates that it has to ask for anew.")
+    return number(answer, 12, within=0.1, hint="Count the estimates that are computed anew.")
 
 
 def _hard_cut(left, right, overlap):
@@ -168,7 +168,7 @@ def steps_for_a_wish(answer) -> str | None:
     wishes = pd.DataFrame(WISHES)
     right = {0.5: 5, 0.2: 2, 0.0: 1, 2.0: 10}
     known = {
-        "You wanted to be sure: the interval says that the loss may be larger than its mean.": _by_the_mean,
+        "By the interval the loss may be larger than its mean.": _by_the_mean,
         "That end of the interval is the lucky one.": _by_the_wrong_end,
         "Sharper than a photo is not what was wished for.": _sharpest,
         "You allow any loss of PSNR.": _regardless,
@@ -179,7 +179,7 @@ def steps_for_a_wish(answer) -> str | None:
         if all(number(given[m], mistake(wishes, m), within=0.1, hint="") is None for m in right):
             return hint
     for most, steps in right.items():
-        hint = f"Asked with a loss of at most {most} dB: drop the rows that may lose more, then compare sharpness."
+        hint = f"With a loss of at most {most} dB: drop the rows that may lose more, then compare sharpness."
         if (complaint := number(given[most], steps, within=0.1, hint=hint)) is not None:
             return complaint
     return None

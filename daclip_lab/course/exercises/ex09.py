@@ -18,7 +18,7 @@ def luck_of_the_best_seed(answer) -> str | None:
     known = {
         0.0: "That would be fair: one run against one run. Here one side may choose.",
         0.3: "The best of three draws is rarely that far out.",
-        0.1 / 3**0.5: "That is how far the mean of three seeds is off; the best one was asked for.",
+        0.1 / 3**0.5: "That is how far the mean of three seeds is off; the best one is wanted.",
     }
     for value, hint in known.items():
         if number(answer, value, within=1e-3, hint="") is None:

@@ -22,20 +22,6 @@ from daclip_lab.figures import (
 )
 
 __all__ = [
-    "ablation",
-    "classification",
-    "diffusion",
-    "embeddings",
-    "images",
-    "interpretability",
-    "predictions",
-    "restoration",
-    "samplers",
-    "sde",
-    "severity",
-    "spaces",
-    "steering",
-    "style",
-    "training",
-    "zero_shot",
-]
+    "ablation", "classification", "diffusion", "embeddings", "images", "interpretability", "predictions",
+    "restoration", "samplers", "sde", "severity", "spaces", "steering", "style", "training", "zero_shot",
+]  # fmt: skip
