@@ -15,7 +15,7 @@ from daclip_lab.degradations.apply import camera, degrade
 from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.diffusion.samplers import denoiser, sample
 from daclip_lab.metrics.image_quality import psnr
-from daclip_lab.pipeline.pipeline import load
+from daclip_lab.pipeline.loading import load
 
 SIDES = ("naive", "ours")
 

@@ -7,7 +7,7 @@ from daclip_lab.data.photos import sample_photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.apply import degrade
 from daclip_lab.models.nafnet import common_means
-from daclip_lab.pipeline.pipeline import load
+from daclip_lab.pipeline.loading import load
 
 DISTANCES = (0, 8, 16, 32, 48, 64, 96, 128)
 NAMES = ("hazy", "low-light", "noisy")

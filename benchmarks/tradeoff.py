@@ -19,7 +19,7 @@ from daclip_lab.diffusion.samplers import (
 )
 from daclip_lab.errors import InputError
 from daclip_lab.metrics import image_quality
-from daclip_lab.pipeline.pipeline import load
+from daclip_lab.pipeline.loading import load
 
 STEPS = (1, 2, 5, 10, 20, 50)
 CROP = 176  # the smallest with all five scales of MS-SSIM

@@ -8,6 +8,7 @@ from benchmarks import ablations, full_images, network, tradeoff, training
 from benchmarks.__main__ import main
 from benchmarks.isolated_process import peak, resident
 from benchmarks.naive_baseline import NaiveUNet, RecomputedConditions, matrix_gigabytes
+from daclip_lab.data.photos import sample_photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.models.unet import ConditionalUNet
 
@@ -134,13 +135,13 @@ def test_both_rates_of_a_training_are_measured():
 
 def test_crops_show_every_degradation():
     clean, degraded = tradeoff.crops(48, 3)
-    assert clean.shape == degraded.shape == (12, 3, 48, 48)
+    assert clean.shape == degraded.shape == (3 * len(sample_photos("test")), 3, 48, 48)
     assert all(not torch.equal(a, b) for a, b in zip(clean, degraded, strict=True))
 
 
 def test_variants_are_compared_with_the_lab_over_seeds_and_photos():
-    def run(named, worst):
-        return {"scores": {"named": named, "worst": worst}, "photos": ["a", "a", "b", "b"]}
+    def run(accuracy, worst):
+        return {"scores": {"accuracy": accuracy, "worst": worst}, "photos": ["a", "a", "b", "b"]}
 
     nan = float("nan")
     runs = {
@@ -149,8 +150,8 @@ def test_variants_are_compared_with_the_lab_over_seeds_and_photos():
         ("other", 0): run([0, 0, 0, 0], [nan, 1, nan, 1]),
         ("other", 1): run([1, 0, 1, 0], [0, nan, 2, nan]),
     }
-    table = ablations.compared(runs)
-    other = table.loc[("named", "other")]
+    table = ablations.compare(runs)
+    other = table.loc[("accuracy", "other")]
     assert other["mean"] == 0.25
     assert other["difference"] == -0.375
     assert other["photos low"] == -0.5 and other["photos high"] == -0.25
@@ -166,13 +167,13 @@ def test_a_variant_is_trained_once_and_kept(tmp_path, photo, monkeypatch, capsys
         save_image(photo.roll(number, -1), tmp_path / "photos" / f"{number}.png")
     few = {
         ablations.LAB: ablations.Variant(),
-        "no caution": ablations.Variant(recipe={"harm_penalty": 0.0}),
+        "no harm penalty": ablations.Variant(recipe={"harm_penalty": 0.0}),
     }
     monkeypatch.setattr(ablations, "VARIANTS", {"restorer": few})
     call = ["--toy", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "runs")]
     ablations.main(call)
     printed = capsys.readouterr().out
-    assert "gain, told nothing" in printed and "no caution" in printed
+    assert "gain, unconditioned" in printed and "no harm penalty" in printed
     monkeypatch.setattr(ablations, "run", None)
     ablations.main(call)
     assert capsys.readouterr().out == printed
