@@ -116,11 +116,12 @@ def probability_axis(axes: "Axes", names: Sequence[str], *, named: bool = True) 
         label.set_horizontalalignment(side)
 
 
-def accuracy_and_gain(table: "pd.DataFrame") -> "Figure":
+def accuracy_and_gain(table: "pd.DataFrame", classes: int = len(DEGRADATIONS)) -> "Figure":
     """Per degradation: the accuracy of CLIP and of DA-CLIP, and the gain of restoration.
 
     `table` is that of `evaluation.evaluation.evaluate`: rows are degradations and `overall`; columns `n`, `photos`, and
-    `clip_accuracy`, `accuracy` (0..1) and perhaps `psnr_gain` (dB), each with `_low` and `_high`.
+    `clip_accuracy`, `accuracy` (0..1) and perhaps `psnr_gain` (dB), each with `_low` and `_high`. `classes` is the number
+    of degradations that the weights can predict, for the level of chance.
     """
     rows = [*in_order(set(table.index) - {"overall"}), *({"overall"} & set(table.index))]
     shown, restored = table.loc[rows], "psnr_gain" in table
@@ -141,8 +142,8 @@ def accuracy_and_gain(table: "pd.DataFrame") -> "Figure":
         look = {"s": 46, "edgecolors": INK}
         accuracy.scatter([], [], marker="s", c="white", label="CLIP alone", **look)
         accuracy.scatter([], [], marker="o", c=INK, label="DA-CLIP", **look)
-        reference_line(accuracy, CHANCE, vertical=True, label=f"chance, {CHANCE:.0%}")
-        accuracy.set(xlim=(-0.03, 1.03), xlabel="accuracy, of ten")
+        reference_line(accuracy, 1 / classes, vertical=True, label=f"chance, {1 / classes:.0%}")
+        accuracy.set(xlim=(-0.03, 1.03), xlabel=f"accuracy, of {classes}")
         percent(accuracy.xaxis)
         accuracy.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderpad=0.2)
         if restored:

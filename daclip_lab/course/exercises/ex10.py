@@ -52,10 +52,9 @@ def our_name(answer) -> str | None:
 
 @exercise("10.3", wrong=[50 * 52_801 / 3136, 50 * (52_801 // 784), 52_801 // 3136, 50 * 17])
 def steps_of_a_training(answer) -> str | None:
+    epoch = 52_801 / 3136
     known = {
-        50
-        * 52_801
-        / 3136: "A step takes a whole batch, and an epoch ends with its last whole one.",
+        50 * epoch: "A step takes a whole batch, and an epoch ends with its last whole one.",
         50 * (52_801 // 784): "The four GPUs work on one step together.",
         52_801 // 3136: "That is one epoch.",
         50 * 17: "The last batch of an epoch is not full, and is dropped.",

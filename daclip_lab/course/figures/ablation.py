@@ -45,7 +45,8 @@ def differences(table: "pd.DataFrame", against: str, caption: str = "") -> "Figu
     `table` is that of `ablation.conditioning.paired_differences`: columns conditioning, degradation, difference, low
     and high (dB).
     """
-    lines = _values(table[table.degradation == "overall"]).set_index("conditioning")
+    table = table.rename(columns={"difference": "value"})
+    lines = table[table.degradation == "overall"].set_index("conditioning")
     height = 34 * len(lines)
     with canvas(WIDTH, height + 96, caption) as figure:
         axes = area(figure, 150, 12, WIDTH - 310, height)
@@ -67,7 +68,7 @@ def differences_by_degradation(
     present = set(table.degradation)
     names = [*in_order(present - {"overall"}), *({"overall"} & present)]
     height = (14 + 13 * len(kinds)) * len(names)
-    lines = _values(table).set_index("degradation")
+    lines = table.rename(columns={"difference": "value"}).set_index("degradation")
     with canvas(WIDTH, height + 124, caption) as figure:
         axes = area(figure, 150, 40, WIDTH - 180, height)
         dot_intervals(axes, names, [
@@ -154,7 +155,3 @@ def seeds_and_photos(
             apart.plot([], [], label=f"95 % {name}", **look)
         apart.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0.1)
     return figure
-
-
-def _values(table: "pd.DataFrame") -> "pd.DataFrame":
-    return table.rename(columns={"difference": "value"})
