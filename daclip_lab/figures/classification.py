@@ -120,8 +120,8 @@ def accuracy_and_gain(table: "pd.DataFrame", classes: int = len(DEGRADATIONS)) -
     """Per degradation: the accuracy of CLIP and of DA-CLIP, and the gain of restoration.
 
     `table` is that of `evaluation.evaluation.evaluate`: rows are degradations and `overall`; columns `n`, `photos`, and
-    `clip_accuracy`, `accuracy` (0..1) and perhaps `psnr_gain` (dB), each with `_low` and `_high`. `classes` is the number
-    of degradations that the weights can predict, for the level of chance.
+    `clip_accuracy`, `accuracy` (0..1) and perhaps `psnr_gain` (dB), each with `_low` and `_high`. `classes` is the
+    number of degradations that the weights can predict, for the level of chance.
     """
     rows = [*in_order(set(table.index) - {"overall"}), *({"overall"} & set(table.index))]
     shown, restored = table.loc[rows], "psnr_gain" in table
