@@ -14,10 +14,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from daclip_lab.data.image_io import read_image
-from daclip_lab.data.photos import content_hash
 from daclip_lab.errors import InputError
 from daclip_lab.files.parquet import read_parquet, write_parquet
-from daclip_lab.files.storage import check_output
+from daclip_lab.files.storage import check_output, file_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,7 +270,7 @@ def _identity(unit) -> bytes:
     if isinstance(unit, tuple):
         content = b"".join(map(_identity, unit))
     elif isinstance(unit, str | Path) and Path(unit).is_file():
-        content = content_hash([Path(unit)]).encode()
+        content = file_hash(unit).encode()
     elif isinstance(unit, Tensor | np.ndarray | Image.Image):
         content = read_image(unit).numpy().tobytes()
     else:

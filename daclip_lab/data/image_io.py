@@ -1,7 +1,7 @@
-"""Any image a person may hand over becomes an RGB float tensor; a tensor becomes a picture or a file.
+"""Images of any kind to tensors, and tensors to PIL images and files.
 
-Inside the library an image is a float32 tensor (3, h, w) in [0, 1]. This is the edge where everything else is turned
-into that, or refused with one line that says what would be right.
+Inside the library an image is a float32 RGB tensor (3, h, w) in [0, 1]. Everything else is converted here, or refused
+with one line that says what is accepted.
 """
 
 import io
@@ -18,15 +18,8 @@ from daclip_lab.errors import InputError
 from daclip_lab.files.storage import atomic_write, check_output
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
+           ".tiff": "TIFF", ".bmp": "BMP"}  # fmt: skip
 TOLERANCE = 1e-3  # resizing and float arithmetic leave values a little outside of [0, 1]
 WANTED = (
     "an array (h, w), (h, w, 3) or (h, w, 4), or a tensor (3, h, w) or (1, 3, h, w); "
@@ -49,7 +42,7 @@ def read_image(image) -> torch.Tensor:
     if isinstance(image, str) and image.startswith(("http://", "https://")):
         raise InputError(f"{image}: an address is not read; download the file and name it")
     if isinstance(image, (str, os.PathLike)):
-        return _read_file(Path(image))
+        return _decode(Path(image), str(image))
     if isinstance(image, (bytes, bytearray, memoryview)):
         image = io.BytesIO(image)
     if isinstance(image, io.IOBase):
@@ -132,17 +125,6 @@ def _images_below(folder: Path, entered: set[str]) -> Iterator[Path]:
             yield path
 
 
-def _read_file(path: Path) -> torch.Tensor:
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: this is a folder; name an image file in it")
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-    except OSError as error:  # such as a name that is too long
-        raise InputError(f"{path}: cannot be read: {_one_line(error)}") from None
-    return _decode(path, str(path))
-
-
 def _decode(file, name: str) -> torch.Tensor:
     """The image in a file (a path or a binary file object); an InputError begins with `name`."""
     try:
@@ -152,6 +134,10 @@ def _decode(file, name: str) -> torch.Tensor:
                 return _from_array(_pixels(image))
     except InputError as error:
         reason = str(error)
+    except FileNotFoundError:
+        reason = "no such file"
+    except IsADirectoryError:
+        reason = "this is a folder; name an image file in it"
     except Image.UnidentifiedImageError:
         empty = isinstance(file, Path) and file.stat().st_size == 0
         reason = "the file is empty" if empty else "not an image, or of a kind that cannot be read"
@@ -210,11 +196,7 @@ def _channels_last(tensor: torch.Tensor) -> np.ndarray:
 
 def _from_array(array: np.ndarray) -> torch.Tensor:
     """An array (h, w) or (h, w, 1, 3 or 4 channels) as a tensor (3, h, w) in [0, 1]."""
-    if (
-        array.ndim not in (2, 3)
-        or array.shape[2:] not in ((), (1,), (3,), (4,))
-        or 0 in array.shape
-    ):
+    if array.shape[2:] not in ((), (1,), (3,), (4,)) or array.ndim < 2 or 0 in array.shape:
         raise InputError(f"got an array of shape {array.shape}; wanted {WANTED}")
     if array.ndim == 2:
         array = array[:, :, None]

@@ -13,6 +13,7 @@ from torch import Tensor
 from daclip_lab.data.image_io import find_images, read_image, to_pil
 from daclip_lab.data.seeding import choose, seeded, uniform
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import file_hash
 
 MAX_BYTES = 256 * 2**20
 """Memory for decoded photos in each process, by default: 580 photos of 481x321, 32 of 2040x1356."""
@@ -43,16 +44,14 @@ class Photos:
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of the bytes of all files, in order: it changes with any photo, not with names or folders."""
-        return content_hash(self.paths)
+        return hashlib.sha256("".join(map(file_hash, self.paths)).encode()).hexdigest()
 
     def _decode(self, index: int) -> Image.Image:
         photo = self._decoded.pop(index, None) or to_pil(read_image(self.paths[index]))
-        room = self.max_bytes - _bytes(photo)
-        if room >= 0:
-            used = sum(map(_bytes, self._decoded.values()))
-            while used > room:
-                used -= _bytes(self._decoded.pop(next(iter(self._decoded))))
+        if _bytes(photo) <= self.max_bytes:
             self._decoded[index] = photo  # the last of the dict is the one used last
+            while sum(map(_bytes, self._decoded.values())) > self.max_bytes:
+                self._decoded.pop(next(iter(self._decoded)))
         return photo
 
     def __len__(self) -> int:
@@ -103,18 +102,6 @@ class Photos:
 
 def _bytes(photo: Image.Image) -> int:
     return 3 * photo.width * photo.height
-
-
-def content_hash(files: list[Path]) -> str:
-    """SHA-256 of the contents of files, in order; an InputError names one that cannot be read."""
-    digest = hashlib.sha256()
-    for path in files:
-        try:
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return digest.hexdigest()
 
 
 BUNDLED = Path(__file__).parents[1] / "photos"

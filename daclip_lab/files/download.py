@@ -1,6 +1,5 @@
 """Files of the table of sources: downloaded with resumption, verified, and unpacked."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from daclip_lab.errors import InputError
 from daclip_lab.files.sources import File
+from daclip_lab.files.storage import file_hash
 
 HUB_FILE = re.compile(
     r"https://huggingface\.co/(?P<dataset>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)"
@@ -126,8 +126,7 @@ def verify(file: File, path: Path) -> str:
     size = path.stat().st_size
     if file.size not in (None, size):
         raise InputError(f"{path}: {size} bytes, wanted {file.size}; {_refuse(path)}")
-    with path.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    sha256 = file_hash(path)
     if file.sha256 not in (None, sha256):
         raise InputError(f"{path}: its SHA-256 is {sha256}, wanted {file.sha256}; {_refuse(path)}")
     return sha256

@@ -1,5 +1,6 @@
-"""Files written whole or not at all, checks of output paths, and JSON."""
+"""Files written whole or not at all, checks of output paths, hashes, and JSON."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -64,6 +65,15 @@ def check_output_folder(path: str | Path) -> Path:
     )
     check_output(above / "file")
     return path
+
+
+def file_hash(path: str | Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal; an InputError names a file that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def write_text(path: str | Path, text: str) -> None:

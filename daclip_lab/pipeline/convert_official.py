@@ -5,7 +5,6 @@ a plain state dict (`universal-ir.pth`, `wild-ir.pth`). Both are pickles and are
 runs no code of theirs.
 """
 
-import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import file_hash
 from daclip_lab.models.clip import Clip, ClipConfig, named_config
 from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.models.restorer import build_restorer
@@ -71,7 +71,7 @@ def read_released(
     wild = len(tensors.get("clip.visual.conv1.weight", ())) == WILD_WIDTH
     clip = clip or named_config("ViT-L-14" if wild else "ViT-B-32")
     weights = daclip_parts(tensors, clip, str(daclip))
-    source = {Path(daclip).name: sha256(daclip)}
+    source = {Path(daclip).name: file_hash(daclip)}
     network = network or paper.network
     if restorer is not None:
         tensors = read_checkpoint(restorer)
@@ -83,7 +83,7 @@ def read_released(
             wanted = build_restorer(network, clip.embed_dim).state_dict()
         check_fit(wanted, tensors, str(restorer))
         weights["restorer"] = tensors
-        source[Path(restorer).name] = sha256(restorer)
+        source[Path(restorer).name] = file_hash(restorer)
     settings = Settings(
         clip=clip,
         network=network,
@@ -163,9 +163,3 @@ def authors_name(name: str) -> str:
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
     return name
-
-
-def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

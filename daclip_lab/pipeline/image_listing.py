@@ -1,6 +1,5 @@
 """What there is to embed: a folder of images, a folder or table of real pairs, or a list of images."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,6 +8,7 @@ from daclip_lab.data.image_io import find_images
 from daclip_lab.data.pair_files import is_pairs
 from daclip_lab.data.pairs import PairFolder
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import file_hash
 from daclip_lab.pipeline.inputs import as_list
 
 if TYPE_CHECKING:
@@ -78,10 +78,8 @@ def _of_pairs(path: Path) -> Listing:
 
 def _photos(clean: Sequence[Path]) -> list[str]:
     """For each clean file the first one of the same bytes: data sets keep one photo below several degradations."""
-    photos: dict[bytes, str] = {}
-    return [
-        photos.setdefault(hashlib.sha256(path.read_bytes()).digest(), str(path)) for path in clean
-    ]
+    photos: dict[str, str] = {}
+    return [photos.setdefault(file_hash(path), str(path)) for path in clean]
 
 
 def _of_folder(folder: Path, labels: Sequence[str]) -> Listing:
