@@ -55,16 +55,12 @@ def clean_cosine(table: EmbeddingTable, space: str) -> Estimate:
 
 def unrelated_cosine(table: EmbeddingTable, space: str) -> float:
     """The mean cosine of the rows to the clean partners of *other* photos."""
-    clean, vectors = clean_partners(table), table.embedding(space)
-    photos = table.rows.photo.to_numpy().astype(str)
-    check_sample(photos)
-    # The sum over all pairs is a product of sums; pairs of one photo are subtracted.
-    total, count = vectors.sum(0) @ clean.sum(0), len(table) ** 2
-    for photo in np.unique(photos):
-        own = photos == photo
-        total -= vectors[own].sum(0) @ clean[own].sum(0)
-        count -= own.sum() ** 2
-    return float(total / count)
+    check_sample(table.rows.photo.to_numpy())
+    photos = table.rows.photo.to_numpy() == table.rows.photo.unique()[:, None]
+    # Sums over each photo: the mean over all pairs without those of one photo needs no pairs.
+    clean, vectors = (photos @ x for x in (clean_partners(table), table.embedding(space)))
+    total = vectors.sum(0) @ clean.sum(0) - (vectors * clean).sum()
+    return float(total / (len(table) ** 2 - (photos.sum(1) ** 2).sum()))
 
 
 def content_drift(table: EmbeddingTable, edges: Sequence[float] = SEVERITY_EDGES) -> "pd.DataFrame":
@@ -80,31 +76,26 @@ def content_drift(table: EmbeddingTable, edges: Sequence[float] = SEVERITY_EDGES
     """
     import pandas as pd
 
-    severity, photos = table.rows.severity.to_numpy(), table.rows.photo.to_numpy()
-    degraded = (table.rows.degradation != CLEAN).to_numpy() & np.isfinite(severity)
-    cosines = {
-        "CLIP alone": clean_cosines(table, "clip"),
-        "DA-CLIP": clean_cosines(table, "content"),
-    }
-    if not degraded.any():
+    rows = table.rows[["degradation", "severity", "photo"]].assign(
+        **{"CLIP alone": clean_cosines(table, "clip"), "DA-CLIP": clean_cosines(table, "content")}
+    )
+    rows = rows[(rows.degradation != CLEAN) & rows.severity.notna()]
+    if not len(rows):
         raise InsufficientDataError("no degraded image of the table has a severity")
-    bins = np.clip(np.digitize(severity, edges) - 1, 0, len(edges) - 2)
-    names = table.rows.degradation.to_numpy()
-    rows = []
-    for name in (*dict.fromkeys(filter(None, names[degraded])), "overall"):
-        own = degraded & (np.ones(len(table), bool) if name == "overall" else names == name)
-        for k in range(len(edges) - 1):
-            which = own & (bins == k)
-            if which.sum() < MIN_ROWS or len(set(photos[which])) < 2:
+    rows["bin"] = np.clip(np.digitize(rows.severity, edges) - 1, 0, len(edges) - 2)
+    both = pd.concat([rows[rows.degradation.notna()], rows.assign(degradation="overall")])
+    found = []
+    for name in both.degradation.unique():
+        for _, part in both[both.degradation == name].groupby("bin"):
+            if len(part) < MIN_ROWS or part.photo.nunique() < 2:
                 continue
-            for space, values in cosines.items():
-                mean, low, high = bootstrap_interval(values[which], photos[which])
-                rows.append({"degradation": name, "severity": severity[which].mean(),
-                             "space": space, "mean": mean, "low": low, "high": high,
-                             "n": int(which.sum())})  # fmt: skip
-    if not rows:
+            for space in ("CLIP alone", "DA-CLIP"):
+                interval = bootstrap_interval(part[space], part.photo)
+                found.append((name, part.severity.mean(), space, *interval, len(part)))
+    if not found:
         raise InsufficientDataError(f"no bin of severity has {MIN_ROWS} rows of 2 photos")
-    return pd.DataFrame(rows)
+    columns = ["degradation", "severity", "space", "mean", "low", "high", "n"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def partner_ranks(table: EmbeddingTable, space: str) -> np.ndarray:

@@ -115,7 +115,7 @@ def _compare(
     """All measures of two sides; each side maps DA-CLIP's space to the table and space to measure."""
     import pandas as pd
 
-    tables = [side("content")[0] for side in (first, second)]
+    tables = first("content")[0], second("content")[0]
     measures = {name: (measure, "degradation") for name, measure in DEGRADATION_MEASURES.items()}
     if not all("predicted" in table.rows for table in tables):
         del measures["zero-shot accuracy"]

@@ -17,7 +17,7 @@ from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.files.parquet import read_parquet, write_parquet
 
 METHODS = ("umap", "pca", "tsne")
-LIBRARIES = {"umap": "umap-learn", "pca": "numpy", "tsne": "scikit-learn"}
+LIBRARIES = {"umap": "umap-learn", "pca": "scikit-learn", "tsne": "scikit-learn"}
 MIN_VECTORS = 5
 PLACED_BY = 5
 """Nearest neighbours that determine where `EmbeddingMap.place` puts a new embedding."""
@@ -47,19 +47,17 @@ class EmbeddingMap:
         original space, weighted by the inverse of their cosine distances, so that a row of the map gets its own place.
         Raises InputError for another d.
         """
+        from sklearn.neighbors import KNeighborsRegressor
+
         vectors = _array(vectors)
         if vectors.shape[1] != self.vectors.shape[1]:
             raise InputError(
                 f"embeddings of {vectors.shape[1]} dimensions on a map of {self.vectors.shape[1]}"
             )
         if self.parameters["method"] == "pca":
-            centre = self.vectors.mean(0)
-            return (vectors - centre) @ _principal_axes(self.vectors - centre).T
-        distances = 1 - _unit(vectors) @ _unit(self.vectors).T
-        nearest = distances.argsort(1, kind="stable")[:, :PLACED_BY]
-        weights = 1 / (np.take_along_axis(distances, nearest, 1).clip(0) + 1e-9)
-        weights /= weights.sum(1, keepdims=True)
-        return (weights[..., None] * self.coordinates[nearest]).sum(1)
+            return _pca().fit(_array(self.vectors)).transform(vectors)
+        neighbours = KNeighborsRegressor(PLACED_BY, weights="distance", metric="cosine")
+        return neighbours.fit(self.vectors, self.coordinates).predict(vectors)
 
     def save(self, path: str | Path) -> None:
         """Write the map as Parquet: columns `image`, `x`, `y` and `vector`, with its parameters as metadata."""
@@ -122,22 +120,18 @@ def embedding_map(vectors, method: str = "umap", seed: int = 0) -> np.ndarray:
     vectors = _checked(vectors)
     if method not in METHODS:
         raise InputError(f"method {method!r} is unknown: use one of {', '.join(METHODS)}")
-    centred = vectors - vectors.mean(0)
-    projected = centred @ _principal_axes(centred).T
     if method == "pca":
-        return projected
-    start = (projected / max(abs(projected).max(), 1e-12)).astype(np.float32)
+        return _pca().fit_transform(vectors)
     # n_jobs=1: several threads make the result depend on their timing.
-    common = {"metric": "cosine", "random_state": seed, "n_jobs": 1}
+    common = {"metric": "cosine", "init": "pca", "random_state": seed, "n_jobs": 1}
     if method == "umap":
         import umap
 
-        reducer = umap.UMAP(n_neighbors=_neighbours(len(vectors)), init=10 * start, **common)
+        reducer = umap.UMAP(n_neighbors=_neighbours(len(vectors)), **common)
     else:
         from sklearn.manifold import TSNE
 
-        perplexity = min(30, (len(vectors) - 1) / 3)
-        reducer = TSNE(perplexity=perplexity, init=1e-4 * start, **common)
+        reducer = TSNE(perplexity=min(30, (len(vectors) - 1) / 3), **common)
     return reducer.fit_transform(vectors.astype(np.float32)).astype(np.float64)
 
 
@@ -162,12 +156,14 @@ def preservation(vectors, coordinates, neighbours: int = 15) -> float:
 
     A random map preserves k / (n - 1) of them. `neighbours` and errors are those of `trustworthiness`.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     vectors, coordinates = _both(vectors, coordinates)
     k = min(neighbours, (len(vectors) - 1) // 2)
-    unit = _unit(vectors)
-    original = _nearest(-(unit @ unit.T), k)
-    squares = (coordinates**2).sum(1)
-    mapped = _nearest(squares[:, None] + squares - 2 * coordinates @ coordinates.T, k)
+    original, mapped = (
+        NearestNeighbors(n_neighbors=k, metric=metric).fit(x).kneighbors(return_distance=False)
+        for x, metric in ((vectors, "cosine"), (coordinates, "euclidean"))
+    )
     return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(original, mapped, strict=True)]))
 
 
@@ -202,19 +198,7 @@ def _neighbours(n: int) -> int:
     return min(15, n - 1)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def _pca():
+    from sklearn.decomposition import PCA
 
-
-def _nearest(distances: np.ndarray, k: int) -> np.ndarray:
-    np.fill_diagonal(distances, np.inf)
-    return distances.argpartition(k - 1, axis=1)[:, :k]
-
-
-def _principal_axes(centred: np.ndarray) -> np.ndarray:
-    """The first two principal axes (2, d) of centred vectors (n, d)."""
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    axes = axes[:2]
-    # The sign of an axis is arbitrary: its largest entry is made positive.
-    largest = np.take_along_axis(axes, abs(axes).argmax(1)[:, None], 1)
-    return axes * np.sign(largest)
+    return PCA(2, svd_solver="full")

@@ -1,6 +1,7 @@
 """A report on a folder of images as one self-contained HTML page."""
 
 import html
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,80 +103,66 @@ def page(summary: TableSummary, names: tuple[str, str] = NAMES) -> str:
     )
 
 
-def _classification(summary: TableSummary) -> list[Section]:
-    sections = []
+def _classification(summary: TableSummary) -> Iterator[Section]:
     if summary.prediction_counts is not None and not _labelled(summary):
         counts = table_html(summary.prediction_counts.to_frame("images"))
-        sections.append(("Predicted degradations", "", counts))
+        yield "Predicted degradations", "", counts
     if summary.accuracy is not None:
         note = (
             "Zero-shot classification. An interval of zero width only means that all or none were correct: with n "
             "photos the true accuracy may still differ by about 3/n."
         )
-        shown = table_html(text.accuracy_table(summary.accuracy))
-        sections.append(("Accuracy by degradation", note, shown))
+        yield "Accuracy by degradation", note, table_html(text.accuracy_table(summary.accuracy))
     if summary.confusion is not None:
         counts = summary.table.rows.degradation.value_counts()
         figure = classification.confusion_heatmap(summary.confusion, counts)
-        sections.append(("Confusion matrix", "", figure_html(figure, "confusion matrix")))
+        yield "Confusion matrix", "", figure_html(figure, "confusion matrix")
     if summary.calibration is not None:
         figure = classification.reliability({"DA-CLIP": summary.calibration})
-        sections.append(("Calibration", "", figure_html(figure, "reliability diagram")))
-    return sections
+        yield "Calibration", "", figure_html(figure, "reliability diagram")
 
 
-def _embeddings(summary: TableSummary) -> list[Section]:
-    sections, rows = [], summary.table.rows
+def _embeddings(summary: TableSummary) -> Iterator[Section]:
     if summary.maps is not None:
-        known = _labelled(summary)
-        labels = rows.degradation if known else rows.get("predicted", rows.degradation)
-        shown = figure_html(embeddings.map_panels(summary.maps, list(labels)), "maps")
+        labelled = _labelled(summary)
+        rows = summary.table.rows
+        labels = rows.degradation if labelled else rows.get("predicted", rows.degradation)
         note = (
-            f"Colour: the {'label' if known else 'prediction'} of an image. Distances on a map are not reliable; the "
-            "tables below measure in the original space."
+            f"Colour: the {'label' if labelled else 'prediction'} of an image. Distances on a map are not reliable; "
+            "the tables below measure in the original space."
         )
-        sections.append(("Maps of the degradation embeddings", note, shown))
+        figure = embeddings.map_panels(summary.maps, list(labels))
+        yield "Maps of the degradation embeddings", note, figure_html(figure, "maps")
     if summary.measures is not None:
         note = (
             "clip: CLIP without the controller; content and degradation: the two embeddings of DA-CLIP. The "
             "degradation should be predictable from the degradation embedding, and the content of the clean image from "
             "the content embedding. Probes are tested on photos that they were not trained on."
         )
-        shown = table_html(text.measure_table(summary.measures))
-        sections.append(("Probes and similarity", note, shown))
+        yield "Probes and similarity", note, table_html(text.measure_table(summary.measures))
     if summary.severity is not None:
         note = "Ridge regression within each degradation. R²: 1 is exact, 0 is no better than predicting the mean."
-        sections.append(("Severity", note, table_html(text.severity_table(summary.severity))))
+        yield "Severity", note, table_html(text.severity_table(summary.severity))
     if summary.centroids is not None:
         note = (
             "Classes with near centroids in the degradation space are more likely to be confused."
         )
-        shown = table_html(text.centroid_table(summary.centroids))
-        sections.append(("Nearest class centroids", note, shown))
-    if summary.layers is not None:
-        sections.append(_layers(summary))
-    return sections
-
-
-def _layers(summary: TableSummary) -> Section:
-    layers, figures = summary.layers, []
-    if layers.probe is not None or layers.clean_cosine is not None:
-        figures.append(
-            interpretability.block_curves(
-                layers.probe, layers.clean_cosine, chance=layers.chance
-            )
+        yield "Nearest class centroids", note, table_html(text.centroid_table(summary.centroids))
+    if (layers := summary.layers) is not None:
+        note = (
+            f"{layers.images} images of {layers.photos} photos (at most {MAX_IMAGES}, balanced over degradations), "
+            f"with up to {MAX_CROPS} crops of each besides the whole image, through every block of both towers."
         )
-    figures.append(interpretability.injection_heatmap(layers.injection))
-    note = (
-        f"{layers.images} images of {layers.photos} photos (at most {MAX_IMAGES}, balanced over degradations), with up "
-        f"to {MAX_CROPS} crops of each besides the whole image, through every block of both towers."
-    )
-    shown = "\n".join(figure_html(figure, "layer by layer") for figure in figures)
-    return "Layer by layer", note, shown
+        figures = [interpretability.injection_heatmap(layers.injection)]
+        tables = layers.probe, layers.clean_cosine
+        if any(table is not None for table in tables):
+            figures.insert(0, interpretability.readable_and_repaired(*tables, chance=layers.chance))
+        shown = "\n".join(figure_html(figure, "layer by layer") for figure in figures)
+        yield "Layer by layer", note, shown
 
 
-def _content(summary: TableSummary, names: tuple[str, str]) -> list[Section]:
-    sections, shown = [], []
+def _content(summary: TableSummary, names: tuple[str, str]) -> Iterator[Section]:
+    shown = []
     if summary.drift is not None:
         figure = severity.over_severity(
             summary.drift,
@@ -190,37 +177,33 @@ def _content(summary: TableSummary, names: tuple[str, str]) -> list[Section]:
             "Cosine between the embedding of the degraded image and CLIP's embedding of its clean partner; 1 is no "
             "drift. DA-CLIP: the content embedding."
         )
-        sections.append(("Content drift", note, "\n".join(shown)))
+        yield "Content drift", note, "\n".join(shown)
     note = (
         "Paired differences on the same images (second column minus first). A difference is undecided where its "
         "interval contains 0. Degradations: in the degradation embedding; content: in the content embedding."
     )
-    if summary.controller is not None:
-        shown = table_html(text.paired_table(summary.controller, *text.MODELS))
-        sections.append(("CLIP against DA-CLIP", note, shown))
-    if summary.weights is not None:
-        shown = table_html(text.paired_table(summary.weights, names[1], names[0]))
-        sections.append((f"{names[1]} against {names[0]}", note, shown))
-    return sections
+    sides = (summary.controller, *text.MODELS), (summary.weights, names[1], names[0])
+    for table, first, second in sides:
+        if table is not None:
+            shown = table_html(text.paired_table(table, first, second))
+            yield f"{first} against {second}", note, shown
 
 
-def _images(summary: TableSummary) -> list[Section]:
-    sections, note = [], ""
+def _images(summary: TableSummary) -> Iterator[Section]:
+    note = ""
     if summary.attributions:
         note = (
             " Below an image: its attribution by integrated gradients. Orange patches support the prediction, violet "
             "ones oppose it; colours are scaled for each image."
         )
     if summary.errors is not None and len(summary.errors):
-        known = _labelled(summary)
-        title = "Most confident errors" if known else "Least confident predictions"
+        title = "Most confident errors" if _labelled(summary) else "Least confident predictions"
         limits = f"Up to {MAX_ERRORS}, the first {ATTRIBUTED} with attributions.{note}"
-        sections.append((title, limits, _wall(summary, summary.errors)))
+        yield title, limits, _wall(summary, summary.errors)
     if summary.correct is not None and len(summary.correct) and summary.attributions:
         limits = f"One of each degradation, at most {ATTRIBUTED}.{note}"
         shown = _wall(summary, summary.correct.head(ATTRIBUTED))
-        sections.append(("Most confident correct predictions", limits, shown))
-    return sections
+        yield "Most confident correct predictions", limits, shown
 
 
 def _wall(summary: TableSummary, rows: "pd.DataFrame") -> str:
@@ -233,9 +216,7 @@ def _wall(summary: TableSummary, rows: "pd.DataFrame") -> str:
     return f'<div class="wall">{"".join(cards)}</div>'
 
 
-def _skipped(summary: TableSummary) -> list[Section]:
-    if not summary.skipped:
-        return []
+def _skipped(summary: TableSummary) -> Iterator[Section]:
     note = (
         "Folders named like a degradation give labels; pairs <degradation>/LQ and <degradation>/GT give clean "
         "partners, too; a table that `daclip-lab embed --protocol` made has severities."
@@ -244,7 +225,8 @@ def _skipped(summary: TableSummary) -> list[Section]:
         f'<li>{html.escape(reason)}<br><span class="note">{html.escape(", ".join(measures))}</span>'
         for reason, measures in summary.skipped_by_reason().items()
     ]
-    return [("Skipped measures", note, f"<ul>{''.join(lines)}</ul>")]
+    if lines:
+        yield "Skipped measures", note, f"<ul>{''.join(lines)}</ul>"
 
 
 def _labelled(summary: TableSummary) -> bool:
