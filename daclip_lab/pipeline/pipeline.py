@@ -170,6 +170,7 @@ class Pipeline(Encoder):
 
         return path()
 
+    @torch.inference_mode()
     def conditions(self, degraded: Tensor, embeddings: Embeddings | None = None, degradation=None):
         """What the restorer's `prepare` computes from `conditioning` for a batch (b, 3, h, w), once for all steps."""
         given = self.conditioning(degraded, embeddings, degradation)
@@ -187,18 +188,14 @@ class Pipeline(Encoder):
         if self.daclip is None:
             return embeddings or (None, None)
         unnormalized = self.restorer.uses_unnormalized_embeddings
-        chosen = embeddings
         if embeddings is None or unnormalized:
             encode = partial(self.daclip.encode_image, normalize=not unnormalized)
             own = Embeddings(*self._encoded(images, encode, normalize=not unnormalized))
-            chosen = own if embeddings is None else embeddings
+        chosen = own if embeddings is None else Embeddings(*(e.to(self.device) for e in embeddings))
         if degradation is not None:
-            chosen = chosen._replace(
-                degradation=self._vector(degradation).expand_as(chosen.degradation)
-            )
-        if unnormalized and chosen is not own:
-            chosen = Embeddings(*(e.to(self.device) for e in chosen)).rescaled_like(own)
-        return chosen
+            vectors = self._vector(degradation).expand(len(chosen.content), -1)
+            chosen = Embeddings(chosen.content, vectors)
+        return chosen.rescaled_like(own) if unnormalized and chosen is not own else chosen
 
     def _vector(self, degradation) -> Tensor:
         """The degradation embedding (d,) that words or numbers stand for, on the pipeline's device."""
