@@ -5,6 +5,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import authors_unet
 import numpy as np
 import open_clip
 import pytest
@@ -158,13 +159,12 @@ def weights_of(found):
 def reference():
     """The reference DA-CLIP and U-Net, and what it takes to import something so small."""
     clip, of_clip = arrays("daclip")
-    unet, of_unet = arrays("unet")
-    channels, multipliers = of_unet["nf"], tuple(of_unet["ch_mult"])
+    net, unet = authors_unet.reference("unet")
     small = {
         "clip": ClipConfig(
             embed_dim=of_clip["embed_dim"], vision=of_clip["vision_cfg"], text=of_clip["text_cfg"]
         ),
-        "network": {"kind": "unet", "channels": channels, "multipliers": multipliers},
+        "network": {"kind": "unet", "channels": net.channels, "multipliers": (1, 1, 1, 2)},
     }
     return clip, unet, small
 
@@ -176,6 +176,14 @@ def files(reference, tmp_path):
     torch.save(wrapped, tmp_path / "daclip.pt")
     torch.save(weights_of(unet), tmp_path / "restorer.pth")
     return tmp_path / "daclip.pt", tmp_path / "restorer.pth"
+
+
+def test_a_restorer_without_embeddings_is_imported_as_such(reference, files, tmp_path):
+    net, plain = authors_unet.reference("unet_plain")
+    torch.save(weights_of(plain), tmp_path / "plain.pth")
+    settings, weights = read_released(files[0], tmp_path / "plain.pth", **reference[2])
+    assert not settings.network["use_content"] and not settings.network["use_degradation"]
+    assert weights["restorer"].keys() == net.state_dict().keys()
 
 
 @pytest.fixture
@@ -224,7 +232,9 @@ def test_the_restorer_may_be_absent(files, reference, tmp_path):
 
 
 def test_the_two_files_load_directly_where_they_have_the_released_size(files):
-    message = refusal(load, files[0], restorer=files[1])  # taken for a ViT-B-32, which this toy is not
+    message = refusal(
+        load, files[0], restorer=files[1]
+    )  # taken for a ViT-B-32, which this toy is not
     assert "daclip.pt does not match the model: missing clip.visual" in message
     assert "restorer.pth" in refusal(load, files[1])
     assert "does not exist" in refusal(load, "nothing.pt", restorer=files[1])

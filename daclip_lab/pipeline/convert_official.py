@@ -77,6 +77,7 @@ def read_released(
         tensors = read_checkpoint(restorer)
         network = network | {
             "use_degradation": any(name.startswith(("prompt", "text_mlp")) for name in tensors),
+            "use_content": any(".attn2." in name for name in tensors),
             "scale": 0.5 if "downsample.weight" in tensors else 1,
         }
         with torch.device("meta"):
