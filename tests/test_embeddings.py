@@ -62,6 +62,7 @@ def test_a_map_of_few_rows_works():
     ("vectors", "message"),
     [
         (np.ones((4, 8)), "4 embeddings"),
+        (np.ones((9, 8)), "equal"),
         (np.full((9, 8), np.nan), "not finite"),
         (np.ones(9), "shape"),
         (np.ones((9, 1)), "shape"),

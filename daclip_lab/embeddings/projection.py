@@ -115,11 +115,14 @@ def embedding_map(vectors, method: str = "umap", seed: int = 0) -> np.ndarray:
     Returns:
         (n, 2) float64 coordinates.
 
-    Raises InputError for another shape or method, too few rows, or values that are not finite.
+    Raises InputError for another shape or method, or values that are not finite, InsufficientDataError for too few rows
+    or equal ones.
     """
     vectors = _checked(vectors)
     if method not in METHODS:
         raise InputError(f"method {method!r} is unknown: use one of {', '.join(METHODS)}")
+    if not np.ptp(vectors, axis=0).any():
+        raise InsufficientDataError("all embeddings are equal: a map of them has no shape")
     if method == "pca":
         return _pca().fit_transform(vectors)
     # n_jobs=1: several threads make the result depend on their timing.

@@ -156,7 +156,7 @@ def _embeddings(summary: TableSummary) -> Iterator[Section]:
         figures = [interpretability.injection_heatmap(layers.injection)]
         tables = layers.probe, layers.clean_cosine
         if any(table is not None for table in tables):
-            figures.insert(0, interpretability.readable_and_repaired(*tables, chance=layers.chance))
+            figures.insert(0, interpretability.block_curves(*tables, chance=layers.chance))
         shown = "\n".join(figure_html(figure, "layer by layer") for figure in figures)
         yield "Layer by layer", note, shown
 
