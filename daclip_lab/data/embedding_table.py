@@ -32,7 +32,7 @@ SAVE_EVERY = 30.0
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EmbeddingTable:
-    """Embeddings of n images, and what is known about each.
+    """Embeddings of n images, with a row of facts about each.
 
     Raises InputError where rows and embeddings do not fit together, or an embedding is not finite.
     """
@@ -63,7 +63,7 @@ class EmbeddingTable:
         for name in (*TEXTS, "severity"):
             if name not in rows:
                 rows[name] = unknown.get(name)
-        # The same type whatever pandas' version and however much is known: texts, and None for missing ones.
+        # The same type with any version of pandas: texts, and None for missing ones.
         for name in TEXTS:
             texts = [None if pd.isna(text) else str(text) for text in rows[name]]
             rows[name] = pd.Series(texts, dtype=object)
@@ -205,7 +205,7 @@ def gather(
     """Make a table piece by piece, with a progress bar, and continue where an earlier run was interrupted.
 
     Args:
-        units: what the table is made of, one after the other; see `_identity` for how they are told apart.
+        units: what the table is made of, in order; `_identity` decides whether two are equal.
         make: gives the table of a range of units.
         provenance: what the result depends on, added to the table's own `provenance`.
         out: Parquet file to write. Until it is complete, what is done lies beside it in `<out>.part`, written twice a

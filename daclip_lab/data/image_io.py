@@ -35,7 +35,7 @@ def read_image(image) -> torch.Tensor:
     bool, uint8, uint16, or floats in [0, 1].
 
     The EXIF orientation is applied; an embedded colour profile is converted to sRGB; gray becomes RGB; 16-bit gray
-    keeps its precision; of an animation the first frame counts; transparency lies over white.
+    keeps its precision; of an animation the first frame is used; transparency is composed over white.
 
     Raises InputError for anything else, naming the file or what is wrong with the values.
     """
@@ -184,7 +184,7 @@ def _channels_last(tensor: torch.Tensor) -> np.ndarray:
     shape = tuple(tensor.shape)
     tensor = tensor.detach().cpu()
     if tensor.is_floating_point():
-        tensor = tensor.float()  # numpy knows no bfloat16
+        tensor = tensor.float()  # numpy has no bfloat16
     if tensor.ndim == 4 and shape[0] == 1:
         tensor = tensor[0]
     if tensor.ndim == 3 and tensor.shape[0] in (1, 3):

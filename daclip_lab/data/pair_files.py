@@ -21,18 +21,18 @@ DEGRADED_DIR, CLEAN_DIR = "LQ", "GT"
 LAYOUT = f"<degradation>/{DEGRADED_DIR} and <degradation>/{CLEAN_DIR}"
 OTHER_CLEAN_DIRS = {"gt", "groundtruth", "target", "targets", "clean", "clear", "sharp", "hq", "high", "norain",
                     "shadowfree", "reference"}  # fmt: skip
-"""How other projects call the folder of clean partners; lower case, letters only."""
+"""Names of the folder of clean partners in other projects, in lower case, letters only."""
 
 
 class Pair(NamedTuple):
-    """Two files and what is known about them."""
+    """Two files with their label and caption."""
 
     degraded: Path
     clean: Path
     label: str
     """The degradation: any word."""
     caption: str | None = None
-    """What the clean image shows; None where no table says so."""
+    """What the clean image shows; None without a table."""
 
 
 def find_pairs(root: str | Path) -> list[Pair]:
@@ -65,9 +65,9 @@ def is_pairs(root: str | Path) -> bool:
 
 
 def refuse_halves(images: Iterable[Path]) -> None:
-    """Raise InputError where photos seem to be halves of pairs in a layout that `find_pairs` does not know.
+    """Raise InputError where photos seem to be halves of pairs in a layout that `find_pairs` does not read.
 
-    The sign is a folder called `target`, `gt`, `clean` or the like with another folder of images beside it.
+    The sign is a folder named `target`, `gt`, `clean` or the like with another folder of images beside it.
     """
     images = [Path(os.path.abspath(path)) for path in images]
     common = Path(os.path.commonpath(images))

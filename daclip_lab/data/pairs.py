@@ -1,4 +1,4 @@
-"""Real pairs of images as a source of training examples; which files are pairs, `pair_files` says."""
+"""Real pairs of images as a source of training examples; `pair_files` finds the files."""
 
 import math
 import os
@@ -25,7 +25,7 @@ SMALLEST = 16  # a caption of visible attributes needs as many pixels
 class PairFolder:
     """A source of real pairs: a degradation is drawn, then a pair of it, then the same part of both images.
 
-    Degradations may be the ten of the paper or any others: their names are those of the folders, or stand in the table.
+    Degradations may be the ten of the paper or any others, named by the folders or by the table.
     """
 
     def __init__(
@@ -38,43 +38,39 @@ class PairFolder:
         """Find all pairs; the images themselves are read when they are drawn.
 
         Args:
-            roots: folders as `find_pairs` takes them. Captions come from a table that lies in the folder, or beside a
-                folder named train, val or test: `captions.csv` or `daclip_<train, val or test>.csv`.
-            crop: `"patch"`, for the restorer: a square of the size asked for, at native pixels, mirrored and turned by
-                multiples of 90 degrees at random (DA-CLIP's code, train.yml). `"whole"`, for the controller: 90 to
-                100 % of the area, resized bicubically to a square (open_clip's training transform).
-            evenly: draw every degradation as often (the authors' restorer, MD_dataset.py), or else every pair (their
-                controller, training/data.py): then a degradation counts by the number of its pairs.
-            only: the degradations to take; None takes all that there are.
+            roots: as `find_pairs` takes them. Captions are read from a table in the folder, or beside a folder named
+                train, val or test: `captions.csv` or `daclip_<train, val or test>.csv`.
+            crop: `"patch"`, for the restorer: a square of native pixels, mirrored and turned by multiples of 90 degrees
+                at random (DA-CLIP's code, train.yml). `"whole"`, for the controller: 90 to 100 % of the area, resized
+                bicubically to a square (open_clip's training transform).
+            evenly: draw every degradation equally often (the authors' restorer, MD_dataset.py), or every pair (their
+                controller, training/data.py).
+            only: the degradations to use; None uses all.
 
         Raises InputError, naming the file, for a missing partner, a bad line of a table or a folder without pairs; and
-        for a degradation in `only` that there is not.
+        for a degradation in `only` that no pair has.
         """
         if crop not in CROPS:
             raise InputError(f"crop {crop!r} is unknown: use {' or '.join(map(repr, CROPS))}")
-        self.crop = crop
+        self.crop, self.evenly = crop, evenly
         self.pairs: dict[str, list[Pair]] = {}
         for pair in (pair for root in roots for pair in _captioned(Path(root))):
             self.pairs.setdefault(pair.label, []).append(pair)
         if only is not None:
-            self.pairs = {label: self._of(label) for label in only}
-        self.evenly = evenly
+            if missing := [label for label in only if label not in self.pairs]:
+                raise InputError(f"no pairs of {missing[0]!r}: there are {', '.join(self.labels)}")
+            self.pairs = {label: self.pairs[label] for label in only}
         self._all = [pair for label in self.labels for pair in self.pairs[label]]
-        self._described: dict[Path, str] = {}
+        self._captions: dict[Path, str] = {}
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The degradations: first the registered ones, in their order, then others by the alphabet."""
+        """The degradations, see `registry.in_order`."""
         return in_order(self.pairs)
 
     def __len__(self) -> int:
         """The number of pairs."""
         return len(self._all)
-
-    def _of(self, label: str) -> list[Pair]:
-        if label not in self.pairs:
-            raise InputError(f"no pairs of {label!r}: there are {', '.join(self.labels)}")
-        return self.pairs[label]
 
     def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
         """A random pair as an `Example` of (3, size, size); its severity is unknown, NaN.
@@ -85,34 +81,28 @@ class PairFolder:
         if self.evenly:
             pairs = self.pairs[self.labels[choose(generator, len(self.pairs))]]
         pair = pairs[choose(generator, len(pairs))]
+        text = pair.caption if captions else ""
         if self.crop == "patch":
             degraded, clean = _patch(read_pair(pair, size), generator, size)
-            text = captions and (pair.caption or caption(clean))
+            if text is None:
+                text = caption(clean)
         else:
             whole = read_pair(pair, SMALLEST)
             degraded, clean = _whole(whole, generator, size)
-            text = captions and (pair.caption or self._describe(pair.clean, whole[1]))
-        return Example(
-            clean=clean,
-            degraded=degraded,
-            label=pair.label,
-            severity=float("nan"),
-            caption=text or "",
-        )
-
-    def _describe(self, path: Path, image: Tensor) -> str:
-        if path not in self._described:
-            self._described[path] = caption(image)
-        return self._described[path]
+            if text is None:  # of the whole image: always the same
+                text = self._captions.get(pair.clean) or caption(whole[1])
+                self._captions[pair.clean] = text
+        nan = float("nan")
+        return Example(clean=clean, degraded=degraded, label=pair.label, severity=nan, caption=text)
 
 
 def _captioned(root: Path) -> list[Pair]:
-    """The pairs of a root, with the captions of the table that lies there."""
+    """The pairs of a root, with the captions of its table."""
     pairs = find_pairs(root)
     table = None if root.is_file() else _table_of(root, pairs[0])
     if table is None:
         return pairs
-    # Of a table of all sets, some may not be here.
+    # A table of all sets may list some that are not here.
     titles = {row.path: row.title for row in read_table(table, absent=True)}
     for place, pair in enumerate(pairs):
         title = titles.get(Path(os.path.abspath(pair.degraded)))
@@ -121,7 +111,7 @@ def _captioned(root: Path) -> list[Pair]:
         text, _, label = (part.strip() for part in title.rpartition(":"))
         if not text or label != pair.label:
             raise InputError(
-                f"{table}: {pair.degraded} is called {title!r}, wanted 'caption: {pair.label}'"
+                f"{table}: the title of {pair.degraded} is {title!r}, wanted 'caption: {pair.label}'"
             )
         pairs[place] = pair._replace(caption=text)
     return pairs
@@ -162,24 +152,16 @@ def _patch(both: Iterable[Tensor], generator: torch.Generator, size: int) -> lis
 
 def _whole(both: Iterable[Tensor], generator: torch.Generator, size: int) -> list[Tensor]:
     """The same 90 to 100 % of both, resized to a square."""
-    *_, height, width = both[0].shape
-    top, left, h, w = large_part(height, width, generator)
-    return [
-        F.interpolate(
-            image[None, :, top : top + h, left : left + w],
-            size=(size, size),
-            mode="bicubic",
-            antialias=True,
-        )[0].clamp(0, 1)
-        for image in both
-    ]
+    top, left, h, w = large_part(*both[0].shape[-2:], generator)
+    parts = torch.stack([image[:, top : top + h, left : left + w] for image in both])
+    return [*F.interpolate(parts, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)]
 
 
 def large_part(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random part with 90 to 100 % of the area and sides of 3:4 to 4:3.
 
-    The law of torchvision's `RandomResizedCrop(scale=(0.9, 1))`, which open_clip trains with. Where no such part fits,
-    it is the largest in the centre with allowed sides.
+    Distributed as in torchvision's `RandomResizedCrop(scale=(0.9, 1))`, which open_clip trains with. Where no such part
+    fits, it is the largest in the centre with allowed sides.
     """
     for _ in range(10):
         area = height * width * uniform(generator, 0.9, 1.0)

@@ -30,7 +30,7 @@ _ADJECTIVE_FORMS = (
 )
 _CLAUSE_FORMS = ("{caption} {phrase}", "{caption}, {phrase}", "{phrase}, {caption}")
 
-# Words that people use in prompts, over and above those that the lab prints.
+# Words that are common in prompts, besides those that the lab prints.
 COMMON_WORDS = Path(__file__).with_name("common_words.txt")
 
 

@@ -46,7 +46,7 @@ def grid(h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def wave(h: int, w: int, angle: float, period: float, phase: float) -> np.ndarray:
-    """Antialiased bars of coverage 0 and 1; at angle 0 they stand upright, at pi/4 they rise to the right."""
+    """Antialiased bars of coverage 0 and 1; at angle 0 they are vertical, at pi/4 they rise to the right."""
     rows, columns = grid(h, w)
     turn = (np.cos(angle) * columns + np.sin(angle) * rows) / period + phase
     return cover((abs(turn % 1 - 0.5) - 0.25) * period)

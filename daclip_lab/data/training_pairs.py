@@ -21,7 +21,7 @@ from daclip_lab.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One training pair and what is known about it."""
+    """One training pair with its label, severity and caption."""
 
     clean: Tensor
     """(3, h, w) in [0, 1]."""

@@ -54,7 +54,7 @@ def mix(image: Tensor, steps: Iterable[tuple[str, float]], generator: torch.Gene
 
 
 def camera(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Give an image the mild traces that every photo bears.
+    """Give an image the mild noise and compression of any photo.
 
     With probability one half each: sensor noise of sigma up to 4/255, and JPEG at quality 80 to 98. Applied to every
     class, the clean one too, it keeps a classifier from separating them by the absence of noise or blocks. Shapes,

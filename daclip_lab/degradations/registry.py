@@ -105,7 +105,7 @@ def register_degradation(
         name: its label, which is also its first adjective in `words`: the word that classification compares with.
         function: `function(image, severity, rng) -> image` on (3, h, w) float32 arrays in [0, 1], with severity in
             (0, 1] and all randomness from the NumPy generator `rng`. It returns a new array, clipped for it.
-        words: what people call it, with at least one phrasing held out from training for the evaluation.
+        words: its phrasings, with at least one held out from training for the evaluation.
         after: the degradation after which it is applied in a mixture; None applies it last.
 
     Raises InputError for a name that is taken, for words that do not begin with the name or hold none out, and for an

@@ -1,7 +1,7 @@
 """Five degradations that camera, file or owner cause: motion, JPEG, darkness, noise, missing pixels.
 
 Each takes a `(3, h, w)` float32 array in [0, 1], a severity in (0, 1] and a NumPy generator, and
-returns a new array of the same shape, not yet clipped. They stand in for the paper's data sets:
+returns a new array of the same shape, not yet clipped. They imitate the paper's data sets:
 GoPro (motion blur), DIV2K and Flickr2K at JPEG quality 10 or with Gaussian noise of sigma 50, LOL
 (low light), and CelebA-HQ under the thin masks of RePaint (uncompleted).
 """
@@ -70,7 +70,7 @@ def _subsampling(rng: Generator) -> str:
 
 
 def _phase(rng: Generator) -> tuple[int, int]:
-    # A crop of a file begins anywhere in a block; nobody should learn that blocks start at pixel 0.
+    # A crop of a file begins anywhere in a block; a network should not learn that blocks start at pixel 0.
     down, right = rng.integers(0, 8, 2)
     return int(down), int(right)
 

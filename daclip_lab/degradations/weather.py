@@ -1,7 +1,7 @@
 """Five degradations between the scene and the camera: haze, raindrops, rain, shadow and snow.
 
 Each takes a `(3, h, w)` float32 array in [0, 1], a severity in (0, 1] and a NumPy generator, and
-returns a new array of the same shape, not yet clipped. They stand in for the paper's data sets
+returns a new array of the same shape, not yet clipped. They imitate the paper's data sets
 RESIDE-6k, RainDrop, Rain100H, SRD and Snow100K-L. What has no size of its own (depth, shadow)
 scales with the image; what has one (drop, streak, flake) grows slowly with it, so that a crop of 64
 pixels and a whole photo both look right.

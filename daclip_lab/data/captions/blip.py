@@ -8,7 +8,7 @@ from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.errors import InputError
 
 MODEL = "Salesforce/blip-image-captioning-large"
-"""What clip-interrogator 0.6, the tool of the authors' captions, asks by default."""
+"""The default of clip-interrogator 0.6, with which the authors made their captions."""
 LONGEST = 32
 """Tokens of a caption, as there."""
 

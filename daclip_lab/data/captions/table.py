@@ -1,7 +1,7 @@
 """The authors' table of captions: tab-separated text, a line for each degraded image.
 
-The header is `filepath` and `title`; a title is `caption: degradation` (scripts/generate_captions.py of the authors).
-Captions of clean photos stand in the same table, without a degradation.
+The header is `filepath` and `title`; a title is `caption: degradation` (scripts/generate_captions.py of the authors),
+for clean photos the caption alone.
 """
 
 import csv
@@ -31,9 +31,9 @@ class Row(NamedTuple):
 def read_table(file: str | Path, *, absent: bool = False) -> list[Row]:
     """Read the lines of a table; an InputError names the line that is wrong.
 
-    A path is absolute, or counts from the folder of the table. The authors' own tables count from where their script
-    ran: leading folders that do not exist beside the table are left out. A line whose image is not there is wrong,
-    unless images may be `absent`.
+    A path is absolute, or relative to the folder of the table. Those of the authors' own tables are relative to where
+    their script ran: leading folders that do not exist beside the table are left out. A line whose image does not exist
+    is wrong, unless images may be `absent`.
     """
     file = Path(file)
     rows, folder = [], Path(os.path.abspath(file.parent))
@@ -72,7 +72,7 @@ def read_table(file: str | Path, *, absent: bool = False) -> list[Row]:
 
 
 def write_table(file: str | Path, titles: Mapping[Path, str]) -> None:
-    """Write the title of each image, whole or not at all; paths are written from the folder of the table on."""
+    """Write the title of each image, whole or not at all; paths are relative to the folder of the table."""
     file = Path(file)
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")

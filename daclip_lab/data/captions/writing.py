@@ -1,4 +1,4 @@
-"""Captions for a folder of images, written to the table that trainings read (see `caption_table`)."""
+"""Captions for a folder of images, written to the table that trainings read (see `captions.table`)."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ SAVE_EVERY = 512
 
 
 def attribute_captions(paths: list[Path]) -> list[str]:
-    """What `captions.caption` says of each image; an InputError names the file."""
+    """The captions of `attributes.caption`; an InputError names the file."""
     found = []
     for path in paths:
         image = read_image(path)
@@ -31,19 +31,19 @@ def attribute_captions(paths: list[Path]) -> list[str]:
 
 
 def write_captions(root: str | Path, table: str | Path, captioner: Captioner) -> int:
-    """Caption every image below a folder and write the table; returns how many captions are new.
+    """Caption every image below a folder and write the table; returns the number of new captions.
 
     Of pairs (`find_pairs`) the clean image is captioned and the degraded one listed, as `caption: degradation`; of any
-    other folder each image with its caption alone. Lines that the table has already are kept, so an interrupted
-    run goes on where it was; what is done is written also when an image cannot be read (InputError).
+    other folder each image with its caption alone. Lines that the table already has are kept, so an interrupted run
+    continues; finished captions are written also when an image cannot be read (InputError).
     """
     table = check_output(table)
     wanted = _wanted(Path(root))
-    known = read_table(table, absent=True) if table.exists() else []
-    titles = {row.path: row.title for row in known}
+    rows = read_table(table, absent=True) if table.exists() else []
+    titles = {row.path: row.title for row in rows}
     others = {path: title for path, title in titles.items() if path not in wanted}
     todo = [path for path in wanted if path not in titles]
-    said: dict[str, str] = {}
+    captions: dict[str, str] = {}
 
     def save() -> None:
         if titles:
@@ -53,13 +53,13 @@ def write_captions(root: str | Path, table: str | Path, captioner: Captioner) ->
         with tqdm(total=len(wanted), initial=len(wanted) - len(todo), unit="image") as bar:
             for start in range(0, len(todo), BATCH):
                 chunk = todo[start : start + BATCH]
-                # One clean photo may stand behind several degraded ones.
+                # Several degraded images may share one clean photo.
                 shown = {os.path.realpath(wanted[path][0]): wanted[path][0] for path in chunk}
-                new = [real for real in shown if real not in said]
-                said.update(zip(new, captioner([shown[real] for real in new]), strict=True))
+                new = [real for real in shown if real not in captions]
+                captions.update(zip(new, captioner([shown[real] for real in new]), strict=True))
                 for path in chunk:
                     clean, ending = wanted[path]
-                    titles[path] = said[os.path.realpath(clean)] + ending
+                    titles[path] = captions[os.path.realpath(clean)] + ending
                 bar.update(len(chunk))
                 if (start + BATCH) % SAVE_EVERY == 0:
                     save()
