@@ -7,10 +7,10 @@ import argparse
 import sys
 
 from daclip_lab import __version__
-from daclip_lab.commands import captions, embed, fetch, images, measure, official, report, train
+from daclip_lab.commands import captions, evaluate, fetch, folders, images, train, weights
 from daclip_lab.errors import InputError
 
-COMMANDS = (fetch, images, captions, embed, report, measure, train, official)
+COMMANDS = (fetch, images, captions, folders, evaluate, train, weights)
 
 
 def main(arguments: list[str] | None = None) -> int:

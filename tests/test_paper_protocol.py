@@ -261,4 +261,4 @@ def test_the_command_prints_a_table_or_json(weights, data, capsys):
     assert content["protocol"] == {"steps": 1, "sampler": "posterior", "seed": 0}
     for option in (["--whole"], ["--mixtures", "0"], ["--window", "64"]):
         assert main([*run, *option]) == 2
-        assert f"{option[0]} has no place in --protocol paper" in capsys.readouterr().err
+        assert f"{option[0]} cannot be used with --protocol paper" in capsys.readouterr().err

@@ -19,6 +19,18 @@ def output(to: argparse.ArgumentParser, kind: str, help: str | None = None) -> N
     to.add_argument("-o", "--output", required=True, metavar=kind, help=help)
 
 
+def photos(to: argparse.ArgumentParser) -> None:
+    """Add --data, which `photos_of` reads."""
+    to.add_argument("--data", default="bundled", help="'bundled', or a folder of clean photos")
+
+
+def photos_of(options: argparse.Namespace):
+    """The clean photos of --data: the sample photos for tests, or those of a folder."""
+    from daclip_lab.data.photos import image_folder, sample_photos
+
+    return sample_photos("test") if options.data == "bundled" else image_folder(options.data)
+
+
 def networks(to: argparse.ArgumentParser) -> None:
     """Add --weights and --device."""
     to.add_argument("--weights", default="lab", help="a folder, or shipped weights by name")

@@ -1,26 +1,27 @@
-"""evaluate, wall, calibrate: measurements of weights, and pictures of their restorations."""
+"""evaluate, wall: measurements of weights, and pictures of their restorations."""
 
 import argparse
 import json
 import math
-from pathlib import Path
 
-from daclip_lab.commands import paper_protocol
 from daclip_lab.commands.arguments import (
     Commands,
     command,
     loaded,
     networks,
     output,
+    photos,
+    photos_of,
     sampler,
     sampling,
     seed,
 )
-from daclip_lab.commands.training_data import held_out
 from daclip_lab.errors import InputError
 
 SWEPT = ("view", "window", "steps")
 """Options of `evaluate` of which several values may be compared."""
+LAB_ONLY = ("limit", "crops", "whole", "view", "window", "mixtures", "no_restore", "markdown")
+"""Options of `evaluate` that the paper's protocol does not have."""
 
 
 def add(commands: Commands) -> None:
@@ -76,13 +77,9 @@ def add(commands: Commands) -> None:
     networks(one)
     sampling(one)
 
-    one = command(commands, "calibrate", calibrate)
-    one.add_argument("--data", nargs="+", required=True, help="the folders that were trained on")
-    networks(one)
-
 
 def _photos(to: argparse.ArgumentParser) -> None:
-    to.add_argument("--data", default="bundled", help="'bundled', or a folder of clean photos")
+    photos(to)
     to.add_argument("--limit", type=int, help="only so many photos, the first ones")
     to.add_argument(
         "--crops", type=int, help="crops per photo and degradation (default: 100 in all)"
@@ -93,8 +90,7 @@ def _photos(to: argparse.ArgumentParser) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Measure classification, embeddings and restoration on degraded photos."""
     if options.protocol == "paper":
-        options.steps = _only(options.steps, "steps")
-        return paper_protocol.run(options)
+        return _paper_protocol(options)
 
     from daclip_lab.evaluation import sweep
     from daclip_lab.evaluation.evaluation import evaluate
@@ -136,6 +132,21 @@ def evaluate(options: argparse.Namespace) -> None:
         print(result.markdown() if options.markdown else result)
 
 
+def _paper_protocol(options: argparse.Namespace) -> None:
+    """Measure classification and restoration on real test pairs, as the paper does."""
+    from daclip_lab.evaluation.paper_protocol import PaperProtocol, measure
+
+    for name in LAB_ONLY:
+        if getattr(options, name) not in (None, False):
+            raise InputError(f"--{name.replace('_', '-')} cannot be used with --protocol paper")
+    if len(options.steps or []) > 1:
+        raise InputError("--steps takes one value with --protocol paper")
+    steps = options.steps[0] if options.steps else None
+    protocol = PaperProtocol(steps=steps, sampler=options.sampler, seed=options.seed)
+    table = measure(loaded(options), options.data, protocol, out=options.out)
+    print(json.dumps(table.to_dict(), indent=2) if options.json else table)
+
+
 def wall(options: argparse.Namespace) -> None:
     """Draw the best, the median and the worst restoration of each degradation."""
     from daclip_lab.data.image_io import FORMATS
@@ -154,35 +165,13 @@ def wall(options: argparse.Namespace) -> None:
     print(f"{options.output}: best, median and worst of {len(photos)} photos")
 
 
-def calibrate(options: argparse.Namespace) -> None:
-    """Fit the classifier's temperature on the photos that training held out, and store it with the weights."""
-    from dataclasses import replace
-
-    from daclip_lab.data.photos import image_folder
-    from daclip_lab.evaluation.calibrate import calibrate
-    from daclip_lab.files.storage import check_output_folder
-
-    if not Path(options.weights, "pipeline.json").is_file():
-        raise InputError(f"--weights {options.weights}: wanted a folder with a pipeline.json")
-    check_output_folder(options.weights)
-    pipe = loaded(options)
-    photos = held_out(image_folder(*options.data))
-    temperature = round(calibrate(pipe, photos), 4)
-    pipe.settings = replace(pipe.settings, temperature=temperature)
-    pipe.save_settings(options.weights)
-    print(f"temperature {temperature}, fitted on {len(photos)} held-out photos")
-
-
 def _chosen(options: argparse.Namespace):
     """The photos that --data and --limit name."""
-    from daclip_lab.data.photos import Photos, image_folder, sample_photos
+    from daclip_lab.data.photos import Photos
 
-    photos = sample_photos("test") if options.data == "bundled" else image_folder(options.data)
-    if options.limit is None:
-        return photos
-    if options.limit < 1:
+    if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit {options.limit}: wanted 1 photo or more")
-    return Photos(photos.paths[: options.limit])
+    return Photos(photos_of(options).paths[: options.limit])
 
 
 def _protocol(options: argparse.Namespace, photos, **settings):
@@ -200,10 +189,3 @@ def _protocol(options: argparse.Namespace, photos, **settings):
         seed=options.seed,
         **settings,
     )
-
-
-def _only(values: list | None, name: str):
-    """The one value of an option that takes several elsewhere."""
-    if values is not None and len(values) > 1:
-        raise InputError(f"--{name} takes one value with --protocol paper")
-    return values[0] if values else None

@@ -1,0 +1,94 @@
+"""embed, report: a folder of images as a table of embeddings, or as a page."""
+
+import argparse
+
+from daclip_lab.commands.arguments import (
+    Commands,
+    command,
+    loaded,
+    networks,
+    output,
+    photos,
+    photos_of,
+    seed,
+)
+from daclip_lab.errors import InputError
+
+
+def add(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    one = command(commands, "embed", embed)
+    one.add_argument(
+        "folder", nargs="?", metavar="DIR", help="any images, or pairs <degradation>/LQ and /GT"
+    )
+    output(one, "PARQUET")
+    one.add_argument(
+        "--protocol",
+        action="store_true",
+        help="degrade the clean photos of --data as `evaluate` does, and embed those crops",
+    )
+    photos(one)
+    one.add_argument(
+        "--crops", type=int, default=1, help="of a photo and degradation, for --protocol"
+    )
+    one.add_argument("--half", action="store_true", help="write the embeddings in half precision")
+    networks(one)
+    seed(one)
+
+    one = command(commands, "report", report)
+    one.add_argument(
+        "folder",
+        metavar="DIR",
+        help="any images, pairs <degradation>/LQ and /GT, or a table that `embed` wrote (.parquet)",
+    )
+    output(one, "HTML")
+    one.add_argument("--against", metavar="WEIGHTS", help="other weights, for a paired comparison")
+    networks(one)
+    seed(one)
+
+
+def embed(options: argparse.Namespace) -> None:
+    """Write the embeddings of a folder of images as a Parquet table; an interrupted run is continued."""
+    from daclip_lab.evaluation.embed_protocol import embed_protocol
+    from daclip_lab.evaluation.protocol import Protocol
+    from daclip_lab.files.storage import check_output
+
+    check_output(options.output, (".parquet",))
+    if options.protocol == (options.folder is not None):
+        raise InputError("name a folder of images to embed, or --protocol and its --data")
+    pipe = loaded(options)
+    if options.protocol:
+        table = embed_protocol(
+            pipe,
+            photos_of(options),
+            Protocol(crops=options.crops, seed=options.seed),
+            out=options.output,
+            half=options.half,
+        )
+    else:
+        table = pipe.embed(options.folder, out=options.output, half=options.half)
+    print(f"{options.output}: {table}")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write maps, measures, confusion, drift and mistakes of a folder of images as one self-contained HTML page."""
+    from daclip_lab.data.embedding_table import EmbeddingTable
+    from daclip_lab.files.storage import check_output
+    from daclip_lab.html_report.page import report
+
+    check_output(options.output)
+    against = loaded(options, options.against) if options.against else None
+    images = options.folder
+    if images.endswith(".parquet"):
+        images = EmbeddingTable.load(images)
+    found = report(
+        loaded(options),
+        images,
+        options.output,
+        against=against,
+        names=(options.weights, options.against),
+        seed=options.seed,
+    )
+    print(f"{options.output}: {found.table}")
+    for reason, measures in found.skipped_by_reason().items():
+        print(f"  skipped: {', '.join(measures)}: {reason}")

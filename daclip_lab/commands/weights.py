@@ -1,0 +1,53 @@
+"""import-official, calibrate: folders of weights."""
+
+import argparse
+from pathlib import Path
+
+from daclip_lab.commands.arguments import Commands, command, loaded, networks, output
+from daclip_lab.commands.training_data import held_out
+from daclip_lab.errors import InputError
+
+
+def add(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    one = command(commands, "import-official", import_official)
+    one.add_argument("daclip", metavar="DACLIP.pt", help="such as daclip_ViT-B-32.pt")
+    one.add_argument("restorer", metavar="RESTORER.pth", nargs="?", help="such as universal-ir.pth")
+    output(one, "FOLDER", help="a new folder")
+
+    one = command(commands, "calibrate", calibrate)
+    one.add_argument("--data", nargs="+", required=True, help="the folders that were trained on")
+    networks(one)
+
+
+def import_official(options: argparse.Namespace) -> None:
+    """Turn the files that the authors of DA-CLIP released into a folder of weights (--weights FOLDER)."""
+    from daclip_lab.files.storage import check_output_folder
+    from daclip_lab.pipeline import convert_official
+
+    check_output_folder(options.output)
+    settings = convert_official.import_official(options.daclip, options.restorer, options.output)
+    for name, digest in settings.source.items():
+        print(f"{name}: SHA-256 {digest}")
+    labels = ", ".join(settings.labels) or "none (trained without words for degradations)"
+    print(f"labels: {labels}")
+    print(f"weights written to {options.output}")
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """Fit the classifier's temperature on the photos that training held out, and store it with the weights."""
+    from dataclasses import replace
+
+    from daclip_lab.data.photos import image_folder
+    from daclip_lab.evaluation.calibrate import calibrate
+    from daclip_lab.files.storage import check_output_folder
+
+    if not Path(options.weights, "pipeline.json").is_file():
+        raise InputError(f"--weights {options.weights}: wanted a folder with a pipeline.json")
+    check_output_folder(options.weights)
+    pipe = loaded(options)
+    photos = held_out(image_folder(*options.data))
+    temperature = round(calibrate(pipe, photos), 4)
+    pipe.settings = replace(pipe.settings, temperature=temperature)
+    pipe.save_settings(options.weights)
+    print(f"temperature {temperature}, fitted on {len(photos)} held-out photos")
