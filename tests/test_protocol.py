@@ -116,3 +116,9 @@ def test_whole_photos_keep_their_orientation(tmp_path, photo):
 def test_a_photo_smaller_than_the_crop_is_named(photos):
     with pytest.raises(InputError, match="photo cup is 96x64 pixels: wanted at least 65x65"):
         degraded_crops(photos, 0, changed(crop=65))
+
+
+def test_weights_of_one_degradation_have_no_mixtures(pipe):
+    settings = dataclasses.replace(pipe.settings, labels=("hazy", "clean"))
+    resolved = PROTOCOL.resolve(settings)
+    assert resolved.labels == ("hazy", "clean") and resolved.mixtures == 0

@@ -42,17 +42,6 @@ def embed_protocol(
         table = pipe.embed_batch(list(degraded), rows)
         return replace(table, clean=pipe.encode_clip(crops).numpy()[rows.crop])
 
-    provenance = pipe.provenance | {
-        "protocol": asdict(protocol),
-        "hash": protocol.hash,
-        "photos": photos.content_hash,
-    }
-    return gather(
-        photos.names,
-        embed_photos,
-        provenance=provenance,
-        out=out,
-        half=half,
-        at_a_time=1,
-        unit="photo",
-    )
+    provenance = pipe.provenance | {"protocol": asdict(protocol), "hash": protocol.hash}
+    options = {"out": out, "half": half, "at_a_time": 1, "unit": "photo"}
+    return gather(photos.paths, embed_photos, provenance=provenance, **options)

@@ -99,13 +99,8 @@ class Evaluation:
 
     def summary(self) -> "pd.DataFrame":
         """The targets of the lab, one a row, see `targets.target_table`."""
-        protocol = self.protocol
-        return target_table(
-            self.measures(),
-            self.mixtures,
-            whole=protocol.crop is None,
-            steps=protocol.steps,
-        )
+        whole, steps = self.protocol.crop is None, self.protocol.steps
+        return target_table(self.measures(), self.mixtures, whole=whole, steps=steps)
 
     def confusion(self) -> "pd.DataFrame":
         """How often each degradation (row) was classified as each degradation (column): shares of the row."""
@@ -135,10 +130,8 @@ class Evaluation:
     def markdown(self) -> str:
         """The tables in Markdown, for a README or a card."""
         parts = [self._cells(CLASSIFICATION), self._cells((*RESTORATION, *SIMILARITY))]
-        shown = [target_cells(self.summary()), *parts]
-        return (
-            "\n\n".join([*(markdown_table(part, OVERALL) for part in shown), self._legend]) + "\n"
-        )
+        tables = [markdown_table(part, OVERALL) for part in (target_cells(self.summary()), *parts)]
+        return "\n\n".join([*tables, self._legend]) + "\n"
 
     def __str__(self) -> str:
         parts = [self._cells(some) for some in (CLASSIFICATION, RESTORATION, SIMILARITY)]

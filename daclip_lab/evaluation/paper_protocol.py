@@ -7,8 +7,7 @@ numbers may still differ from the printed ones.
 
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,13 +20,13 @@ from tqdm.auto import tqdm
 from daclip_lab.data.image_io import read_image, save_image
 from daclip_lab.data.pair_files import DEGRADED_DIR, Pair, find_pairs
 from daclip_lab.data.pairs import read_pair
-from daclip_lab.data.photos import content_hash
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.registry import DEGRADATIONS, in_order
 from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, euler_maruyama, sample
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.paper_table import PaperTable
 from daclip_lab.files.resume_log import ResumeLog
+from daclip_lab.files.storage import check_output_folder, file_hash
 from daclip_lab.metrics import image_quality
 from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.pipeline.running import running
@@ -81,9 +80,10 @@ def measure(
     pairs = _by_name(_test_pairs(Path(root)))
     provenance = {"protocol": asdict(protocol), "weights": pipe.fingerprint}
     networks, notes = ([], []) if pipe.restorer is None else image_quality.available_networks()
-    with _output_folder(out) as folder:
-        rows = _rows(pipe, pairs, protocol, folder, networks, provenance)
-        fid = _fid(pairs, folder, pipe.device) if "fid" in networks else {}
+    with TemporaryDirectory() if out is None else nullcontext(check_output_folder(out)) as folder:
+        log = ResumeLog(Path(folder) / "images.jsonl", provenance)
+        rows = _rows(pipe, pairs, protocol, Path(folder), log, lpips="lpips" in networks)
+        fid = _fid(pairs, Path(folder), pipe.device) if "fid" in networks else {}
     return PaperTable(provenance | {"data": os.path.abspath(root)}, rows, fid, notes)
 
 
@@ -116,34 +116,21 @@ def _by_name(pairs: list[Pair]) -> dict[str, Pair]:
     return named
 
 
-@contextmanager
-def _output_folder(out: str | Path | None) -> Iterator[Path]:
-    if out is None:
-        with TemporaryDirectory() as folder:
-            yield Path(folder)
-        return
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: wanted a folder to write to: {error.strerror}") from None
-    yield Path(out)
-
-
 def _rows(
     pipe: Pipeline,
     pairs: dict[str, Pair],
     protocol: PaperProtocol,
     folder: Path,
-    networks: list[str],
-    provenance: dict,
+    log: ResumeLog,
+    *,
+    lpips: bool,
 ) -> list[dict]:
     """The measurements of each image; those that an earlier run has logged are not repeated."""
-    log = ResumeLog(folder / "images.jsonl", provenance)
     rows = {part["image"]: part for part in log.parts}
     words = None if pipe.daclip is None else pipe.encode_text(DEGRADATIONS)
     for name, pair in tqdm(pairs.items(), desc="measuring", unit="image", leave=False):
         path, row = folder / f"{name}.png", rows.get(name)
-        content = content_hash([pair.degraded, pair.clean])
+        content = [file_hash(pair.degraded), file_hash(pair.clean)]
         restore = pipe.restorer is not None
         if row is None or row["content"] != content or (restore and not path.is_file()):
             row = {"image": name, "degradation": pair.label, "content": content}
@@ -151,7 +138,7 @@ def _rows(
                 row |= _classify(pipe, pair, words)
             if restore:
                 row |= _restore(pipe, pair, protocol, path)
-        if "lpips" in networks and "lpips" not in row:
+        if lpips and "lpips" not in row:
             images = (read_image(file)[None].to(pipe.device) for file in (path, pair.clean))
             row = row | {"lpips": image_quality.lpips(*images).item()}
         if row is not rows.get(name):

@@ -38,7 +38,7 @@ class PaperTable:
     provenance: dict
     """The protocol, the fingerprint of the weights, and the folder of the data."""
     images: list[dict]
-    """One for each image: `image`, `degradation`, `content` (a hash of both files); `predicted_degradation` and
+    """One for each image: `image`, `degradation`, `content` (the SHA-256 of both files); `predicted_degradation` and
     `clip_predicted_degradation`; `psnr_input`; `psnr`, `ssim` in RGB and `psnr_y`, `ssim_y` on the luma; `lpips`. What
     was not measured is missing."""
     fid: dict[str, float]

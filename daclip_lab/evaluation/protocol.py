@@ -50,13 +50,8 @@ class Protocol:
     """None takes those among the labels of the weights, or without weights the ten."""
 
     def __post_init__(self):
-        for field, least in (
-            ("crop", 1),
-            ("crops", 1),
-            ("steps", 1),
-            ("window", 1),
-            ("mixtures", 0),
-        ):
+        bounds = {"crop": 1, "crops": 1, "steps": 1, "window": 1, "mixtures": 0}
+        for field, least in bounds.items():
             if (value := getattr(self, field)) is not None and value < least:
                 raise InputError(f"{field}={value}: wanted {least} or more")
         for field, known in (("sampler", SAMPLERS), ("view", VIEWS)):
@@ -81,15 +76,18 @@ class Protocol:
 
         Raises InputError for labels that no degradation is registered for.
         """
-        labels = in_order(label for label in settings.labels if label != CLEAN)
-        for label in labels if self.degradations is None else self.degradations:
-            lookup(label)
+        degradations = self.degradations
+        if degradations is None:
+            degradations = in_order(label for label in settings.labels if label != CLEAN)
+        for name in degradations:
+            lookup(name)
         return replace(
             self,
             steps=settings.steps if self.steps is None else self.steps,
             view=self.view or settings.view,
             window=self.window or (settings.network or {}).get("window"),
-            degradations=labels if self.degradations is None else self.degradations,
+            mixtures=0 if len(degradations) == 1 else self.mixtures,
+            degradations=degradations,
         )
 
 

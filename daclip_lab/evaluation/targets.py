@@ -1,6 +1,7 @@
 """What the lab's weights should reach, and what they reach: one line for each target."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,32 +14,6 @@ if TYPE_CHECKING:
 
 Interval = tuple[float, float, float]
 """A value with the two ends of its 95 % interval over photos."""
-
-
-class Target(NamedTuple):
-    """One line: a measure, its value, and the value that it should reach."""
-
-    measure: str
-    interval: Interval
-    clip: float = np.nan
-    """The same measure of CLIP without its controller; NaN where there is none."""
-    at_least: float = np.nan
-    """The target, where more is better; NaN where there is none."""
-    at_most: float = np.nan
-    """The target, where less is better."""
-    note: str = ""
-    """The degradation that the value is of, where it is the worst."""
-
-    def row(self) -> dict:
-        """The line as a row of `target_table`."""
-        value, low, high = self.interval
-        target, met = "", None
-        if not np.isnan(self.at_least):
-            target, met = f"at least {self.at_least:g}", bool(value >= self.at_least)
-        if not np.isnan(self.at_most):
-            target, met = f"at most {self.at_most:g}", bool(value <= self.at_most)
-        return {"measure": self.measure, "target": target, "value": value, "low": low, "high": high,
-                "clip": self.clip, "met": met, "note": self.note}  # fmt: skip
 
 
 def target_table(
@@ -65,7 +40,7 @@ def target_table(
     ]
     if "psnr" in rows:
         found += _restoration(degraded, clean, has_target=whole and steps <= 5)
-    return pd.DataFrame([target.row() for target in found]).set_index("measure")
+    return pd.DataFrame(found).set_index("measure")
 
 
 def target_cells(table: "pd.DataFrame") -> "pd.DataFrame":
@@ -83,25 +58,47 @@ def target_cells(table: "pd.DataFrame") -> "pd.DataFrame":
     return shown
 
 
+def _line(
+    measure: str,
+    interval: Interval,
+    clip: float = np.nan,
+    *,
+    least: float = np.nan,
+    most: float = np.nan,
+    note: str = "",
+    scale: float = 1,
+) -> dict:
+    """A row of `target_table`; value, interval and `clip` are multiplied by `scale`."""
+    value, low, high = (scale * number for number in interval)
+    target, met = "", None
+    if not np.isnan(least):
+        target, met = f"at least {least:g}", bool(value >= least)
+    if not np.isnan(most):
+        target, met = f"at most {most:g}", bool(value <= most)
+    return {"measure": measure, "target": target, "value": value, "low": low, "high": high,
+            "clip": scale * clip, "met": met, "note": note}  # fmt: skip
+
+
+_percent = partial(_line, scale=100)
+
+
 def _classification(
     degraded: "pd.DataFrame", clean: "pd.DataFrame", overall: float, each: float
-) -> list[Target]:
-    worst, accuracy = _worst(degraded, "accuracy")
-    alarms = clean.assign(false=1 - clean.accuracy, clip_false=1 - clean.clip_accuracy)
-    of_clip = 100 * degraded.groupby("degradation").clip_accuracy.mean()
+) -> list[dict]:
+    worst, own = _worst(degraded, "accuracy")
+    alarms = clean.assign(false=1 - clean.accuracy)
     return [
-        Target("ten-way accuracy (%)", _percent(_mean(degraded, "accuracy")),
-               100 * degraded.clip_accuracy.mean(), at_least=overall),
-        Target("ten-way accuracy, worst of the ten (%)", _percent(accuracy), of_clip[worst],
-               at_least=each, note=worst),
-        Target("ten-way accuracy, words held out (%)",
-               _percent(_mean(degraded, "held_out_accuracy"))),
-        Target("false alarms on clean photos (%)", _percent(_mean(alarms, "false")),
-               100 * alarms.clip_false.mean(), at_most=5),
+        _percent("ten-way accuracy (%)", _mean(degraded, "accuracy"),
+                 degraded.clip_accuracy.mean(), least=overall),
+        _percent("ten-way accuracy, worst of the ten (%)", _mean(own, "accuracy"),
+                 own.clip_accuracy.mean(), least=each, note=worst),
+        _percent("ten-way accuracy, words held out (%)", _mean(degraded, "held_out_accuracy")),
+        _percent("false alarms on clean photos (%)", _mean(alarms, "false"),
+                 1 - clean.clip_accuracy.mean(), most=5),
     ]  # fmt: skip
 
 
-def _mixtures(mixtures: "pd.DataFrame") -> list[Target]:
+def _mixtures(mixtures: "pd.DataFrame") -> list[dict]:
     if not len(mixtures):
         return []
     pairs = [{*pair} for pair in zip(mixtures["first"], mixtures["second"], strict=True)]
@@ -110,66 +107,56 @@ def _mixtures(mixtures: "pd.DataFrame") -> list[Target]:
         for column in ("top", "clip_top")
     }
     rows = mixtures.assign(**both)
-    found = [
-        Target("both of two degradations in the top two (%)", _percent(_mean(rows, "top")),
-               100 * rows.clip_top.mean(), at_least=80)
-    ]  # fmt: skip
+    title = "both of two degradations in the top two (%)"
+    found = [_percent(title, _mean(rows, "top"), rows.clip_top.mean(), least=80)]
     if "psnr" in rows:
         gain = rows.psnr - rows.psnr_input
         rows = rows.assign(gain=gain, above=gain > 0)
         found += [
-            Target("gain on two degradations (dB)", _mean(rows, "gain"), at_least=0),
-            Target("share of these restored above their input (%)", _percent(_mean(rows, "above"))),
+            _line("gain on two degradations (dB)", _mean(rows, "gain"), least=0),
+            _percent("share of these restored above their input (%)", _mean(rows, "above")),
         ]
     return found
 
 
-def _content(degraded: "pd.DataFrame", retrieval: float) -> list[Target]:
-    photos, reference = degraded.photo.to_numpy(), degraded.clean_retrieved.to_numpy(float)
+def _content(degraded: "pd.DataFrame", retrieval: float) -> list[dict]:
+    over = partial(bootstrap_interval, photos=degraded.photo)
     # The mean gap with the controller, as a share of the mean gap without it.
-    left, low, high = bootstrap_interval(
-        1 - degraded.cosine, photos, denominators=1 - degraded.clip_cosine
-    )
+    left, low, high = over(1 - degraded.cosine, denominators=1 - degraded.clip_cosine)
+    clean = degraded.clean_retrieved
     return [
-        Target("cosine to the clean image's embedding", _mean(degraded, "cosine"),
-               degraded.clip_cosine.mean()),
-        Target("gap of that cosine to 1 that is closed (%)",
-               _percent((1 - left, 1 - high, 1 - low)), 0.0, at_least=75),
-        Target("caption retrieval, R@1 (%)", _percent(_mean(degraded, "retrieval")),
-               100 * degraded.clip_retrieval.mean()),
-        Target("of the R@1 of CLIP on clean images (%)",
-               _percent(bootstrap_interval(degraded.retrieval, photos, denominators=reference)),
-               100 * bootstrap_interval(degraded.clip_retrieval, photos, denominators=reference)[0],
-               at_least=retrieval),
+        _line("cosine to the clean image's embedding", _mean(degraded, "cosine"),
+              degraded.clip_cosine.mean()),
+        _percent("gap of that cosine to 1 that is closed (%)", (1 - left, 1 - high, 1 - low), 0.0,
+                 least=75),
+        _percent("caption retrieval, R@1 (%)", _mean(degraded, "retrieval"),
+                 degraded.clip_retrieval.mean()),
+        _percent("of the R@1 of CLIP on clean images (%)",
+                 over(degraded.retrieval, denominators=clean),
+                 over(degraded.clip_retrieval, denominators=clean)[0], least=retrieval),
     ]  # fmt: skip
 
 
 def _restoration(
     degraded: "pd.DataFrame", clean: "pd.DataFrame", *, has_target: bool
-) -> list[Target]:
-    def least(value: float) -> float:
-        return value if has_target else np.nan
-
-    found = [Target("gain in PSNR (dB)", _mean(degraded, "psnr_gain"), at_least=least(8))]
+) -> list[dict]:
+    gain, none, itself = (8, 0, 35) if has_target else (np.nan,) * 3
+    found = [_line("gain in PSNR (dB)", _mean(degraded, "psnr_gain"), least=gain)]
     for measure, title in (
-        ("psnr_gain", "PSNR, worst of the ten (dB)"),
-        ("ssim_gain", "SSIM, worst of the ten"),
+        ("psnr_gain", "gain in PSNR, worst of the ten (dB)"),
+        ("ssim_gain", "gain in SSIM, worst of the ten"),
     ):
-        worst, gain = _worst(degraded, measure)
-        found.append(Target(f"gain in {title}", gain, at_least=least(0), note=worst))
+        worst, own = _worst(degraded, measure)
+        found.append(_line(title, _mean(own, measure), least=none, note=worst))
     title = "a clean photo restored, PSNR to itself (dB)"
-    return [*found, Target(title, _mean(clean, "psnr"), at_least=least(35))]
+    return [*found, _line(title, _mean(clean, "psnr"), least=itself)]
 
 
-def _worst(degraded: "pd.DataFrame", measure: str) -> tuple[str, Interval]:
-    """The degradation with the lowest mean, and this mean."""
+def _worst(degraded: "pd.DataFrame", measure: str) -> tuple[str, "pd.DataFrame"]:
+    """The degradation with the lowest mean, and its rows."""
     worst = degraded.groupby("degradation", sort=False)[measure].mean().idxmin()
-    return worst, _mean(degraded[degraded.degradation == worst], measure)
+    return worst, degraded[degraded.degradation == worst]
 
 
 def _mean(rows: "pd.DataFrame", measure: str) -> Interval:
-    return bootstrap_interval(rows[measure].to_numpy(float), rows.photo.to_numpy())
-
-
-def _percent(interval: Interval) -> Interval:
-    return tuple(100 * value for value in interval)
+    return bootstrap_interval(rows[measure], rows.photo)
