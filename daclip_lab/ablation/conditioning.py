@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from daclip_lab.ablation.embedding_arithmetic import restore_with
+from daclip_lab.ablation.embedding_arithmetic import restore_batch
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.registry import CLEAN
@@ -107,15 +107,13 @@ def conditioning_gains(
 ) -> tuple["pd.DataFrame", dict[str, Tensor]]:
     """Restore an evaluation set under several conditionings, with the same noise.
 
-    `options` are `steps`, `sampler` and `seed` of `restore_with`. Returns the gain in PSNR (dB) of every image (row)
-    under every variant (column), and the restorations (n, 3, h, w) of each variant.
+    `options` are those of `Pipeline.restore`, such as `steps`. Returns the gain in PSNR (dB) of every image (row) under
+    every variant (column), and the restorations (n, 3, h, w) of each variant.
     """
     import pandas as pd
 
     restored = {
-        name: restore_with(
-            pipe, eval_set.degraded, given.degradation, content=given.content, **options
-        )
+        name: restore_batch(pipe, eval_set.degraded, given, **options)
         for name, given in tqdm(variants.items(), desc="conditioning", leave=False)
     }
     gains = pd.DataFrame({name: eval_set.gain(images) for name, images in restored.items()})

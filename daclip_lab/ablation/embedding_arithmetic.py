@@ -56,40 +56,12 @@ def project_out(direction: Tensor, other: Tensor) -> Tensor:
     return F.normalize(rest, dim=-1)
 
 
-def restore_with(
-    pipe: Pipeline,
-    degraded: Tensor,
-    degradation: Tensor,
-    *,
-    content: Tensor | None = None,
-    steps: int | None = None,
-    sampler: str = "posterior",
-    seed: int = 0,
-) -> Tensor:
-    """Restore a batch (n, 3, h, w) under given embeddings.
-
-    Args:
-        degradation: one degradation embedding (d,) for all images, or one for each (n, d).
-        content: content embeddings (n, d); None takes the images' own.
-        steps, sampler, seed: see `Pipeline.trajectory`.
-
-    Returns (n, 3, h, w) in [0, 1], on the CPU. Raises InputError for embeddings of another shape.
-    """
-    if content is None:
-        content = pipe.encode(list(degraded)).content
-    if degradation.shape not in (content.shape, content.shape[1:]):
-        raise InputError(
-            f"degradation embedding of shape {tuple(degradation.shape)} for {len(content)} images: "
-            f"expected ({content.shape[1]},) or {tuple(content.shape)}"
-        )
-    *_, last = pipe.trajectory(
-        degraded,
-        steps=steps,
-        sampler=sampler,
-        seed=seed,
-        embeddings=Embeddings(content, degradation.expand_as(content)),
+def restore_batch(pipe: Pipeline, degraded: Tensor, embeddings: Embeddings, **options) -> Tensor:
+    """Restore a batch under given embeddings (n, d): (n, 3, h, w) in [0, 1]; options as for `Pipeline.restore`."""
+    restored = pipe.restore(
+        list(degraded), embeddings=embeddings, output_type="pt", progress=False, **options
     )
-    return last.state.clamp(0, 1).cpu()
+    return torch.stack(restored)
 
 
 def steering_gains(
@@ -101,17 +73,22 @@ def steering_gains(
         degraded, clean: (n, 3, h, w) in [0, 1].
         embeddings: degradation embeddings (d,) or (n, d) by name. Three columns are added: "own", the images' own
             embeddings; "negated", the opposite of their degradation embeddings; "none", zeros for both embeddings.
-        options: `steps`, `sampler` and `seed` of `restore_with`.
+        options: those of `Pipeline.restore`, such as `steps`, `sampler` and `seed`.
     """
     import pandas as pd
 
     own = pipe.encode(list(degraded))
-    columns = {name: (own.content, vector) for name, vector in embeddings.items()}
+    columns = {
+        name: own._replace(degradation=vector.expand_as(own.degradation))
+        for name, vector in embeddings.items()
+    }
     columns["own"] = own
-    columns["negated"] = (own.content, -own.degradation)
-    columns["none"] = (torch.zeros_like(own.content), torch.zeros_like(own.degradation))
-    before, gains = psnr(degraded, clean), {}
-    for name, (content, vector) in columns.items():
-        restored = restore_with(pipe, degraded, vector, content=content, **options)
-        gains[name] = (psnr(restored, clean) - before).double().numpy()
-    return pd.DataFrame(gains)
+    columns["negated"] = own._replace(degradation=-own.degradation)
+    columns["none"] = Embeddings(*(torch.zeros_like(e) for e in own))
+    before = psnr(degraded, clean)
+    return pd.DataFrame(
+        {
+            name: (psnr(restore_batch(pipe, degraded, given, **options), clean) - before).double()
+            for name, given in columns.items()
+        }
+    )

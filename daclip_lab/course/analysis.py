@@ -9,7 +9,6 @@ import torch
 from daclip_lab.ablation.embedding_arithmetic import (
     combine,
     project_out,
-    restore_with,
     steering_gains,
 )
 from daclip_lab.data.embedding_table import EmbeddingTable
@@ -107,7 +106,8 @@ def mixture_table(
         table = steering_gains(pipe, degraded, clean, embeddings, seed=seed)
         restored = degraded
         for each in sorted(pair, key=mixing_order().index, reverse=True):
-            restored = restore_with(pipe, restored, pipe.word(each), seed=seed)
+            again = pipe.restore(list(restored), degradation=each, seed=seed, output_type="pt")
+            restored = torch.stack(again)
         table["in turn"] = (psnr(restored, clean) - psnr(degraded, clean)).double().numpy()
         for strategy, values in table.items():
             gain, low, high = bootstrap_interval(values.to_numpy(), np.asarray(names))

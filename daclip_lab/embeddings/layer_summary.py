@@ -58,10 +58,6 @@ class EmbeddedImages:
                 f"the table was made by weights {made}, and these are {own}: name those that made it"
             )
 
-    def read(self, row: int) -> Tensor:
-        """The image (3, h, w) in [0, 1] of a row. Raises InsufficientDataError where it cannot be read."""
-        return read_or_skip(self.images[row])
-
 
 def read_or_skip(image) -> Tensor:
     """An image (3, h, w) in [0, 1]. Raises InsufficientDataError where it cannot be read, such as a deleted file."""

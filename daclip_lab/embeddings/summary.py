@@ -22,7 +22,12 @@ from daclip_lab.embeddings.alignment import (
 )
 from daclip_lab.embeddings.attribution import Attribution, attribute
 from daclip_lab.embeddings.class_separation import centroid_distances, silhouette
-from daclip_lab.embeddings.layer_summary import EmbeddedImages, LayerSummary, summarize_layers
+from daclip_lab.embeddings.layer_summary import (
+    EmbeddedImages,
+    LayerSummary,
+    read_or_skip,
+    summarize_layers,
+)
 from daclip_lab.embeddings.paired_tests import (
     check_same_images,
     clip_vs_daclip,
@@ -155,9 +160,9 @@ def summarize(
 
 def attribute_predictions(embedded: EmbeddedImages, rows: Sequence[int]) -> dict[int, Attribution]:
     """The attribution of the stored prediction for some rows of a table, by row number."""
-    predicted = embedded.table.rows.predicted
+    pipe, images, predicted = embedded.pipe, embedded.images, embedded.table.rows.predicted
     return {
-        int(k): attribute(embedded.pipe, embedded.read(k), predicted[k], steps=ATTRIBUTION_STEPS)
+        int(k): attribute(pipe, read_or_skip(images[k]), predicted[k], steps=ATTRIBUTION_STEPS)
         for k in tqdm(rows, "attributions", leave=False, delay=2)
     }
 

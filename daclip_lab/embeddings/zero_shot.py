@@ -151,7 +151,7 @@ def accuracy(table: EmbeddingTable) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    _labelled(table)
+    _predictions(table, labelled=True)
     labels, known = table.provenance.get("labels"), predictable(table)
     rows, chance = table.rows[known], 1 / len(labels) if labels else float("nan")
     return pd.DataFrame(
@@ -171,7 +171,7 @@ def accuracy(table: EmbeddingTable) -> "pd.DataFrame":
 
 def confusion(table: EmbeddingTable) -> "pd.DataFrame":
     """The confusion matrix of the stored DA-CLIP predictions; see `metrics.classification.confusion_matrix`."""
-    rows = _labelled(table)
+    rows = _predictions(table, labelled=True)
     order = in_order((*table.provenance.get("labels", ()), *rows.degradation))
     matrix = confusion_matrix(rows.degradation, rows.predicted, order)
     seen = {*rows.degradation, *rows.predicted}
@@ -180,7 +180,7 @@ def confusion(table: EmbeddingTable) -> "pd.DataFrame":
 
 def calibration(table: EmbeddingTable) -> "pd.DataFrame":
     """Confidence and accuracy of the stored DA-CLIP predictions; see `metrics.calibration.calibration_bins`."""
-    _labelled(table)
+    _predictions(table, labelled=True)
     rows = table.rows[predictable(table)]
     if len(rows) < MIN_ROWS:
         raise InsufficientDataError(
@@ -191,8 +191,7 @@ def calibration(table: EmbeddingTable) -> "pd.DataFrame":
 
 def confident_errors(table: EmbeddingTable) -> "pd.DataFrame":
     """Up to 24 misclassified rows, the most confident first; without any label, the least confident predictions."""
-    rows = _predicted(table)
-    if rows.degradation.notna().any():
+    if (rows := _predictions(table)).degradation.notna().any():
         wrong = rows[predictable(table) & (rows.predicted != rows.degradation)]
         return wrong.sort_values("probability", ascending=False).head(MAX_ERRORS)
     return rows.sort_values("probability").head(MAX_ERRORS)
@@ -200,7 +199,7 @@ def confident_errors(table: EmbeddingTable) -> "pd.DataFrame":
 
 def confident_correct(table: EmbeddingTable) -> "pd.DataFrame":
     """The most confident correct prediction of each degradation, the most confident first."""
-    rows = _labelled(table)
+    rows = _predictions(table, labelled=True)
     correct = rows[rows.predicted == rows.degradation].sort_values("probability", ascending=False)
     return correct.drop_duplicates("degradation")
 
@@ -211,16 +210,11 @@ def predictable(table: EmbeddingTable) -> np.ndarray:
     return (truth.isin(labels) if labels else truth.notna()).to_numpy()
 
 
-def _predicted(table: EmbeddingTable) -> "pd.DataFrame":
+def _predictions(table: EmbeddingTable, labelled: bool = False) -> "pd.DataFrame":
+    """The rows of a table that has predictions, or those of them that have a label."""
     if "predicted" not in table.rows:
         raise InsufficientDataError("the weights of this table have no labels to classify with")
-    return table.rows
-
-
-def _labelled(table: EmbeddingTable) -> "pd.DataFrame":
-    """The rows that have both a label and a prediction."""
-    rows = _predicted(table)
-    rows = rows[rows.degradation.notna()]
+    rows = table.rows[table.rows.degradation.notna()] if labelled else table.rows
     if not len(rows):
         raise InsufficientDataError("no row has a label")
     return rows

@@ -46,7 +46,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 import daclip_lab as lab
-from daclip_lab.ablation.embedding_arithmetic import combine, interpolate, restore_with
+from daclip_lab.ablation.embedding_arithmetic import combine, interpolate
 from daclip_lab.course import analysis, check, figures, settings
 from daclip_lab.data import embedding_table
 from daclip_lab.degradations.apply import degrade, mix
@@ -701,9 +701,9 @@ steering.loc[ten, ["own", "negated", "none"]].mean().round(2).rename("mean gain 
 shares = np.linspace(0, 1, 6)
 first, second = pipe.word("noisy"), pipe.word("hazy")
 way = torch.stack([interpolate(first, second, float(share)) for share in shares])
-along = restore_with(pipe, foggy.expand(len(way), -1, -1, -1), way)
+along = [pipe.restore(foggy, degradation=vector, output_type="pt") for vector in way]
 figures.steering.between_strip(
-    foggy, list(along), shares, [gain(image) for image in along], ("noisy", "hazy")
+    foggy, along, shares, [gain(image) for image in along], ("noisy", "hazy")
 )
 
 # %% [markdown]
