@@ -721,10 +721,10 @@ pd.Series(
     {
         "largest difference to the library": f"{max(differences.values()):.0e}",
         "20 steps, distance to the right distribution: posterior (of 255)": (
-            f"{coarse['posterior', 'time']:.1f}"
+            f"{coarse['posterior', 'linspace']:.1f}"
         ),
-        "the same: deterministic, order 2": f"{coarse['dpmpp-2m', 'time']:.1f}",
-        "the same: Euler-Maruyama": f"{coarse['euler-maruyama', 'time']:.1f}",
+        "the same: deterministic, order 2": f"{coarse['dpmpp-2m', 'linspace']:.1f}",
+        "the same: Euler-Maruyama": f"{coarse['euler-maruyama', 'linspace']:.1f}",
         "noise left by one-step updates, 5 / 10 / 20 / 50 steps (of 255)": " / ".join(
             f"{left.loc['posterior, one-step', count]:.1f}" for count in (5, 10, 20, 50)
         ),
