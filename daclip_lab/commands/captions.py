@@ -2,14 +2,14 @@
 
 import argparse
 
-from daclip_lab.commands.arguments import Commands, command, device, output
+from daclip_lab.commands import arguments
 
 
-def add(commands: Commands) -> None:
+def add(commands: arguments.Commands) -> None:
     """Add the command to the parser."""
-    one = command(commands, "captions", captions)
+    one = arguments.command(commands, "captions", captions)
     one.add_argument("folder", metavar="DIR", help="pairs <degradation>/LQ and /GT, or any images")
-    output(one, "CSV", help="the table; lines that it holds are kept")
+    arguments.output(one, "CSV", help="the table; lines that it holds are kept")
     one.add_argument(
         "--captioner",
         choices=("attributes", "blip"),
@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
         help="attributes: by rule, colours and layout; blip: as the paper, needs transformers",
     )
     one.add_argument("--model", help="instead of BLIP large: a folder, or a name on the hub")
-    device(one)
+    arguments.device(one)
 
 
 def captions(options: argparse.Namespace) -> None:

@@ -4,18 +4,7 @@ import argparse
 import json
 import math
 
-from daclip_lab.commands.arguments import (
-    Commands,
-    command,
-    loaded,
-    networks,
-    output,
-    photos,
-    photos_of,
-    sampler,
-    sampling,
-    seed,
-)
+from daclip_lab.commands import arguments
 from daclip_lab.errors import InputError
 
 SWEPT = ("view", "window", "steps")
@@ -24,66 +13,42 @@ LAB_ONLY = ("limit", "crops", "whole", "view", "window", "mixtures", "no_restore
 """Options of `evaluate` that the paper's protocol does not have."""
 
 
-def add(commands: Commands) -> None:
+def add(commands: arguments.Commands) -> None:
     """Add the commands to the parser."""
-    one = command(commands, "evaluate", evaluate)
-    one.add_argument(
-        "--protocol",
-        choices=("lab", "paper"),
-        default="lab",
-        help="lab: degrade clean photos; paper: real test pairs, measured as the paper does",
-    )
+    one = arguments.command(commands, "evaluate", evaluate)
+    kinds = "lab: degrade clean photos; paper: real test pairs, measured as the paper does"
+    one.add_argument("--protocol", choices=("lab", "paper"), default="lab", help=kinds)
     _photos(one)
-    one.add_argument(
-        "--mixtures", type=int, help="mixtures of two degradations per crop (default: 2)"
-    )
-    one.add_argument(
-        "--view",
-        nargs="+",
-        metavar="VIEW",
-        help="what CLIP sees: resize, crops or both (default: the weights' own); several are compared",
-    )
-    one.add_argument(
-        "--window",
-        type=int,
-        nargs="+",
-        metavar="SIDE",
-        help="squares over which the restorer takes channel means, in pixels (default: the weights' own); several are "
-        "compared",
-    )
-    one.add_argument(
-        "--steps",
-        type=int,
-        nargs="+",
-        help="calls of the network (default: the weights' own); several are compared",
-    )
-    sampler(one)
-    seed(one)
-    networks(one)
+    one.add_argument("--mixtures", type=int, help="pairs of degradations per crop (default: 2)")
+    several = "(default: the weights' own); several are compared"
+    views = f"views of an image that CLIP gets: resize, crops or both {several}"
+    one.add_argument("--view", nargs="+", metavar="VIEW", help=views)
+    window = f"side in pixels of the window of the restorer's channel means {several}"
+    one.add_argument("--window", type=int, nargs="+", metavar="SIDE", help=window)
+    one.add_argument("--steps", type=int, nargs="+", help=f"calls of the network {several}")
+    arguments.sampler(one)
+    arguments.seed(one)
+    arguments.networks(one)
     one.add_argument("--no-restore", action="store_true", help="leave the restoration out")
-    one.add_argument(
-        "--out",
-        metavar="DIR",
-        help="keep the results of each photo there: an interrupted run is continued, a finished one is read",
-    )
+    out = "results of each photo: an interrupted run is continued, a finished one is read"
+    one.add_argument("--out", metavar="DIR", help=out)
     form = one.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the tables as JSON")
     form.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
 
-    one = command(commands, "wall", wall)
+    one = arguments.command(commands, "wall", wall)
     _photos(one)
-    output(one, "PNG")
+    arguments.output(one, "PNG")
     one.add_argument("--out", metavar="DIR", help="as of evaluate, and shared with it")
-    networks(one)
-    sampling(one)
+    arguments.networks(one)
+    arguments.sampling(one)
 
 
 def _photos(to: argparse.ArgumentParser) -> None:
-    photos(to)
-    to.add_argument("--limit", type=int, help="only so many photos, the first ones")
-    to.add_argument(
-        "--crops", type=int, help="crops per photo and degradation (default: 100 in all)"
-    )
+    arguments.photos(to)
+    to.add_argument("--limit", type=int, help="only the first photos, so many")
+    crops = "crops per photo and degradation (default: 100 in all)"
+    to.add_argument("--crops", type=int, help=crops)
     to.add_argument("--whole", action="store_true", help="whole photos instead of 64 px crops")
 
 
@@ -110,7 +75,7 @@ def evaluate(options: argparse.Namespace) -> None:
         )
         for value in values[swept]
     ]
-    pipe = loaded(options)
+    pipe = arguments.loaded(options)
     results = {
         f"{swept} {getattr(protocol, swept)}": evaluate(
             pipe, photos, protocol, restore=not options.no_restore, out=options.out
@@ -119,11 +84,8 @@ def evaluate(options: argparse.Namespace) -> None:
     }
     if several:
         table = sweep.compare(results)
-        print(
-            json.dumps(table.to_dict("index"), indent=2)
-            if options.json
-            else sweep.text(table, markdown=options.markdown)
-        )
+        as_json = json.dumps(table.to_dict("index"), indent=2)
+        print(as_json if options.json else sweep.text(table, markdown=options.markdown))
         return
     (result,) = results.values()
     if options.json:
@@ -137,13 +99,13 @@ def _paper_protocol(options: argparse.Namespace) -> None:
     from daclip_lab.evaluation.paper_protocol import PaperProtocol, measure
 
     for name in LAB_ONLY:
-        if getattr(options, name) not in (None, False):
+        if getattr(options, name) is not None and getattr(options, name) is not False:
             raise InputError(f"--{name.replace('_', '-')} cannot be used with --protocol paper")
     if len(options.steps or []) > 1:
         raise InputError("--steps takes one value with --protocol paper")
     steps = options.steps[0] if options.steps else None
     protocol = PaperProtocol(steps=steps, sampler=options.sampler, seed=options.seed)
-    table = measure(loaded(options), options.data, protocol, out=options.out)
+    table = measure(arguments.loaded(options), options.data, protocol, out=options.out)
     print(json.dumps(table.to_dict(), indent=2) if options.json else table)
 
 
@@ -157,7 +119,7 @@ def wall(options: argparse.Namespace) -> None:
 
     check_output(options.output, FORMATS)
     photos = _chosen(options)
-    pipe = loaded(options)
+    pipe = arguments.loaded(options)
     protocol = _protocol(options, photos, steps=options.steps)
     result = evaluate(pipe, photos, protocol, out=options.out)
     figure = restoration_wall(examples(pipe, photos, result), photos=len(photos))
@@ -171,7 +133,7 @@ def _chosen(options: argparse.Namespace):
 
     if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit {options.limit}: wanted 1 photo or more")
-    return Photos(photos_of(options).paths[: options.limit])
+    return Photos(arguments.photos_of(options).paths[: options.limit])
 
 
 def _protocol(options: argparse.Namespace, photos, **settings):

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from daclip_lab.commands.arguments import Commands, command
+from daclip_lab.commands import arguments
 
 
-def add(commands: Commands) -> None:
+def add(commands: arguments.Commands) -> None:
     """Add the command to the parser."""
-    one = command(commands, "fetch", fetch)
+    one = arguments.command(commands, "fetch", fetch)
     one.add_argument("name", nargs="?", metavar="NAME", help="without a name: the table of all")
     one.add_argument("--list", action="store_true", help="print the table of all")
     one.add_argument("--to", metavar="DIR", help="instead of data/NAME, weights/NAME")

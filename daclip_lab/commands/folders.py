@@ -2,49 +2,31 @@
 
 import argparse
 
-from daclip_lab.commands.arguments import (
-    Commands,
-    command,
-    loaded,
-    networks,
-    output,
-    photos,
-    photos_of,
-    seed,
-)
+from daclip_lab.commands import arguments
 from daclip_lab.errors import InputError
 
 
-def add(commands: Commands) -> None:
+def add(commands: arguments.Commands) -> None:
     """Add the commands to the parser."""
-    one = command(commands, "embed", embed)
-    one.add_argument(
-        "folder", nargs="?", metavar="DIR", help="any images, or pairs <degradation>/LQ and /GT"
-    )
-    output(one, "PARQUET")
-    one.add_argument(
-        "--protocol",
-        action="store_true",
-        help="degrade the clean photos of --data as `evaluate` does, and embed those crops",
-    )
-    photos(one)
-    one.add_argument(
-        "--crops", type=int, default=1, help="of a photo and degradation, for --protocol"
-    )
+    one = arguments.command(commands, "embed", embed)
+    folder = "any images, or pairs <degradation>/LQ and /GT"
+    one.add_argument("folder", nargs="?", metavar="DIR", help=folder)
+    arguments.output(one, "PARQUET")
+    protocol = "degrade the clean photos of --data as `evaluate` does, and embed those crops"
+    one.add_argument("--protocol", action="store_true", help=protocol)
+    arguments.photos(one)
+    crops = "per photo and degradation, for --protocol (default: 1)"
+    one.add_argument("--crops", type=int, default=1, help=crops)
     one.add_argument("--half", action="store_true", help="write the embeddings in half precision")
-    networks(one)
-    seed(one)
+    arguments.networks(one)
+    arguments.seed(one)
 
-    one = command(commands, "report", report)
-    one.add_argument(
-        "folder",
-        metavar="DIR",
-        help="any images, pairs <degradation>/LQ and /GT, or a table that `embed` wrote (.parquet)",
-    )
-    output(one, "HTML")
+    one = arguments.command(commands, "report", report)
+    one.add_argument("folder", metavar="DIR", help=f"{folder}, or a table of `embed` (.parquet)")
+    arguments.output(one, "HTML")
     one.add_argument("--against", metavar="WEIGHTS", help="other weights, for a paired comparison")
-    networks(one)
-    seed(one)
+    arguments.networks(one)
+    arguments.seed(one)
 
 
 def embed(options: argparse.Namespace) -> None:
@@ -56,11 +38,11 @@ def embed(options: argparse.Namespace) -> None:
     check_output(options.output, (".parquet",))
     if options.protocol == (options.folder is not None):
         raise InputError("name a folder of images to embed, or --protocol and its --data")
-    pipe = loaded(options)
+    pipe = arguments.loaded(options)
     if options.protocol:
         table = embed_protocol(
             pipe,
-            photos_of(options),
+            arguments.photos_of(options),
             Protocol(crops=options.crops, seed=options.seed),
             out=options.output,
             half=options.half,
@@ -77,12 +59,12 @@ def report(options: argparse.Namespace) -> None:
     from daclip_lab.html_report.page import report
 
     check_output(options.output)
-    against = loaded(options, options.against) if options.against else None
+    against = arguments.loaded(options, options.against) if options.against else None
     images = options.folder
     if images.endswith(".parquet"):
         images = EmbeddingTable.load(images)
     found = report(
-        loaded(options),
+        arguments.loaded(options),
         images,
         options.output,
         against=against,

@@ -3,76 +3,52 @@
 import argparse
 import json
 
-from daclip_lab.commands.arguments import (
-    Commands,
-    command,
-    loaded,
-    networks,
-    output,
-    sampling,
-    seed,
-)
+from daclip_lab.commands import arguments
 from daclip_lab.errors import InputError
 
 
-def add(commands: Commands) -> None:
+def add(commands: arguments.Commands) -> None:
     """Add the commands to the parser."""
-    one = command(commands, "classify", classify)
+    one = arguments.command(commands, "classify", classify)
     one.add_argument("images", nargs="+", metavar="IMAGE")
     one.add_argument("--json", action="store_true", help="print all probabilities as JSON")
-    networks(one)
+    arguments.networks(one)
 
-    one = command(commands, "restore", restore)
+    one = arguments.command(commands, "restore", restore)
     one.add_argument("image", metavar="IMAGE")
-    output(one, "OUT")
-    networks(one)
-    sampling(one)
-    one.add_argument(
-        "--timestep-spacing",
-        default="linspace",
-        help="space the time steps evenly in time ('linspace', the default) or in log-SNR ('logsnr')",
-    )
-    one.add_argument(
-        "--tile",
-        type=int,
-        metavar="SIDE",
-        help="pixels of the tiles that large images are cut into; 0 for none (default: by size)",
-    )
-    one.add_argument(
-        "--embed-tiles", action="store_true", help="condition each tile on its own embeddings"
-    )
+    arguments.output(one, "OUT")
+    arguments.networks(one)
+    arguments.sampling(one)
+    spacing = "time steps spread evenly in time (linspace, the default) or in log-SNR (logsnr)"
+    one.add_argument("--timestep-spacing", default="linspace", help=spacing)
+    tile = "side of the tiles of large images, in pixels; 0 for none (default: by size)"
+    one.add_argument("--tile", type=int, metavar="SIDE", help=tile)
+    own = "condition each tile on its own embeddings"
+    one.add_argument("--embed-tiles", action="store_true", help=own)
 
-    one = command(commands, "degrade", degrade)
+    one = arguments.command(commands, "degrade", degrade)
     one.add_argument("image", metavar="IMAGE")
     one.add_argument("--as", dest="name", metavar="NAME", help="the degradation")
     one.add_argument("--severity", type=float, help="0 to 1 (default: 0.5)")
-    output(one, "OUT")
-    one.add_argument(
-        "--sheet",
-        action="store_true",
-        help="one picture of all severities: of four seeds with --as, else of all ten degradations",
-    )
-    one.add_argument(
-        "--crop", type=int, metavar="SIDE", help="for a sheet, take the middle square of the image"
-    )
-    seed(one)
+    arguments.output(one, "OUT")
+    sheet = "one picture of all severities: four seeds with --as, otherwise all degradations"
+    one.add_argument("--sheet", action="store_true", help=sheet)
+    one.add_argument("--crop", type=int, metavar="SIDE", help="only the middle square, for --sheet")
+    arguments.seed(one)
 
 
 def classify(options: argparse.Namespace) -> None:
     """Print the most probable degradation of each image."""
-    pipe = loaded(options)
-    answers = []
-    for image in options.images:
-        probabilities = pipe.classify(image)
-        name = probabilities.idxmax()
-        answers.append(
-            {
-                "image": image,
-                "degradation": name,
-                "probability": float(probabilities[name]),
-                "probabilities": {k: float(v) for k, v in probabilities.items()},
-            }
-        )
+    table = arguments.loaded(options).classify(options.images)
+    answers = [
+        {
+            "image": image,
+            "degradation": row.idxmax(),
+            "probability": row.max(),
+            "probabilities": row.to_dict(),
+        }
+        for image, (_, row) in zip(options.images, table.iterrows(), strict=True)
+    ]
     if options.json:
         print(json.dumps(answers, indent=2))
         return
@@ -87,7 +63,7 @@ def restore(options: argparse.Namespace) -> None:
 
     check_output(options.output, FORMATS)
     read_image(options.image)
-    pipe = loaded(options)
+    pipe = arguments.loaded(options)
     restored = pipe.restore(
         options.image,
         steps=options.steps,

@@ -1,4 +1,4 @@
-"""The picture that `daclip-lab degrade --sheet` writes: what each severity makes of one image."""
+"""The picture that `daclip-lab degrade --sheet` writes: one image at several severities."""
 
 import io
 from typing import TYPE_CHECKING
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 SEEDS = 4
 """Rows of a sheet of one degradation."""
 MOST_PIXELS = 25_000_000
-"""Of all pictures of a sheet together: drawing them takes some 40 bytes a pixel."""
+"""In all pictures of a sheet together: drawing them takes about 40 bytes per pixel."""
 
 
 def degradation_sheet(
     image, name: str | None = None, seed: int = 0, crop: int | None = None
 ) -> "Image.Image":
-    """One degradation with four seeds, or all ten where `name` is None, over severity.
+    """One degradation with four seeds, or all degradations where `name` is None, over severity.
 
-    `seed` is that of the first row (of all rows where there are ten). `crop` takes the middle square of so many pixels
+    `seed` is that of the first row (of all rows for all degradations). `crop` takes the middle square of so many pixels
     first; no pixel is ever resampled. Raises InputError where the sheet would be too large to draw.
     """
     from PIL import Image
@@ -27,6 +27,7 @@ def degradation_sheet(
     from daclip_lab.data.degrade_image import degrade
     from daclip_lab.data.image_io import read_image
     from daclip_lab.degradations.registry import degradation_names
+    from daclip_lab.figures.primitives import figure_png
     from daclip_lab.figures.severity import SEVERITIES, sheet
 
     pixels = read_image(image)
@@ -52,8 +53,6 @@ def degradation_sheet(
         title: [degrade(pixels, what, severity=severity, seed=s) for severity in SEVERITIES]
         for title, (what, s) in kinds.items()
     }
-    caption = f"{name or 'All ten degradations'}, at the image's own pixels."
+    caption = f"{name or 'All degradations'}, at the image's own pixels."
     figure = sheet(rows, caption=caption + (f" Seed {seed}." if name is None else ""))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=figure.dpi)
-    return Image.open(buffer)
+    return Image.open(io.BytesIO(figure_png(figure)))

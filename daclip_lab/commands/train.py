@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from daclip_lab.commands.arguments import Commands, command
+from daclip_lab.commands import arguments
 from daclip_lab.commands.training_data import PARTS, described, source_of
 from daclip_lab.errors import InputError
 
@@ -17,49 +17,33 @@ LOG_STEPS, LOG_SECONDS = 20, 10.0
 """A line is logged every so many steps, and at least every so many seconds."""
 
 
-def add(commands: Commands) -> None:
+def add(commands: arguments.Commands) -> None:
     """Add the command to the parser."""
-    one = command(commands, "train", train)
+    one = arguments.command(commands, "train", train)
     one.add_argument("part", choices=PARTS)
     one.add_argument("--scale", default="lab", help="smoke, lab or paper")
-    one.add_argument(
-        "--data",
-        nargs="+",
-        default=["bundled"],
-        help="'bundled', folders of photos, or folders or tables of pairs",
-    )
-    one.add_argument(
-        "--only", nargs="+", metavar="DEGRADATION", help="of pairs, take these degradations alone"
-    )
-    one.add_argument(
-        "--out", required=True, metavar="RUN", help="folder for state, log and weights"
-    )
+    data = "'bundled', folders of photos, or folders or tables of pairs"
+    one.add_argument("--data", nargs="+", default=["bundled"], help=data)
+    only = "take these degradations of the pairs"
+    one.add_argument("--only", nargs="+", metavar="DEGRADATION", help=only)
+    one.add_argument("--out", required=True, metavar="RUN", help="folder of state, log and weights")
     one.add_argument("--resume", action="store_true", help="continue the interrupted RUN")
-    one.add_argument(
-        "--weights",
-        help="initial weights: a folder, shipped weights by name, 'pretrained' (the scale's CLIP, downloaded "
-        "once) or 'random' (to try out); default: lab, and at the paper's scale its CLIP if it is on this machine",
+    weights = (
+        "initial weights: a folder, shipped weights by name, 'pretrained' (the scale's CLIP, downloaded once) or "
+        "'random' (to try out); default: lab, and at the paper's scale its CLIP if it is on this machine"
     )
+    one.add_argument("--weights", help=weights)
     one.add_argument("--start", help="a folder whose controller or restorer is trained further")
-    one.add_argument(
-        "--degradation-only",
-        action="store_true",
-        help="train the degradation embedding alone, in less than half the time",
-    )
-    one.add_argument(
-        "--oracle",
-        action="store_true",
-        help="condition the restorer on the clean image's CLIP embedding and the true label's word",
-    )
+    degradation = "train the degradation embedding alone, in less than half the time"
+    one.add_argument("--degradation-only", action="store_true", help=degradation)
+    oracle = "condition the restorer on CLIP's embedding of the clean image and on the true label"
+    one.add_argument("--oracle", action="store_true", help=oracle)
     one.add_argument("--steps", type=int, help="instead of the scale's own")
     one.add_argument("--batch", type=int, help="instead of the scale's own, in all processes")
     one.add_argument("--learning-rate", type=float, help="instead of the scale's own")
     one.add_argument("--seed", type=int, help="instead of the scale's own")
-    one.add_argument(
-        "--workers",
-        type=int,
-        help="processes that make batches, for each that trains (default: all cores but one, shared among those)",
-    )
+    workers = "processes that make batches, per training process (default: all cores but one)"
+    one.add_argument("--workers", type=int, help=workers)
     one.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     one.add_argument("--half", action="store_true", help="write the weights in half precision")
 

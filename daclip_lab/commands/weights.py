@@ -3,21 +3,21 @@
 import argparse
 from pathlib import Path
 
-from daclip_lab.commands.arguments import Commands, command, loaded, networks, output
+from daclip_lab.commands import arguments
 from daclip_lab.commands.training_data import held_out
 from daclip_lab.errors import InputError
 
 
-def add(commands: Commands) -> None:
+def add(commands: arguments.Commands) -> None:
     """Add the commands to the parser."""
-    one = command(commands, "import-official", import_official)
+    one = arguments.command(commands, "import-official", import_official)
     one.add_argument("daclip", metavar="DACLIP.pt", help="such as daclip_ViT-B-32.pt")
     one.add_argument("restorer", metavar="RESTORER.pth", nargs="?", help="such as universal-ir.pth")
-    output(one, "FOLDER", help="a new folder")
+    arguments.output(one, "FOLDER", help="a new folder")
 
-    one = command(commands, "calibrate", calibrate)
+    one = arguments.command(commands, "calibrate", calibrate)
     one.add_argument("--data", nargs="+", required=True, help="the folders that were trained on")
-    networks(one)
+    arguments.networks(one)
 
 
 def import_official(options: argparse.Namespace) -> None:
@@ -45,7 +45,7 @@ def calibrate(options: argparse.Namespace) -> None:
     if not Path(options.weights, "pipeline.json").is_file():
         raise InputError(f"--weights {options.weights}: wanted a folder with a pipeline.json")
     check_output_folder(options.weights)
-    pipe = loaded(options)
+    pipe = arguments.loaded(options)
     photos = held_out(image_folder(*options.data))
     temperature = round(calibrate(pipe, photos), 4)
     pipe.settings = replace(pipe.settings, temperature=temperature)
