@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import daclip_lab
 from daclip_lab.cli import make_parser
 from daclip_lab.data.image_io import save_image
 
@@ -31,6 +32,17 @@ def command_lines():
                 found = COMMAND.search(line)
                 if kind in ("", "sh", "bash", "console") and found:
                     yield pytest.param(found[1], id=f"{path.relative_to(ROOT)}: {found[1]}")
+
+
+@pytest.mark.parametrize("name", daclip_lab.__all__)
+def test_a_public_name_can_be_imported(name):
+    assert getattr(daclip_lab, name) is not None
+
+
+def test_what_guides_and_notebooks_call_is_public():
+    paths = GUIDES + sorted((ROOT / "notebooks" / "src").glob("*.py"))
+    called = {n for p in paths for n in re.findall(r"\blab\.([A-Za-z_]\w*)", p.read_text("utf-8"))}
+    assert called <= {*daclip_lab.__all__, "__version__"}
 
 
 @pytest.fixture
