@@ -1,4 +1,4 @@
-"""fetch: data sets and weights from their addresses, whole and verified, or where to ask for them."""
+"""fetch: download data sets and weights, verified, or print where to ask for them."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ def add(commands: arguments.Commands) -> None:
 
 
 def fetch(options: argparse.Namespace) -> None:
-    """Download a data set or weights by name, or list the names; run again after a cut, it goes on."""
+    """Download a data set or weights by name, or list the names; an interrupted download is continued."""
     from daclip_lab.errors import InputError
     from daclip_lab.files.sources import SOURCES
 
@@ -35,7 +35,7 @@ def fetch(options: argparse.Namespace) -> None:
 
 
 def fetch_all(name: str, source, folder: Path) -> None:
-    """Fetch every file of a source into a folder, and say of each what is to come and what came."""
+    """Fetch every file of a source into a folder, and print what is fetched."""
     from daclip_lab.files.download import fetch
 
     print(f"{name}: {source.what}\nlicence: {source.licence} ({source.pages[0]})")
@@ -50,7 +50,7 @@ def fetch_all(name: str, source, folder: Path) -> None:
 
 
 def default_folder(name: str, source) -> Path:
-    """Where a source goes unless the caller says otherwise."""
+    """The default folder of a source."""
     if source.place != "torch":
         return Path(source.place) / name
     import torch

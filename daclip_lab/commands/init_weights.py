@@ -1,4 +1,4 @@
-"""What a training is built on: weights that are here, a CLIP that open_clip has pretrained, or random ones."""
+"""Initial weights of a training: those of a folder, a pretrained CLIP, or random ones."""
 
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip
@@ -9,7 +9,7 @@ from daclip_lab.training.presets import Scale
 
 
 def settings_of(scale: Scale) -> Settings:
-    """How weights that are trained at a scale want to be used."""
+    """The settings of weights that are trained at a scale."""
     return Settings(
         clip=scale.clip,
         network=scale.network,

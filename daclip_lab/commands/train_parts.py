@@ -1,4 +1,4 @@
-"""The four trainings of the command line: each makes a pipeline, and the steps that train a part of it."""
+"""The four trainings of the command line: each builds a pipeline, and the steps that train a part of it."""
 
 import argparse
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ class Training(NamedTuple):
 
     recipe: Recipe
     pipe: Pipeline
-    """It holds what is trained, and is what will be saved."""
+    """It holds what is trained, and is saved at the end."""
     steps: Iterator[Step]
 
 
 def clip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
-    """The scale's own CLIP, from nothing."""
+    """Train the scale's own CLIP from random weights."""
     if scale.clip_training is None:
         raise InputError(f"the {scale.name} scale takes a pretrained CLIP: there is none to train")
     recipe = _recipe(options, scale.clip_training)
@@ -43,12 +43,14 @@ def clip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) 
 
 
 def words(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
-    """The text tower of a CLIP that was trained here."""
+    """Train the text tower of a CLIP of --weights."""
     if scale.words is None:
-        raise InputError(f"the {scale.name} scale takes a pretrained CLIP: it knows its words")
+        raise InputError(
+            f"the {scale.name} scale takes a pretrained CLIP: its text tower is trained"
+        )
     given = starting_weights(options.weights, scale)
     if given.clip is None:
-        raise InputError(f"words are taught to a CLIP that was trained here: {options.weights}")
+        raise InputError(f"{options.weights} holds no CLIP to train the text tower of")
     recipe = _recipe(options, scale.words)
     pipe = Pipeline(given.settings, clip=given.clip)
     steps = objectives.train_clip(given.clip, _mostly_clean(source, scale), recipe, **loop)
@@ -56,7 +58,7 @@ def words(options: argparse.Namespace, scale: Scale, source: Source, loop: dict)
 
 
 def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
-    """A controller on the CLIP of --weights, for the degradations of the data."""
+    """Train a controller on the CLIP of --weights, for the degradations of the data."""
     labels = labels_of(source)
     if len(labels) == 1 and options.degradation_only:
         raise InputError(f"{labels[0]} is the only degradation: there is nothing to tell apart")
@@ -100,11 +102,11 @@ def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict
 
 
 def restorer(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
-    """A restorer that the DA-CLIP of --weights steers."""
+    """Train a restorer under the DA-CLIP of --weights."""
     given = starting_weights(options.weights, scale)
     if given.clip is None or (given.daclip is None and not options.oracle):
         held = options.weights or scale.pretrained
-        raise InputError(f"{held} holds no DA-CLIP to steer a restorer: train daclip first")
+        raise InputError(f"{held} holds no DA-CLIP to condition a restorer: train daclip first")
     recipe = replace(_recipe(options, scale.restorer), oracle=options.oracle)
     if options.start:
         started = load(options.start)
@@ -116,8 +118,8 @@ def restorer(options: argparse.Namespace, scale: Scale, source: Source, loop: di
         its = scale
     settings = replace(given.settings, network=its.network, sde=its.sde, steps=its.steps)
     pipe = Pipeline(settings, clip=given.clip, daclip=given.daclip, restorer=net)
-    steering = given.daclip or DaCLIP(given.clip)
-    steps = objectives.train_restorer(net, steering, pipe.sde, source, recipe, **loop)
+    model = given.daclip or DaCLIP(given.clip)
+    steps = objectives.train_restorer(net, model, pipe.sde, source, recipe, **loop)
     return Training(recipe, pipe, steps)
 
 
@@ -125,7 +127,7 @@ TRAININGS = {"clip": clip, "words": words, "daclip": daclip, "restorer": restore
 
 
 def _recipe(options: argparse.Namespace, default: Recipe, **fixed) -> Recipe:
-    """The scale's recipe with what the options say instead."""
+    """The scale's recipe, with the values of the options that are given."""
     given = {
         "steps": options.steps,
         "batch_size": options.batch,
@@ -137,7 +139,7 @@ def _recipe(options: argparse.Namespace, default: Recipe, **fixed) -> Recipe:
 
 
 def _mostly_clean(source: Source, scale: Scale) -> Source:
-    """Photos degraded as rarely as captions of the web speak of it."""
+    """The source with degradations as rare as web captions mention them."""
     if isinstance(source, Synthetic):
         return replace(
             source, clean_prob=1 - scale.caption_degradation_prob, second_degradation_prob=0.0

@@ -1,11 +1,11 @@
-"""Which images a training sees, and which it holds out."""
+"""The images of a training, and those held out from it."""
 
 from collections.abc import Sequence
 
 from daclip_lab.errors import InputError
 
 HOLD_OUT = 10
-"""One photo in so many is kept from training, for validation."""
+"""One photo in so many is held out for validation."""
 PARTS = ("clip", "words", "daclip", "restorer")
 """What can be trained."""
 
@@ -51,7 +51,7 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
 
 
 def described(source) -> str:
-    """A line about what `source_of` found."""
+    """One line that describes a source of `source_of`."""
     from daclip_lab.data.pairs import PairFolder
 
     if isinstance(source, PairFolder):
@@ -71,7 +71,7 @@ def labels_of(source) -> tuple[str, ...]:
 
 
 def held_out(photos):
-    """The part of the photos of `source_of` that it left out."""
+    """The photos that `source_of` holds out."""
     if len(photos) < HOLD_OUT:
         raise InputError(f"{len(photos)} photos: of fewer than {HOLD_OUT} none is held out")
     return photos.split(held_out=len(photos) // HOLD_OUT)[1]

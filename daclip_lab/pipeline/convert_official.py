@@ -1,8 +1,8 @@
-"""The weights that the authors released (github.com/Algolzw/daclip-uir), in this project's names.
+"""Convert the weights that the authors released (github.com/Algolzw/daclip-uir).
 
 A DA-CLIP comes as an open_clip checkpoint (`daclip_ViT-B-32.pt`; for wild-IR `wild-daclip_ViT-L-14.pt`), a restorer as
-a plain state dict (`universal-ir.pth`, `wild-ir.pth`). Both are pickles and are read with `weights_only=True`, which
-runs no code of theirs.
+a plain state dict (`universal-ir.pth`, `wild-ir.pth`). Both are pickles, read with `weights_only=True`, which runs no
+code in them.
 """
 
 import re
@@ -35,10 +35,10 @@ def import_official(
     clip: ClipConfig | None = None,
     network: dict | None = None,
 ) -> Settings:
-    """Turn the files that the authors released into a folder that `load` takes, and return its settings.
+    """Convert the authors' files to a folder that `load` takes, and return its settings.
 
-    The tensors keep their precision. Arguments and errors are those of `read_released`; a folder that already holds
-    weights is refused.
+    The tensors keep their precision. Arguments and errors are those of `read_released`; besides, a folder that already
+    holds weights is refused.
     """
     folder = Path(folder)
     if folder.is_file() or (folder / "pipeline.json").exists():
@@ -55,16 +55,16 @@ def read_released(
     clip: ClipConfig | None = None,
     network: dict | None = None,
 ) -> tuple[Settings, Weights]:
-    """Read what the authors released: how it wants to be used, and its tensors under our names.
+    """Read the authors' files: the settings, and the tensors under our names.
 
     Args:
         daclip: the checkpoint of a DA-CLIP.
-        restorer: the state dict of the restorer that it steers.
+        restorer: the state dict of the restorer that it conditions.
         clip: the architecture; unless given it is recognised: ViT-B-32 (the paper) or ViT-L-14 (wild-IR).
         network: arguments of ConditionalUNet; unless given, the paper's, or wild-IR's (half the size, no prompt) where
             the names say so.
 
-    Raises InputError where a file is not what it should be; it lists what is missing, unexpected or misshapen.
+    Raises InputError for another file; it lists what is missing, unexpected or of another shape.
     """
     paper = presets.paper()
     tensors = read_checkpoint(daclip)
@@ -132,7 +132,7 @@ def daclip_parts(
 ) -> dict[str, dict[str, Tensor]]:
     """The parts "clip" and "controller" of a pipeline, from the tensors of a DA-CLIP under the authors' names.
 
-    The authors' class holds the frozen image tower twice; the second one has to say the same as the first.
+    The authors' class holds the frozen image tower twice; both copies have to be equal (InputError).
     """
     with torch.device("meta"):
         own = DaCLIP(Clip(config)).state_dict()
@@ -154,7 +154,7 @@ def daclip_parts(
 
 
 def authors_name(name: str) -> str:
-    """What the authors call an entry of `DaCLIP.state_dict()`."""
+    """The authors' name for an entry of `DaCLIP.state_dict()`."""
     for ours, theirs in (
         ("clip.model.", "clip."),
         ("controller.zeros.", "visual_control.transformer.zero_modules."),

@@ -1,4 +1,4 @@
-"""A pipeline on disk: a folder with `pipeline.json`, and the weights of as many of its parts as have been trained.
+"""A pipeline on disk: a folder with `pipeline.json`, and the weights of those of its parts that have been trained.
 
 The parts are `clip`, `controller` and `restorer`, each in a file of safetensors.
 """
@@ -23,12 +23,12 @@ FORMAT = 1
 PARTS = ("clip", "controller", "restorer")
 
 Weights = Mapping[str, Mapping[str, Tensor]]
-"""The named tensors of each part that there is."""
+"""The named tensors of each part that is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a pipeline's weights want to be used; kept with them in `pipeline.json`."""
+    """The inference configuration of weights, stored with them in `pipeline.json`."""
 
     clip: ClipConfig
     """The architecture of CLIP, and how images are normalised for it."""
@@ -39,21 +39,21 @@ class Settings:
     view: str
     """Which views of an image are embedded, see `models.clip.views`."""
     steps: int
-    """Steps of a restoration, unless the caller says otherwise."""
+    """Default number of steps of a restoration."""
     synonyms: bool
-    """Classify by the mean of all training phrasings of a degradation, instead of its one canonical word."""
+    """Classify by the mean embedding of all training phrasings of a degradation, instead of its canonical word."""
     labels: tuple[str, ...] = LABELS
-    """The answers that the classifier chooses from; the authors' weights know no "clean", and wild-IR's no words."""
+    """The classes of the classifier; the authors' weights have no "clean", and wild-IR's none at all."""
     stem: int = 0
-    """Channels of the convolutions that the controller has beside its patch embedding, see `models.daclip.Stem`."""
+    """Channels of the controller's convolutional stem, see `models.daclip.Stem`; 0 for none."""
     temperature: float = 1.0
-    """Divides the logits of the classifier; fitted on validation photos, so that probabilities are calibrated."""
+    """Divides the logits of the classifier; fitted on validation photos, see `evaluation.calibrate`."""
     source: dict = field(default_factory=dict)
-    """Where weights come from the authors: the names of their files, and the SHA-256 of each."""
+    """For the authors' weights: the SHA-256 of each of their files, by name."""
 
 
 def build(settings: Settings, weights: Weights, where: str | Path) -> dict[str, nn.Module]:
-    """The parts of a pipeline with their weights: `clip`, `daclip` and `restorer`, as many as there are.
+    """The parts of a pipeline with their weights: those of `clip`, `daclip` and `restorer` that there are.
 
     Raises InputError, naming `where` they come from, for weights that do not fit the settings.
     """
@@ -93,7 +93,7 @@ def tensors_of(
 
 
 class _Controller(nn.Module):
-    """What is trained of a DA-CLIP, as one module: that is what `controller.safetensors` holds."""
+    """The trained part of a DA-CLIP as one module, which is what `controller.safetensors` holds."""
 
     def __init__(self, daclip: DaCLIP):
         super().__init__()
@@ -118,7 +118,7 @@ def write_settings(folder: str | Path, settings: Settings) -> None:
 
 
 def read_folder(folder: str | Path) -> tuple[Settings, Weights]:
-    """Read what `write_folder` wrote; an InputError names the file that is absent or broken."""
+    """Read what `write_folder` wrote; an InputError names the file that is missing or broken."""
     settings = read_settings(Path(folder) / "pipeline.json")
     files = {part: Path(folder) / f"{part}.safetensors" for part in PARTS}
     return settings, {part: read_tensors(file) for part, file in files.items() if file.exists()}
@@ -149,7 +149,7 @@ def read_settings(path: Path) -> Settings:
 def check_preprocessing(settings: Settings) -> None:
     """Refuse the authors' weights with other images than they were trained on: resized, with CLIP's mean and std.
 
-    Such weights load and answer, only wrongly. The size of the image follows from the weights' shapes.
+    Such weights load without an error, and the results are wrong. The size of the image follows from their shapes.
     """
     if not settings.source:
         return
