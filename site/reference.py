@@ -20,7 +20,10 @@ def reference_pages(package: Path) -> list[Page]:
         parts = path.relative_to(package.parent).with_suffix("").parts
         if parts[-1].startswith("_") and parts[-1] != "__init__":
             continue
-        name, tree = ".".join(p for p in parts if p != "__init__"), ast.parse(path.read_text("utf-8"))
+        name, tree = (
+            ".".join(p for p in parts if p != "__init__"),
+            ast.parse(path.read_text("utf-8")),
+        )
         if any(_public(tree)) or "." not in name:
             modules[name] = tree
     homes = _homes(modules)
