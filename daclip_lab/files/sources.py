@@ -26,7 +26,7 @@ class File:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Entry:
     """A data set or a set of weights, under one name."""
 
     what: str
@@ -41,10 +41,10 @@ class Source:
     """The folder below the working directory in which it gets a folder of its name; "torch" is torch's own cache."""
 
 
-def _read(path: Path) -> dict[str, Source]:
+def _read(path: Path) -> dict[str, Entry]:
     table = tomllib.loads(path.read_text("utf-8"))
     return {
-        name: Source(
+        name: Entry(
             **row | {"pages": tuple(row["pages"])}
             | {"files": tuple(File(**file) for file in row.get("files", ()))}
         )
