@@ -24,6 +24,6 @@ def calibrate(pipe: Pipeline, photos: Photos, *, crops: int = 4, seed: int = 0) 
         _, degraded, facts = degraded_crops(photos, index, protocol)
         # Weights without a "clean" label are calibrated on the degradations alone.
         rows = [i for i, fact in enumerate(facts) if fact["degradation"] in known]
-        logits.append(pipe.logits(pipe.encode(list(degraded[rows])).degradation))
+        logits.append(pipe.logits(pipe.encode_degradation(degraded[rows])))
         labels += [known.index(facts[i]["degradation"]) for i in rows]
     return fit_temperature(torch.cat(logits), torch.tensor(labels))

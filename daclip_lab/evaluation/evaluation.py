@@ -129,18 +129,21 @@ class Evaluation:
 
     def markdown(self) -> str:
         """The tables in Markdown, for a README or a card."""
-        parts = [self._cells(CLASSIFICATION), self._cells((*RESTORATION, *SIMILARITY))]
-        tables = [markdown_table(part, OVERALL) for part in (target_cells(self.summary()), *parts)]
-        return "\n\n".join([*tables, self._legend]) + "\n"
+        parts = self._parts(CLASSIFICATION, (*RESTORATION, *SIMILARITY))
+        return (
+            "\n\n".join([*(markdown_table(part, OVERALL) for part in parts), self._legend]) + "\n"
+        )
 
     def __str__(self) -> str:
-        parts = [self._cells(some) for some in (CLASSIFICATION, RESTORATION, SIMILARITY)]
-        shown = [target_cells(self.summary()), *(part for part in parts if len(part.columns))]
-        tables = "\n\n".join(part.to_string() for part in shown)
+        parts = self._parts(CLASSIFICATION, RESTORATION, SIMILARITY)
+        tables = "\n\n".join(part.to_string() for part in parts if len(part.columns))
         return "\n".join([tables, "", self._legend, *self.notes])
 
-    def _cells(self, measures: tuple[str, ...]) -> "pd.DataFrame":
-        return cells(self.table(), {name: MEASURES[name] for name in measures})
+    def _parts(self, *groups: tuple[str, ...]) -> "list[pd.DataFrame]":
+        """The targets, and the table in groups of measures, as text."""
+        table = self.table()
+        parts = [cells(table, {name: MEASURES[name] for name in names}) for names in groups]
+        return [target_cells(self.summary()), *parts]
 
     @property
     def _legend(self) -> str:

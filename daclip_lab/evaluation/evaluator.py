@@ -63,6 +63,7 @@ class Evaluator:
         if missing := [name for name in self.names if name not in self.labels]:
             known = ", ".join(self.labels) or "none"
             raise InputError(f"these weights lack the labels {', '.join(missing)}; theirs: {known}")
+        self.words = pipe.word_embeddings  # kept by the pipeline, so that its copy has them, too
         self.pipe = configured(pipe, view=protocol.view, window=protocol.window)
         self.photos, self.protocol, self.restore = photos, protocol, restore
         self.fid = restore and "fid" in networks
@@ -109,8 +110,7 @@ class Evaluator:
 
     def _classify(self, rows: list[dict], degradation: Tensor, clip: Tensor) -> None:
         """Add the classifications of DA-CLIP and of CLIP alone: among all labels, and among the degradations."""
-        logits, words = self.pipe.logits(degradation), self.pipe.word_embeddings
-        by_clip = clip @ words.T
+        logits, by_clip = self.pipe.logits(degradation), clip @ self.words.T
 
         def names(scores: Tensor, labels) -> list[str]:
             return [labels[k] for k in scores.argmax(1).tolist()]
@@ -144,7 +144,7 @@ class Evaluator:
 
     def _classify_mixtures(self, rows: list[dict], degradation: Tensor, clip: Tensor) -> None:
         """Add the two best degradations by DA-CLIP and by CLIP alone."""
-        words = self.pipe.word_embeddings[self.places]
+        words = self.words[self.places]
         for kind, embeddings in (("top", degradation), ("clip_top", clip)) if rows else ():
             best = (embeddings @ words.T).topk(2).indices.tolist()
             _add(rows, kind, [[self.names[k] for k in two] for two in best])
