@@ -42,7 +42,7 @@ def pretrained_clip(scale: Scale, download: bool) -> Clip:
     from huggingface_hub import try_to_load_from_cache
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-    name, tag = scale.pretrained
+    name, tag = scale.pretrained  # type: ignore[misc]  # callers have checked that there is one
     config = open_clip.get_pretrained_cfg(name, tag)
     kept = (
         try_to_load_from_cache(config["hf_hub"].rstrip("/"), file)

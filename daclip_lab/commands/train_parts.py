@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from daclip_lab.commands.init_weights import settings_of, starting_weights
 from daclip_lab.commands.training_data import labels_of
@@ -15,11 +15,14 @@ from daclip_lab.models.daclip import DaCLIP, build_daclip
 from daclip_lab.models.restorer import build_restorer
 from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
+from daclip_lab.pipeline.serialization import Settings
 from daclip_lab.training import objectives
 from daclip_lab.training.checkpoints import load_weights
 from daclip_lab.training.loop import Step
 from daclip_lab.training.presets import Scale
 from daclip_lab.training.recipes import Recipe, steps_of
+
+R = TypeVar("R", bound=Recipe)
 
 
 class Training(NamedTuple):
@@ -80,11 +83,11 @@ def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict
         started = load(options.start)
         if started.daclip is None:
             raise InputError(f"{options.start} holds no controller to start from")
-        stem = started.settings.stem
+        stem, trained = started.settings.stem, started.daclip
     model = build_daclip(given.clip, stem, recipe.seed)
     if options.start:
-        load_weights(model.controller, started.daclip.controller.state_dict(), options.start)
-        model.logit_scale.data.copy_(started.daclip.logit_scale)
+        load_weights(model.controller, trained.controller.state_dict(), options.start)
+        model.logit_scale.data.copy_(trained.logit_scale)
     settings = replace(
         given.settings,
         stem=stem,
@@ -112,7 +115,8 @@ def restorer(options: argparse.Namespace, scale: Scale, source: Source, loop: di
         started = load(options.start)
         if started.restorer is None:
             raise InputError(f"{options.start} holds no restorer to start from")
-        net, its = started.restorer, started.settings
+        net: Any = started.restorer
+        its: Settings | Scale = started.settings
     else:
         net = build_restorer(scale.network, given.settings.clip.embed_dim, recipe.seed)
         its = scale
@@ -126,7 +130,7 @@ def restorer(options: argparse.Namespace, scale: Scale, source: Source, loop: di
 TRAININGS = {"clip": clip, "words": words, "daclip": daclip, "restorer": restorer}
 
 
-def _recipe(options: argparse.Namespace, default: Recipe, **fixed) -> Recipe:
+def _recipe(options: argparse.Namespace, default: R, **fixed) -> R:
     """The scale's recipe, with the values of the options that are given."""
     given = {
         "steps": options.steps,

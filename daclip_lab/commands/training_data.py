@@ -28,8 +28,8 @@ def source_of(data: list[str], scale, part: str = "restorer", only: Sequence[str
     kinds = {path: is_pairs(path) for path in data if path != "bundled"}
     if any(kinds.values()):
         if len(kinds) != len(data) or not all(kinds.values()):
-            photos = next(path for path in data if not kinds.get(path))
-            raise InputError(f"{photos} holds no pairs, and other --data do: name one kind only")
+            other = next(path for path in data if not kinds.get(path))
+            raise InputError(f"{other} holds no pairs, and other --data do: name one kind only")
         whole = part != "restorer" and scale.view == "resize"
         return PairFolder(*data, crop="whole" if whole else "patch", evenly=not whole, only=only)
     if only is not None:

@@ -120,11 +120,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             else "cannot be read as a PyTorch checkpoint: is it whole?"
         )
         raise InputError(f"{path} {fault} (weights_only=True)") from None
-    named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
-    tensors = strip_prefixes(content) if named else {"": None}
-    if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise InputError(f"{path} holds no state dict: wanted names with a tensor each")
-    return tensors
+    if isinstance(content, dict) and all(isinstance(name, str) for name in content):
+        tensors = strip_prefixes(content)
+        if all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+            return tensors
+    raise InputError(f"{path} holds no state dict: wanted names with a tensor each")
 
 
 def daclip_parts(

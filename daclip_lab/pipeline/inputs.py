@@ -79,7 +79,8 @@ def mean_over_views(seen: Iterable[Tensor], encode, batch: int = 64) -> list[Ten
         seen: the views (k, 3, s, s) of each image, see `models.clip.views`; at most `batch` views are in memory.
         encode: views (b, 3, s, s) -> several (b, d).
     """
-    means, waiting = [], []
+    means: list[list[Tensor]] = []
+    waiting: list[Tensor] = []
 
     def flush() -> None:
         counts = [len(views) for views in waiting]
@@ -88,7 +89,7 @@ def mean_over_views(seen: Iterable[Tensor], encode, batch: int = 64) -> list[Ten
         waiting.clear()
 
     for views in seen:
-        if waiting and sum(map(len, waiting)) + len(views) > batch:
+        if waiting and sum(len(v) for v in waiting) + len(views) > batch:
             flush()
         waiting.append(views)
     flush()

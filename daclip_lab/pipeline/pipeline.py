@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -134,8 +135,7 @@ class Pipeline(Encoder):
                 image's own. `ablation.embedding_arithmetic` measures whether the restorer follows.
             embeddings: (b, d) each, used instead of the images' own, see `conditioning`.
         """
-        if self.restorer is None:
-            raise InputError("these weights hold no restorer: load some that do, such as 'lab'")
+        restorer = self._restorer()
         if sampler not in SAMPLERS:
             raise InputError(f"sampler {sampler!r} is unknown: use one of {', '.join(SAMPLERS)}")
         steps = self.settings.steps if steps is None else steps
@@ -143,8 +143,13 @@ class Pipeline(Encoder):
         if tile is not None:
             inputs.whole_number("tile", tile)
         seeds = inputs.seeds_of(seed, len(degraded))
-        net = in_tiles(self.restorer, *degraded.shape[-2:], tile)
-        options = {"steps": steps, "timestep_spacing": timestep_spacing, **SAMPLERS[sampler]}
+        height, width = degraded.shape[-2:]
+        net: Any = in_tiles(restorer, height, width, tile)
+        options: dict[str, Any] = {
+            "steps": steps,
+            "timestep_spacing": timestep_spacing,
+            **SAMPLERS[sampler],
+        }
         by_tile = embed_tiles and embeddings is None and self.daclip and isinstance(net, Tiled)
 
         @torch.inference_mode()
@@ -161,7 +166,7 @@ class Pipeline(Encoder):
             predict = denoiser(net, self.sde, images, conditions, dtype=dtype)
 
             def evaluated(state: Tensor, t: int) -> Tensor:
-                with evaluation_mode(self.restorer):
+                with evaluation_mode(restorer):
                     return predict(state, t)
 
             yield from sample(
@@ -174,8 +179,9 @@ class Pipeline(Encoder):
     def conditions(self, degraded: Tensor, embeddings: Embeddings | None = None, degradation=None):
         """What the restorer's `prepare` computes from `conditioning` for a batch (b, 3, h, w), once for all steps."""
         given = self.conditioning(degraded, embeddings, degradation)
-        with running(self.restorer):
-            return self.restorer.prepare(*(e if e is None else e.to(self.device) for e in given))
+        restorer = self._restorer()
+        with running(restorer):
+            return restorer.prepare(*(e if e is None else e.to(self.device) for e in given))
 
     @torch.inference_mode()
     def conditioning(self, images, embeddings: Embeddings | None = None, degradation=None):
@@ -187,7 +193,7 @@ class Pipeline(Encoder):
         """
         if self.daclip is None:
             return embeddings or (None, None)
-        unnormalized = self.restorer.uses_unnormalized_embeddings
+        unnormalized = self._restorer().uses_unnormalized_embeddings
         if embeddings is None or unnormalized:
             encode = partial(self.daclip.encode_image, normalize=not unnormalized)
             own = Embeddings(*self._encoded(images, encode, normalize=not unnormalized))
@@ -205,6 +211,12 @@ class Pipeline(Encoder):
         if vector.shape != (d,):
             raise InputError(f"degradation: {tuple(vector.shape)}, wanted words or ({d},)")
         return vector.to(self.device)
+
+    def _restorer(self) -> Any:
+        """The restorer, a module with the members of `models.restorer.Restorer`."""
+        if self.restorer is None:
+            raise InputError("these weights hold no restorer: load some that do, such as 'lab'")
+        return self.restorer
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write the pipeline into a folder; `half` stores the weights in float16, at half the size."""

@@ -6,6 +6,7 @@ The parts are `clip`, `controller` and `restorer`, each in a file of safetensors
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,12 +53,12 @@ class Settings:
     """For the authors' weights: the SHA-256 of each of their files, by name."""
 
 
-def build(settings: Settings, weights: Weights, where: str | Path) -> dict[str, nn.Module]:
+def build(settings: Settings, weights: Weights, where: str | Path) -> dict[str, Any]:
     """The parts of a pipeline with their weights: those of `clip`, `daclip` and `restorer` that there are.
 
     Raises InputError, naming `where` they come from, for weights that do not fit the settings.
     """
-    parts: dict[str, nn.Module] = {}
+    parts: dict[str, Any] = {}
     if "clip" in weights:
         parts["clip"] = Clip(settings.clip)
         load_weights(parts["clip"].model, weights["clip"], f"{where}/clip")
@@ -153,8 +154,8 @@ def check_preprocessing(settings: Settings) -> None:
     """
     if not settings.source:
         return
-    wanted = {"mean": ClipConfig.mean, "std": ClipConfig.std}
-    given = {name: getattr(settings.clip, name) for name in wanted}
+    wanted: dict = {"mean": ClipConfig.mean, "std": ClipConfig.std}
+    given: dict = {name: getattr(settings.clip, name) for name in wanted}
     wanted["view"], given["view"] = "resize", settings.view
     for name, value in given.items():
         if value != wanted[name]:

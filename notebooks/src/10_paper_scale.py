@@ -276,12 +276,12 @@ print(f"{restored.width} x {restored.height} pixels in 2 steps: {seconds:.1f} s"
 # %% [markdown]
 # One thing is easily got wrong here. To name a degradation, directions are compared, so embeddings have length 1. But the
 # authors' U-Net was trained on what CLIP's last layer says *as it is*. Bring it to length 1 and the prompt hardly moves
-# from its bias: nothing fails, and the restorer is told next to nothing. `pipe.restore` asks `pipe.steering`.
+# from its bias: nothing fails, and the restorer is told next to nothing. `pipe.restore` asks `pipe.conditioning`.
 
 # %%
 lengths = {
     "pipe.encode, to name": pipe.encode([noisy]),
-    "pipe.steering, to restore": pipe.conditioning([noisy]),
+    "pipe.conditioning, to restore": pipe.conditioning([noisy]),
 }
 pd.DataFrame(
     {
