@@ -262,10 +262,6 @@ def test_the_command_writes_both_kinds_of_table(weights, photo_folder, tmp_path,
 
 
 def test_the_shipped_table_is_that_of_the_shipped_weights():
-    if not embedding_table.SHIPPED.is_file():
-        with pytest.raises(InputError, match="daclip-lab embed --protocol"):
-            embedding_table.shipped()
-        return
     table, pipe = embedding_table.shipped(), lab.load("lab")
     assert table.provenance["weights"] == fingerprint(pipe.daclip.state_dict())
     assert table.rows.photo.nunique() == 200 and table.spaces == embedding_table.SPACES
