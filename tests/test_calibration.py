@@ -6,7 +6,11 @@ import torch
 
 from daclip_lab.data.photos import image_folder
 from daclip_lab.evaluation.calibrate import calibrate
-from daclip_lab.metrics.calibration import expected_calibration_error, fit_temperature
+from daclip_lab.metrics.calibration import (
+    calibration_bins,
+    expected_calibration_error,
+    fit_temperature,
+)
 
 
 def test_a_hidden_temperature_is_found():
@@ -20,15 +24,15 @@ def test_calibration_brings_the_error_down():
     generator = torch.Generator().manual_seed(1)
     logits = 2 * torch.randn(4000, 5, generator=generator)
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-    sure = 4 * logits  # says more than it knows
+    overconfident = 4 * logits
 
     def error(scores):
         probability, answer = scores.softmax(1).max(1)
         return expected_calibration_error(probability.numpy(), (answer == labels).numpy())
 
     assert error(logits) < 0.03
-    assert error(sure) > 0.2
-    assert error(sure / fit_temperature(sure, labels)) < 0.03
+    assert error(overconfident) > 0.2
+    assert error(overconfident / fit_temperature(overconfident, labels)) < 0.03
 
 
 def test_the_error_of_known_cases():
@@ -37,6 +41,24 @@ def test_the_error_of_known_cases():
     assert expected_calibration_error(np.ones(4), right) == pytest.approx(0.5)
     two = np.array([0.9, 0.9, 0.1, 0.1])
     assert expected_calibration_error(two, right) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("bins", [None, 5, 10])
+def test_the_error_is_the_mean_gap_of_the_diagram(bins):
+    """By default, too: both have the same bins."""
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.1, 1, 500)
+    correct = rng.random(500) < confidence**2
+    options = {} if bins is None else {"bins": bins}
+    table = calibration_bins(confidence, correct, **options)
+    gap = (table.accuracy - table.confidence).abs()
+    error = expected_calibration_error(confidence, correct, **options)
+    assert error == pytest.approx(np.average(gap, weights=table.n)) and error > 0.1
+    assert table.n.sum() == 500 and table.confidence.is_monotonic_increasing
+    if bins:
+        inside = (confidence >= 1 - 1 / bins).sum()
+        assert table.n.iloc[-1] == inside
+        assert table.accuracy.iloc[-1] == correct[confidence >= 1 - 1 / bins].mean()
 
 
 def test_a_pipeline_is_calibrated_the_same_at_every_run(pipe, photo_folder):

@@ -70,7 +70,7 @@ def test_a_log_of_other_settings_names_them_and_is_kept(tmp_path):
     assert path.read_bytes() == before
     for content in ("", "no JSON\n", "[1]\n"):
         path.write_text(content)
-        with pytest.raises(InputError, match="log.jsonl"):
+        with pytest.raises(InputError, match=r"log\.jsonl"):
             ResumeLog(path, {})
 
 

@@ -1,7 +1,6 @@
 """The best, the median and the worst restoration of each degradation of an evaluation."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -11,9 +10,6 @@ from daclip_lab.evaluation.evaluation import Evaluation
 from daclip_lab.evaluation.evaluator import configured, restored
 from daclip_lab.evaluation.protocol import degraded_crops
 from daclip_lab.pipeline.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 RANKS = ("best", "median", "worst")
 
@@ -45,40 +41,27 @@ def examples(pipe: Pipeline, photos: Photos, result: Evaluation) -> list[Restora
     """
     if "psnr" not in result.rows:
         raise InputError("this evaluation restored nothing: there is nothing to show")
-    rows = result.measures()
+    protocol, rows, found = result.protocol, result.measures(), []
     rows["place"] = rows.groupby("photo").cumcount()
-    chosen = {}
-    for name in result.protocol.labels[:-1]:
+    pipe = configured(pipe, view=protocol.view, window=protocol.window)
+    for name in protocol.labels[:-1]:
         order = rows[rows.degradation == name]
         order = order.sort_values("psnr_gain", ascending=False, kind="stable")
         for rank, at in zip(RANKS, (0, (len(order) - 1) // 2, len(order) - 1), strict=True):
-            chosen[name, rank] = order.iloc[at]
-    images = {}
-    for photo in dict.fromkeys(row.photo for row in chosen.values()):
-        keys = [key for key, row in chosen.items() if row.photo == photo]
-        made = _images(pipe, photos, result, [chosen[key] for key in keys])
-        images |= zip(keys, made, strict=True)
-    return [
-        Restoration(
-            degradation=name,
-            rank=rank,
-            predicted=row.predicted_degradation,
-            psnr_input=float(row.psnr_input),
-            psnr=float(row.psnr),
-            **images[name, rank],
-        )
-        for (name, rank), row in chosen.items()
-    ]
-
-
-def _images(
-    pipe: Pipeline, photos: Photos, result: Evaluation, rows: list["pd.Series"]
-) -> list[dict[str, Tensor]]:
-    """Degraded, restored and clean (3, h, w), for some rows of one photo."""
-    protocol, places = result.protocol, [row.place for row in rows]
-    clean, degraded, _ = degraded_crops(photos, photos.names.index(rows[0].photo), protocol)
-    clean, degraded = clean[places], degraded[places]
-    pipe = configured(pipe, view=protocol.view, window=protocol.window)
-    outputs = restored(pipe, degraded, pipe.encode(degraded), protocol)
-    parts = zip(degraded, outputs, clean, strict=True)
-    return [dict(zip(("degraded", "restored", "clean"), part, strict=True)) for part in parts]
+            row = order.iloc[at]
+            clean, images, _ = degraded_crops(photos, photos.names.index(row.photo), protocol)
+            degraded = images[[row.place]]
+            output = restored(pipe, degraded, pipe.encode(degraded), protocol)
+            found.append(
+                Restoration(
+                    degradation=name,
+                    rank=rank,
+                    predicted=row.predicted_degradation,
+                    psnr_input=float(row.psnr_input),
+                    psnr=float(row.psnr),
+                    degraded=degraded[0],
+                    restored=output[0],
+                    clean=clean[row.place],
+                )
+            )
+    return found
