@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from daclip_lab.ablation.conditioning import EvalSet, mask_embeddings
-from daclip_lab.data.embedding_table import fingerprint
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, Example, Source
 from daclip_lab.diffusion.samplers import denoiser, sample
@@ -158,7 +157,7 @@ def _header(pipe: Pipeline, plan: AblationPlan) -> dict:
         "network": plan.network,
         "recipe": asdict(recipe),
         "eval_steps": plan.eval_steps,
-        "daclip": fingerprint(pipe.daclip.state_dict()),
+        "daclip": pipe.provenance["weights"],
         "data": data.hexdigest()[:12],
     }
 
@@ -235,13 +234,7 @@ def differences_to(
         _, photo_low, photo_high = bootstrap_interval(
             difference.mean(axis=1).to_numpy(), np.asarray(photos)
         )
-        rows[variant] = {
-            "gain": runs.mean(),
-            "spread": runs.std(),
-            "difference": mean,
-            "seed_low": low,
-            "seed_high": high,
-            "photo_low": photo_low,
-            "photo_high": photo_high,
-        }
+        rows[variant] = {"gain": runs.mean(), "spread": runs.std(), "difference": mean,
+                         "seed_low": low, "seed_high": high,
+                         "photo_low": photo_low, "photo_high": photo_high}  # fmt: skip
     return pd.DataFrame(rows).T.rename_axis("variant")

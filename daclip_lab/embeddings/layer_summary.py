@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from daclip_lab.data.embedding_table import EmbeddingTable, fingerprint
+from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.data.image_io import read_image
 from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.embeddings.layers import (
@@ -52,7 +52,7 @@ class EmbeddedImages:
 
     def __post_init__(self):
         made = self.table.provenance.get("weights")
-        own = fingerprint(self.pipe.daclip.state_dict())
+        own = self.pipe.provenance["weights"]
         if made != own:
             raise InsufficientDataError(
                 f"the table was made by weights {made}, and these are {own}: name those that made it"

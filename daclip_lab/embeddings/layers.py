@@ -93,24 +93,21 @@ def block_features(daclip: DaCLIP, images: Tensor, batch: int = 64) -> BlockFeat
     size = daclip.clip.config.image_size
     if images.dim() != 4 or images.shape[1:] != (3, size, size) or not len(images):
         raise InputError(f"images of shape {tuple(images.shape)}: expected (n, 3, {size}, {size})")
-    pooled, shares = {tower: [] for tower in TOWERS}, []
+    pooled, injected = {tower: [] for tower in TOWERS}, []
     for chunk in images.split(batch):
         with running(daclip):
             outputs = block_outputs(daclip, chunk)
         for tower in TOWERS:
             blocks = [torch.stack([x[:, 0], x[:, 1:].mean(1)]) for x in getattr(outputs, tower)]
             pooled[tower].append(torch.stack(blocks).cpu())
-        shares.append(
-            torch.stack(
-                [
-                    (added.norm(dim=-1) / (tokens - added).norm(dim=-1)).mean(1)
-                    for tokens, added in zip(outputs.controlled, outputs.injected, strict=True)
-                ]
-            ).cpu()
-        )
+        shares = [
+            (added.norm(dim=-1) / (tokens - added).norm(dim=-1)).mean(1)
+            for tokens, added in zip(outputs.controlled, outputs.injected, strict=True)
+        ]
+        injected.append(torch.stack(shares).cpu())
     return BlockFeatures(
         {tower: torch.cat(parts, dim=2).double().numpy() for tower, parts in pooled.items()},
-        torch.cat(shares, dim=1).double().numpy(),
+        torch.cat(injected, dim=1).double().numpy(),
     )
 
 

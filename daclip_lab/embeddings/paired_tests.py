@@ -73,15 +73,10 @@ def paired_difference(
     a, b = measure(*first), measure(*second)
     difference = estimate_mean(b - a, first[0].rows.photo)
     both = ~np.isnan(b - a)  # one table may have a value where the other has none
-    return {
-        "first": float(a[both].mean()),
-        "second": float(b[both].mean()),
-        "difference": difference.value,
-        "low": difference.low,
-        "high": difference.high,
-        "n": difference.n,
-        "photos": difference.photos,
-    }
+    estimate = difference._asdict()
+    del estimate["chance"]
+    sides = {"first": float(a[both].mean()), "second": float(b[both].mean())}
+    return sides | {"difference": estimate.pop("value")} | estimate
 
 
 def _call(_name: str, measure: Callable, *arguments) -> Any:
