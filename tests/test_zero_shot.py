@@ -76,6 +76,7 @@ def test_accuracy_confusion_and_calibration_of_a_result():
     result = ZeroShotResult(("a", "b"), probabilities, truth, np.arange(40).astype(str))
     table = result.accuracy()
     assert list(table.value) == [0.9, 0.5, 0.7] and list(table.n) == [20, 20, 40]
+    assert table.n.dtype.kind == "i"
     assert set(table.chance) == {0.5}
     assert result.confusion().to_numpy().tolist() == [[0.9, 0.1], [0.5, 0.5]]
     curve = result.calibration()

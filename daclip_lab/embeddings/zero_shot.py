@@ -86,7 +86,7 @@ class ZeroShotResult:
 
         chance, classes = 1 / len(self.labels), [x for x in self.labels if x in self.truth]
         rows = class_accuracy(self.truth, self.predicted, self.photos, classes, chance=chance)
-        return pd.DataFrame({label: estimate._asdict() for label, estimate in rows.items()}).T
+        return pd.DataFrame(list(rows.values()), index=list(rows))
 
     def confusion(self) -> "pd.DataFrame":
         """See `metrics.classification.confusion_matrix`."""
