@@ -146,13 +146,9 @@ class Batches(torch.utils.data.Dataset):
         self.captions = captions
 
     def __getitem__(self, k: int) -> Batch:
-        generator = seeded(self.seed, k)
-        return Batch.of(
-            [
-                self.source.draw(generator, self.size, captions=self.captions)
-                for _ in range(self.batch)
-            ]
-        )
+        generator, draw = seeded(self.seed, k), self.source.draw
+        examples = (draw(generator, self.size, captions=self.captions) for _ in range(self.batch))
+        return Batch.of([*examples])
 
 
 class CatchInputErrors(torch.utils.data.Dataset):

@@ -49,18 +49,8 @@ LABELS = (*DEGRADATIONS, CLEAN)
 
 _registered = {name: Degradation(function, WORDS[name]) for name, function in _TEN.items()}
 # The order of light: through the scene, onto the lens and the sensor, into the file and beyond.
-_mixing_order = [
-    "shadowed",
-    "hazy",
-    "rainy",
-    "snowy",
-    "raindrop",
-    "motion-blurry",
-    "low-light",
-    "noisy",
-    "jpeg-compressed",
-    "uncompleted",
-]
+_mixing_order = ["shadowed", "hazy", "rainy", "snowy", "raindrop", "motion-blurry", "low-light", "noisy",
+                 "jpeg-compressed", "uncompleted"]  # fmt: skip
 
 
 def degradation_names() -> tuple[str, ...]:

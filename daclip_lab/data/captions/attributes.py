@@ -6,6 +6,7 @@ are quantiles over crops of natural photos, so that every word divides the crops
 """
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -64,17 +65,9 @@ GRAIN_EDGES = (0.6, 0.95)
 
 # Every word that a caption can print.
 PHRASES = (
-    *COLOUR_NAMES,
-    *(phrase for row in POSITIONS for phrase in row),
-    *RELATIONS,
-    *BRIGHTNESS,
-    *CONTRAST,
-    *SATURATION,
-    *TEXTURES,
-    *GRAINS,
-    *LINES,
-    "a scene of some with lines and detail, shapes and light",
-)
+    *COLOUR_NAMES, *itertools.chain(*POSITIONS), *RELATIONS, *BRIGHTNESS, *CONTRAST, *SATURATION, *TEXTURES, *GRAINS,
+    *LINES, "a scene of some with lines and detail, shapes and light",
+)  # fmt: skip
 
 SIDE = 64  # every image is measured at this size, so that a crop and its enlargement read alike
 MAX_WORDS = 23  # words and commas, each one BPE token; leaves space in 32 for seven tokens about a degradation
