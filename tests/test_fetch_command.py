@@ -7,7 +7,7 @@ from local_server import serve
 
 from daclip_lab.cli import main
 from daclip_lab.commands.fetch import default_folder
-from daclip_lab.files.sources import SOURCES, File, Source
+from daclip_lab.files.sources import SOURCES, Entry, File
 
 SHA256 = hashlib.sha256(b"weights").hexdigest()
 
@@ -18,7 +18,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with serve() as running:
         running.files["toy.pt"] = b"weights"
-        source = Source(
+        source = Entry(
             what="a toy",
             licence="CC0",
             pages=("https://toys.org",),
