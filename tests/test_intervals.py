@@ -46,7 +46,9 @@ def test_a_ratio_is_that_of_the_means_and_its_parts_are_drawn_together():
     rng = np.random.default_rng(2)
     below = rng.uniform(1, 5, size=40)
     photos = np.arange(40)
-    assert bootstrap_interval(0.8 * below, photos, denominators=below) == pytest.approx((0.8, 0.8, 0.8))
+    assert bootstrap_interval(0.8 * below, photos, denominators=below) == pytest.approx(
+        (0.8, 0.8, 0.8)
+    )
     value, low, high = bootstrap_interval(below + rng.normal(size=40), photos, denominators=below)
     assert low < value < high
     assert all(np.isnan(bootstrap_interval(below, photos, denominators=0 * below)))

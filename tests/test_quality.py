@@ -188,7 +188,7 @@ def test_a_border_is_cut_from_all_sides():
     image = torch.arange(30.0).reshape(1, 1, 5, 6)
     assert crop_border(image, 2).tolist() == [[[[14, 15]]]]
     assert torch.equal(crop_border(image, 0), image)
-    with pytest.raises(InputError, match="6x5 pixels.*border of 3"):
+    with pytest.raises(InputError, match=r"6x5 pixels.*border of 3"):
         crop_border(image, 3)
 
 

@@ -43,5 +43,5 @@ def embed_protocol(
         return replace(table, clean=pipe.encode_clip(crops).numpy()[rows.crop])
 
     provenance = pipe.provenance | {"protocol": asdict(protocol), "hash": protocol.hash}
-    options = {"out": out, "half": half, "at_a_time": 1, "unit": "photo"}
+    options: dict = {"out": out, "half": half, "at_a_time": 1, "unit": "photo"}
     return gather(photos.paths, embed_photos, provenance=provenance, **options)

@@ -150,7 +150,7 @@ class Evaluation:
         protocol, rows = self.protocol, self.rows
         size = "whole photos" if protocol.crop is None else f"crops of {protocol.crop} px"
         low, high = protocol.severity
-        steps = f"{protocol.steps} step{'s' * (protocol.steps > 1)} of {protocol.sampler}"
+        steps = f"{protocol.steps} step{'s' * (protocol.steps != 1)} of {protocol.sampler}"
         over = f" (channel means over {protocol.window} px)" if protocol.window else ""
         restored = f"restored in {steps}{over}; " if "psnr" in rows else ""
         return (

@@ -57,8 +57,7 @@ class Evaluator:
         restore: bool = True,
         networks: Collection[str] = (),
     ):
-        if pipe.daclip is None:
-            raise InputError("these weights hold no controller: load some that do, such as 'lab'")
+        pipe.require_daclip()
         self.labels, self.names = pipe.settings.labels, protocol.labels[:-1]
         if missing := [name for name in self.names if name not in self.labels]:
             known = ", ".join(self.labels) or "none"
@@ -103,7 +102,7 @@ class Evaluator:
         for end, some in kinds.items():
             for name, values in self._quality(some, clean).items():
                 _add([*rows, *mixtures], name + end, values)
-        found = {"rows": rows, "mixtures": mixtures}
+        found: dict = {"rows": rows, "mixtures": mixtures}
         if self.fid:
             found["features"] = self._features(rows, clean[single], kinds[""][single])
         return found
@@ -151,7 +150,8 @@ class Evaluator:
 
     def _quality(self, images: Tensor, clean: Tensor) -> dict[str, list[float]]:
         """Every measure of images (n, 3, h, w), computed where the pipeline runs."""
-        device, scores = self.pipe.device, {name: [] for name in self.quality}
+        device = self.pipe.device
+        scores: dict[str, list[float]] = {name: [] for name in self.quality}
         for some, partners in zip(images.split(BATCH), clean.split(BATCH), strict=True):
             pair = some.to(device), partners.to(device)
             for name, measure in self.quality.items():

@@ -7,6 +7,7 @@ numbers may still differ from the printed ones.
 
 import os
 from collections import deque
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -134,7 +135,7 @@ def _rows(
         restore = pipe.restorer is not None
         if row is None or row["content"] != content or (restore and not path.is_file()):
             row = {"image": name, "degradation": pair.label, "content": content}
-            if pipe.daclip and pipe.settings.labels and pair.label in DEGRADATIONS:
+            if words is not None and pipe.settings.labels and pair.label in DEGRADATIONS:
                 row |= _classify(pipe, pair, words)
             if restore:
                 row |= _restore(pipe, pair, protocol, path)
@@ -178,11 +179,13 @@ def _restore(pipe: Pipeline, pair: Pair, protocol: PaperProtocol, path: Path) ->
 @torch.inference_mode()
 def _restoration(pipe: Pipeline, degraded: Tensor, protocol: PaperProtocol) -> Tensor:
     """An image (3, h, w), whole and in float32, as the authors do: `Pipeline.restore` may use tiles and bfloat16."""
-    batch = degraded[None].to(pipe.device)
-    predict = denoiser(pipe.restorer, pipe.sde, batch, pipe.conditions(degraded[None]))
-    use_paper = protocol.sampler == PAPER_SAMPLER
-    sampler = euler_maruyama if use_paper else partial(sample, **SAMPLERS[protocol.sampler])
-    with running(pipe.restorer):
+    assert protocol.steps is not None, "an unresolved protocol"
+    batch, restorer = degraded[None].to(pipe.device), pipe.require_restorer()
+    predict = denoiser(restorer, pipe.sde, batch, pipe.conditions(degraded[None]))
+    sampler: Callable = euler_maruyama
+    if protocol.sampler != PAPER_SAMPLER:
+        sampler = partial(sample, **SAMPLERS[protocol.sampler])
+    with running(restorer):
         path = sampler(
             predict, pipe.sde, batch, steps=protocol.steps, generator=seeded(protocol.seed)
         )

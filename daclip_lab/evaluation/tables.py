@@ -54,7 +54,7 @@ def interval_columns(
 
     Resamples draw the groups of rows that are equal in the column `photos`. Measures that the rows lack are left out.
     """
-    found = {}
+    found: dict[str, float] = {}
     for m in (m for m in measures if m in rows):
         mean, low, high = bootstrap_interval(rows[m].to_numpy(float), rows[photos].to_numpy())
         found |= {m + suffix: mean, f"{m}{suffix}_low": low, f"{m}{suffix}_high": high}
@@ -68,5 +68,5 @@ def cells(table: "pd.DataFrame", columns: Mapping[str, Column], suffix: str = ""
         title, factor, digits = columns[measure]
         names = [f"{measure}{suffix}{end}" for end in ("", "_low", "_high")]
         values = factor * table.reindex(columns=names).to_numpy(float)
-        shown[title] = [format_interval(*line, digits) for line in values]
+        shown[title] = [format_interval(value, low, high, digits) for value, low, high in values]
     return shown

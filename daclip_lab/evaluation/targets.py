@@ -17,7 +17,7 @@ Interval = tuple[float, float, float]
 
 
 def target_table(
-    rows: "pd.DataFrame", mixtures: "pd.DataFrame", *, whole: bool, steps: int
+    rows: "pd.DataFrame", mixtures: "pd.DataFrame", *, whole: bool, steps: int | None
 ) -> "pd.DataFrame":
     """The targets of an evaluation: a row for each measure, with its unit in the name.
 
@@ -39,7 +39,9 @@ def target_table(
         *_content(degraded, np.nan if whole else 85),
     ]
     if "psnr" in rows:
-        found += _restoration(degraded, clean, has_target=whole and steps <= 5)
+        found += _restoration(
+            degraded, clean, has_target=whole and steps is not None and steps <= 5
+        )
     return pd.DataFrame(found).set_index("measure")
 
 

@@ -26,7 +26,7 @@ DAMAGED = (
     zlib.error,
     LZMAError,
     EOFError,
-    RuntimeError,  # a zip with a password, or packed in a way that zipfile does not know
+    RuntimeError,  # a zip with a password, or packed by a method that zipfile lacks
 )
 """Errors of the readers for an archive that they cannot unpack."""
 
@@ -174,7 +174,7 @@ def readable(size: int) -> str:
 
 
 def _refuse(path: Path) -> str:
-    """Rename a file that is not what it should be, so that it is neither used nor lost; says where it is."""
+    """Rename a file that is not what it should be, so that it is neither used nor lost; returns where it is."""
     refused = path.with_name(f"{path.name}.refused")
     os.replace(path, refused)
     return f"it is kept as {refused}"

@@ -8,7 +8,7 @@ from daclip_lab.files.storage import write_text
 
 
 class ResumeLog:
-    """The finished parts of a measurement, one JSON line each, below a header line that says what is measured.
+    """The finished parts of a measurement, one JSON line each, below a header line with the settings.
 
     ```python
     log = ResumeLog(path, {"weights": pipe.fingerprint, "photos": photos.content_hash})

@@ -35,7 +35,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_output(path: str | Path, suffixes: Collection[str] = ()) -> Path:
+def check_output(path: str | os.PathLike, suffixes: Collection[str] = ()) -> Path:
     """Refuse, before any work is done, a path that no file can be written to; returns it as a Path.
 
     Raises InputError for a folder that does not exist or cannot be written to, for a path that is a folder itself, and

@@ -73,7 +73,7 @@ def bootstrap_interval(
 
 
 def bootstrap_statistic(
-    statistic: Callable[[np.ndarray], np.ndarray],
+    statistic: Callable[[np.ndarray], np.ndarray | float],
     photos: np.ndarray,
     *,
     recentre: bool = False,
@@ -97,8 +97,8 @@ def bootstrap_statistic(
     rows = np.arange(len(photos))
     _, group = np.unique(photos, return_inverse=True)
     counts = _draws(group.max() + 1, resamples, seed)[:, group].astype(int)
-    drawn = [statistic(np.repeat(rows, count)) for count in counts]
-    value = statistic(rows)
+    drawn = np.array([statistic(np.repeat(rows, count)) for count in counts])
+    value = np.asarray(statistic(rows))
     shift = value - np.nanmean(drawn, axis=0) if recentre else 0.0
     low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0) + shift
     return value, low, high
@@ -129,7 +129,8 @@ def estimate_statistic(
 ) -> Estimate:
     """A single number as an `Estimate`, see `bootstrap_statistic`."""
     ends = bootstrap_statistic(statistic, photos, recentre=recentre, resamples=resamples, seed=seed)
-    return Estimate(*map(float, ends), chance, len(photos), len(set(photos)))
+    value, low, high = map(float, ends)
+    return Estimate(value, low, high, chance, len(photos), len(set(photos)))
 
 
 def check_sample(photos: np.ndarray, what: str = "rows") -> None:

@@ -1,6 +1,6 @@
 """Confusion matrix and accuracy of each class."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ OVERALL = "overall"
 
 
 def confusion_matrix(
-    truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
+    truth: Collection[str], predicted: Collection[str], labels: Sequence[str]
 ) -> "pd.DataFrame":
     """How often each class (row) was classified as each label (column): shares that sum to 1 in each row.
 

@@ -20,7 +20,7 @@ NETWORKS = {
     "lpips": "alexnet-owt-7be5be79.pth",
     "fid": "weights-inception-2015-12-05-6726825d.pth",
 }
-"""Measures that use a network, by the names that `daclip-lab fetch` knows, and the files of their weights."""
+"""Measures that use a network, by their names for `daclip-lab fetch`, and the files of their weights."""
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM, finest first
 WINDOW = 11
 LUMA = (65.481, 128.553, 24.966)  # BT.601, for R, G and B in [0, 1] and a Y that ends at 235
@@ -162,7 +162,7 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
 
 
 def available_networks() -> tuple[list[str], list[str]]:
-    """Which of `NETWORKS` can be used, and for each of the others a line that says why not."""
+    """Which of `NETWORKS` can be used, and for each of the others a line with the reason."""
     found, notes = [], []
     for name in NETWORKS:
         try:
