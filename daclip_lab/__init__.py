@@ -9,7 +9,12 @@ __version__ = "0.2.0"
 
 _EXPORTS = {
     "errors": ("InputError",),
-    "degradations.registry": ("DEGRADATIONS", "LABELS", "degradation_names", "register_degradation"),
+    "degradations.registry": (
+        "DEGRADATIONS",
+        "LABELS",
+        "degradation_names",
+        "register_degradation",
+    ),
     "degradations.prompt_phrases": ("Words",),
     "data.image_io": ("read_image", "save_image", "to_pil"),
     "data.seeding": ("seeded",),

@@ -53,7 +53,8 @@ class PerfectPipeline:
 
     def __init__(self, settings, photos, protocol):
         self.settings = dataclasses.replace(settings, network=None)  # its restorer has no windows
-        self.restorer = self.daclip = nn.Identity()
+        self.restorer = nn.Identity()
+        self.require_daclip = nn.Identity
         self.restored, self.truth = [], {}
         crops = [crop for k in range(len(photos)) for crop in clean_crops(photos, k, protocol)]
         self.captions = sorted({caption(crop) for crop in crops})

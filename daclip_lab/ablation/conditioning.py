@@ -50,12 +50,13 @@ def build_eval_set(photos: Photos, protocol: Protocol) -> EvalSet:
     """
     import pandas as pd
 
-    parts = [degraded_crops(photos, index, protocol) for index in range(len(photos))]
-    metadata = pd.DataFrame([row for _, _, rows in parts for row in rows])
+    parts = (degraded_crops(photos, index, protocol) for index in range(len(photos)))
+    clean, degraded, rows = zip(*parts, strict=True)
+    metadata = pd.DataFrame([row for some in rows for row in some])
     metadata = metadata[metadata.degradation != CLEAN]
     keep = metadata.index.tolist()
-    clean, degraded = (torch.cat([part[k] for part in parts])[keep] for k in (0, 1))
-    return EvalSet(clean, degraded, metadata.reset_index(drop=True))
+    metadata = metadata.reset_index(drop=True)
+    return EvalSet(torch.cat(clean)[keep], torch.cat(degraded)[keep], metadata)
 
 
 def mask_embeddings(embeddings: Embeddings, keep: Collection[str]) -> Embeddings:

@@ -82,7 +82,8 @@ class CachedSource:
     """A source that makes each example once, however many trainings draw it."""
 
     def __init__(self, source: Source):
-        self.source, self.cache = source, {}
+        self.source = source
+        self.cache: dict[tuple, tuple[Example, Tensor]] = {}
 
     def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
         """The example that the source draws; the generator ends in the same state."""
@@ -130,7 +131,8 @@ def ablate(
     with tqdm(total=len(seeds) * len(variants), desc="ablation", unit="run") as bar:
         for seed in seeds:
             # Caches of one seed at a time: the examples of all seeds would fill the memory.
-            shared, cache = replace(plan, source=CachedSource(plan.source)), {}
+            shared = replace(plan, source=CachedSource(plan.source))
+            cache: dict[bytes, Embeddings] = {}
             for variant in variants:
                 bar.set_postfix_str(f"{variant}, seed {seed}")
                 if (variant, seed) not in runs:
@@ -166,7 +168,9 @@ def _run(pipe: Pipeline, plan: AblationPlan, variant: str, seed: int, cache: dic
     """One training: the final `gains` (n, in dB), and the `curve`, pairs of a step and the mean gain."""
     net = build_restorer(plan.network, pipe.settings.clip.embed_dim, seed).to(pipe.device)
     recipe = replace(plan.recipe, seed=seed, oracle=variant == "oracle")
-    daclip = pipe.daclip if recipe.oracle else MaskedDaCLIP(pipe.daclip, VARIANTS[variant], cache)
+    daclip = pipe.require_daclip()
+    if not recipe.oracle:
+        daclip = MaskedDaCLIP(daclip, VARIANTS[variant], cache)
     images = list(plan.eval_set.degraded)
     if recipe.oracle:
         words = pipe.encode_text(plan.eval_set.metadata.degradation.tolist())

@@ -184,7 +184,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
     return digest.hexdigest()[:12]
 
 
@@ -212,7 +212,8 @@ def gather(
     Raises InputError where the part file belongs to another run.
     """
     part = None if out is None else check_output(f"{out}.part")
-    tables, done, digest = [], 0, hashlib.sha256()
+    tables: list[EmbeddingTable] = []
+    done, digest = 0, hashlib.sha256()
 
     def hashes(which: range) -> bytes:
         return b"".join(map(_identity, units[which.start : which.stop])) if part else b""
@@ -255,7 +256,7 @@ def gather(
             raise
     table = EmbeddingTable.join(tables)
     table = replace(table, provenance=table.provenance | provenance)
-    if out is not None:
+    if out is not None and part is not None:
         table.save(out, half=half)
         part.unlink(missing_ok=True)
     return table

@@ -142,7 +142,7 @@ def _decode(file, name: str) -> torch.Tensor:
         empty = isinstance(file, Path) and file.stat().st_size == 0
         reason = "the file is empty" if empty else "not an image, or of a kind that cannot be read"
     except Image.DecompressionBombError:
-        reason = f"too large; at most {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels are read"
+        reason = f"too large; at most {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels are read"
     except Exception as error:  # damaged bytes make the decoders raise nearly anything
         reason = f"cannot be read: {_one_line(error)}"
     raise InputError(f"{name}: {reason}")
@@ -173,7 +173,8 @@ def _srgb(image: Image.Image) -> Image.Image:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))
             if not ImageCms.getProfileDescription(profile).startswith("sRGB"):
                 target = ImageCms.createProfile("sRGB")
-                return ImageCms.profileToProfile(plain, profile, target, outputMode="RGB")
+                done = ImageCms.profileToProfile(plain, profile, target, outputMode="RGB")
+                return done or plain  # None only where it converts in place
         except (ImageCms.PyCMSError, OSError, ValueError):
             pass  # a damaged profile, or one for another kind of pixels: ignored, as viewers do
     return image.convert("RGB")

@@ -125,7 +125,8 @@ class _Partners:
     def __init__(self, low: Path):
         self.low, self.folder = low, low.parent / CLEAN_DIR
         self.degraded, clean = find_images(low), find_images(self.folder)
-        self.key, self.clean = _name, _by(_name, clean, self.folder)
+        self.key: Callable[[Path, Path], Hashable] = _name
+        self.clean = _by(_name, clean, self.folder)
         if self.clean.keys().isdisjoint(_by(_name, self.degraded, low)):
             self.key, self.clean = _numbers, _by(_numbers, clean, self.folder)
             sides = _by(_numbers, self.degraded, low), self.clean

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -139,7 +139,7 @@ def read_pair(pair: Pair, smallest: int) -> tuple[Tensor, Tensor]:
     return degraded, clean
 
 
-def _patch(both: Iterable[Tensor], generator: torch.Generator, size: int) -> list[Tensor]:
+def _patch(both: Sequence[Tensor], generator: torch.Generator, size: int) -> list[Tensor]:
     """The same square of both, in one of its eight positions."""
     *_, height, width = both[0].shape
     top, left = choose(generator, height - size + 1), choose(generator, width - size + 1)
@@ -150,9 +150,9 @@ def _patch(both: Iterable[Tensor], generator: torch.Generator, size: int) -> lis
     return [(square.flip(-1) if mirrored else square).contiguous() for square in squares]
 
 
-def _whole(both: Iterable[Tensor], generator: torch.Generator, size: int) -> list[Tensor]:
+def _whole(both: Sequence[Tensor], generator: torch.Generator, size: int) -> list[Tensor]:
     """The same 90 to 100 % of both, resized to a square."""
-    top, left, h, w = large_part(*both[0].shape[-2:], generator)
+    top, left, h, w = large_part(both[0].shape[1], both[0].shape[2], generator)
     parts = torch.stack([image[:, top : top + h, left : left + w] for image in both])
     return [*F.interpolate(parts, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)]
 

@@ -121,8 +121,8 @@ def sample_photos(split: str) -> Photos:
     if split != "train":
         raise InputError(f"split {split!r} is unknown: use 'train' or 'test'")
     homes = [("skimage", "data"), ("sklearn", "datasets/images")]
-    specs = [(find_spec(package), inside) for package, inside in homes]
-    folders = [Path(spec.origin).parent / inside for spec, inside in specs if spec]
+    found = [(find_spec(package), inside) for package, inside in homes]
+    folders = [Path(s.origin).parent / inside for s, inside in found if s and s.origin]
     files = {file.stem: file for folder in folders for file in sorted(folder.iterdir())}
     if missing := [name for name in TRAIN if name not in files]:
         raise InputError(

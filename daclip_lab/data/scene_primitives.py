@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from daclip_lab.data.captions import attributes
-from daclip_lab.data.captions.attributes import COLOUR_NAMES, COLOURS
+from daclip_lab.data.captions.colours import COLOUR_NAMES, colour_indices, typical_colour
 
 # How the amplitude of a background's relief falls with frequency, and how steep the relief is.
 RELIEF = {"smooth": (2.0, 0.02), "soft": (1.3, 0.065), "rough": (1.0, 0.1), "busy": (0.7, 0.16)}
@@ -69,15 +68,10 @@ def third(rng: np.random.Generator, index: int) -> float:
 
 def rgb_of(rng: np.random.Generator, name: str) -> np.ndarray:
     """A colour of that name, a little off its typical value, as (3, 1, 1) in [0, 1]."""
-    usual = typical(name).reshape(3, 1, 1)
-    # More in lightness than in hue, lest gray turn lilac.
-    varied = usual + rng.normal(scale=0.03) + rng.normal(scale=0.015, size=(3, 1, 1))
-    return varied if COLOUR_NAMES[attributes.colour_indices(varied).item()] == name else usual
-
-
-def typical(name: str) -> np.ndarray:
-    """The typical colour (3,) of a name, in [0, 1]."""
-    return np.array(COLOURS[name][0]) / 255
+    typical = typical_colour(name).reshape(3, 1, 1)
+    # More in lightness than in hue, so that gray does not turn lilac.
+    varied = typical + rng.normal(scale=0.03) + rng.normal(scale=0.015, size=(3, 1, 1))
+    return varied if COLOUR_NAMES[colour_indices(varied).item()] == name else typical
 
 
 def any_colour(
@@ -86,7 +80,9 @@ def any_colour(
     """A random colour name, clearly different from the others."""
     while True:
         name = pick(rng, among)
-        if all(np.abs(typical(name) - typical(other)).max() > 0.27 for other in unlike):
+        if all(
+            np.abs(typical_colour(name) - typical_colour(other)).max() > 0.27 for other in unlike
+        ):
             return name
 
 
@@ -98,4 +94,4 @@ def two_colours(rng: np.random.Generator) -> tuple[str, str]:
 
 def pick(rng: np.random.Generator, options: Sequence) -> Any:
     """One of the options, each as likely."""
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]

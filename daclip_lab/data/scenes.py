@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from daclip_lab.data.captions import attributes
-from daclip_lab.data.captions.attributes import POSITIONS, TEXTURES, enumerated
+from daclip_lab.data.captions.attributes import LINES, POSITIONS, TEXTURES, enumerated
+from daclip_lab.data.captions.colours import typical_colour
 from daclip_lab.data.scene_primitives import (
     any_colour,
     blend,
@@ -24,7 +24,6 @@ from daclip_lab.data.scene_primitives import (
     textured,
     third,
     two_colours,
-    typical,
     wave,
 )
 from daclip_lab.errors import InputError
@@ -141,7 +140,7 @@ def _leaves(rng: np.random.Generator, h: int, w: int) -> Painting:
     kinds = rng.choice(len(palette), size=count, p=odds)
     angles, shades = rng.uniform(0, np.pi / 2, size=count), rng.normal(scale=0.04, size=count)
     # Beside red, green and blue the canvas has one channel for each colour of the palette: how much of it is seen.
-    rgb = [typical(name) for name in palette]
+    rgb = [typical_colour(name) for name in palette]
     inks = np.concatenate([rgb, np.eye(len(palette))], axis=1)[:, :, None, None]
     canvas = np.broadcast_to(inks[0], (inks.shape[1], h, w)).copy()
     for i, centre in enumerate(centres):
@@ -165,7 +164,7 @@ def _landscape(rng: np.random.Generator, h: int, w: int) -> Painting:
         caption += f" with a {word} horizon"
     if horizon > 0.4 and rng.random() < 0.5:
         sun = any_colour(rng, among=("white", "yellow", "orange", "red"), unlike=[sky])
-        column = rng.integers(3)
+        column = int(rng.integers(3))
         y, x = h * rng.uniform(0.15, 0.22), w * third(rng, column)
         paint_shape(image, "circle", rgb_of(rng, sun), (y, x), min(h, w) * rng.uniform(0.07, 0.12))
         caption += f"{' and' if word else ' with'} a {sun} sun {POSITIONS[0][column]}"
@@ -182,7 +181,7 @@ def _stripes(rng: np.random.Generator, h: int, w: int) -> Painting:
     angle = direction * np.pi / 4 + rng.uniform(-0.15, 0.15)
     bars = wave(h, w, angle, period, rng.random())
     blend(image, textured(rng, second, "smooth", h, w), bars)
-    return image, f"{width} {attributes.LINES[direction]} stripes of {first} and {second}"
+    return image, f"{width} {LINES[direction]} stripes of {first} and {second}"
 
 
 def _checkers(rng: np.random.Generator, h: int, w: int) -> Painting:

@@ -95,7 +95,7 @@ class DatasetSource:
     dataset: torch.utils.data.Dataset
 
     def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
-        index = choose(generator, len(self.dataset))
+        index = choose(generator, len(self.dataset))  # type: ignore[arg-type]
         degraded, clean, label, *given = self.dataset[index]
         if degraded.shape != clean.shape or len(clean) != 3 or min(clean.shape[-2:]) < size:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Degradations applied to an image: one alone, several in the order of light, and the mild traces of any camera."""
+"""Degradations applied to an image tensor: one, several in their physical order, and the mild traces of any camera."""
 
 import numbers
 from collections.abc import Iterable
@@ -15,10 +15,9 @@ from daclip_lab.errors import InputError
 def degrade(image: Tensor, name: str, severity: float, generator: torch.Generator) -> Tensor:
     """Degrade an image in one way.
 
-    `image` is `(3, h, w)` float32 in [0, 1], at least 8x8 pixels, and is left as it is; the result is a new tensor of
-    the same shape and range. `name` is one of `degradation_names()`, or "clean" for a plain copy. `severity` runs from
-    0 (unchanged) over 0.3 (visible) to 1 (strong, yet recoverable). The generator moves on by one draw, whatever the
-    name, and decides all else: direction, size, colour, number.
+    `image` is (3, h, w) float32 in [0, 1], at least 8x8 pixels; the result is a new tensor of the same shape and range.
+    `name` is one of `degradation_names()`, or "clean" for a copy. `severity` runs from 0 (unchanged) over 0.3 (visible)
+    to 1 (strong, yet recoverable). One draw from the generator seeds everything random, whatever the name.
 
     Raises InputError for an unknown name, a severity outside [0, 1], or an image of another shape, type or range.
     """
@@ -32,11 +31,9 @@ def degrade(image: Tensor, name: str, severity: float, generator: torch.Generato
 
 
 def mix(image: Tensor, steps: Iterable[tuple[str, float]], generator: torch.Generator) -> Tensor:
-    """Degrade an image in several ways at once.
+    """Degrade an image in several ways: a mix of one step equals `degrade`, a mix of none is a copy.
 
-    `steps` are pairs of (name, severity) as for `degrade`, in any order. They are applied in the order of light
-    (`mixing_order`): shadow, haze, rain, snow, drops on the lens, motion blur, low light, noise, JPEG, missing pixels.
-    A mix of one step equals `degrade`; a mix of none is a copy.
+    `steps` are pairs of (name, severity) as for `degrade`, in any order; they are applied in that of `mixing_order`.
 
     Raises InputError as `degrade` does, and when a name is given twice.
     """
@@ -56,9 +53,8 @@ def mix(image: Tensor, steps: Iterable[tuple[str, float]], generator: torch.Gene
 def camera(image: Tensor, generator: torch.Generator) -> Tensor:
     """Give an image the mild noise and compression of any photo.
 
-    With probability one half each: sensor noise of sigma up to 4/255, and JPEG at quality 80 to 98. Applied to every
-    class, the clean one too, it keeps a classifier from separating them by the absence of noise or blocks. Shapes,
-    ranges and errors are those of `degrade`.
+    Applied to every class, "clean" too, it keeps a classifier from separating them by the absence of noise or blocks,
+    see `sensor.camera`. Shapes, ranges and errors are those of `degrade`.
     """
     _check_image(image)
     array = sensor.camera(image.detach().cpu().numpy(), _numpy_generator(generator))

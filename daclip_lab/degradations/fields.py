@@ -1,7 +1,7 @@
-"""What degradations are painted with: smooth random fields, blurs, and points between pixels.
+"""Building blocks of the degradations: smooth random fields, blurs, and points between pixels.
 
-Everything works on one plane `(h, w)` of float32. Fields are small random grids enlarged, and large
-blurs are done on a shrunken copy: the cost per pixel does not grow with the size of a structure.
+All work on one plane (h, w) of float32. Fields are enlarged small random grids, and large blurs are done on a shrunken
+copy, so that the cost per pixel does not grow with the size of a structure.
 """
 
 import numpy as np
@@ -10,21 +10,20 @@ from PIL import Image
 
 
 def object_scale(h: int, w: int) -> float:
-    """How much larger an object (drop, flake, stroke) is painted than on a small photo.
+    """Magnification of an object (drop, flake, stroke): 1 up to a shorter side of 400 pixels, then as its square root.
 
-    1 up to a shorter side of 400 pixels, then growing with its square root: a large photo shows
-    the same scene with more pixels, but also more of the scene.
+    A large photo shows the same scene with more pixels, but also more of the scene.
     """
     return max(1.0, (min(h, w) / 400) ** 0.5)
 
 
 def resize(plane: np.ndarray, h: int, w: int) -> np.ndarray:
-    """Resize a plane bicubically; shrinking averages, so that nothing aliases."""
+    """Resize a plane bicubically, antialiased."""
     return np.asarray(Image.fromarray(plane).resize((w, h), Image.Resampling.BICUBIC))
 
 
 def value_noise(rng: Generator, h: int, w: int, cells: float, octaves: int = 1) -> np.ndarray:
-    """A smooth random field that fills [0, 1], with about `cells` hills along the longer side.
+    """A smooth random field that spans [0, 1], with about `cells` hills along the longer side.
 
     Each further octave adds hills of half the size and half the height.
     """
@@ -54,10 +53,7 @@ def blur(plane: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def splat(y: np.ndarray, x: np.ndarray, weight: np.ndarray, h: int, w: int) -> np.ndarray:
-    """Add weighted points to an empty plane, each shared bilinearly among its four pixels.
-
-    Points outside the plane are lost.
-    """
+    """A plane of weighted points, each divided bilinearly among its four nearest pixels; points outside are dropped."""
     y, x, weight = np.clip(y, -1, h).ravel(), np.clip(x, -1, w).ravel(), weight.ravel()
     top, left = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
     lower, right = (y - top) * weight, x - left
@@ -72,6 +68,6 @@ def splat(y: np.ndarray, x: np.ndarray, weight: np.ndarray, h: int, w: int) -> n
 
 
 def smoothstep(x: np.ndarray) -> np.ndarray:
-    """0 below 0, 1 above 1, and a smooth rise between."""
+    """A cubic rise from 0 at x <= 0 to 1 at x >= 1."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)

@@ -1,4 +1,4 @@
-"""The words for each of the ten degradations and "clean", from which `data.prompts` makes sentences."""
+"""Phrasings of the degradations; `data.prompts` makes sentences of them."""
 
 import tomllib
 from dataclasses import dataclass
@@ -7,11 +7,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Words:
-    """The phrasings of one degradation, in two grammatical kinds.
+    """The phrasings of one degradation: adjectives fit "a ___ photo", clauses "a photo ___".
 
-    An adjective fits "a ___ photo" (at most 4 BPE tokens), a clause fits "a photo ___" (at most 6). The first
-    adjective is the canonical word: the name of the degradation. Phrasings that are held out are used in evaluations
-    only.
+    The first adjective is the name of the degradation. Held-out phrasings are used in evaluations only. An adjective of
+    the ten has at most 4 BPE tokens, a clause at most 6.
     """
 
     adjectives: tuple[str, ...]
@@ -32,12 +31,9 @@ class Words:
         return self.held_out_adjectives + self.held_out_clauses
 
 
-def _read() -> dict[str, Words]:
-    listed = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
-    return {
-        name: Words(**{kind: tuple(phrases) for kind, phrases in kinds.items()})
-        for name, kinds in listed.items()
-    }
-
-
-WORDS = _read()
+_listed = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
+WORDS = {
+    name: Words(**{kind: tuple(phrases) for kind, phrases in kinds.items()})
+    for name, kinds in _listed.items()
+}
+"""The phrasings of the ten degradations and "clean", in the order of the paper."""

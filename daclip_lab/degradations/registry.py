@@ -1,8 +1,6 @@
 """Which degradations there are: the ten of DA-CLIP, and those that users register.
 
-The paper trains on one data set per degradation; here each is a rule that can be applied to any photo at any strength,
-so that pairs are unlimited. The rules of the ten are in `weather` (what lies between the scene and the camera) and
-`sensor` (what the camera and its file do).
+The functions of the ten are in `weather` (between the scene and the camera) and `sensor` (the camera and its file).
 """
 
 import difflib
@@ -18,19 +16,19 @@ from daclip_lab.errors import InputError
 CLEAN = "clean"
 """The label of an image without a degradation."""
 
-Rule = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+Function = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+"""`function(image, severity, rng)`: `image` is (3, h, w) float32 in [0, 1] and must not be changed, severity lies in
+(0, 1]; the result is a new array of the same shape and need not be clipped."""
 
 
 class Degradation(NamedTuple):
-    """A rule and the words for it."""
+    """How a degradation changes an image, and the words for it."""
 
-    function: Rule
-    """`function(image, severity, rng)`: image (3, h, w) float32 in [0, 1], not to be changed; severity in (0, 1]; the
-    result has the same shape and need not be clipped."""
+    function: Function
     words: Words
 
 
-_TEN: dict[str, Rule] = {
+_TEN: dict[str, Function] = {
     "motion-blurry": sensor.motion_blurry,
     "hazy": weather.hazy,
     "jpeg-compressed": sensor.jpeg_compressed,
@@ -69,7 +67,7 @@ def mixing_order() -> tuple[str, ...]:
 
 
 def lookup(name: str) -> Degradation:
-    """The degradation of that name; an InputError lists the names there are."""
+    """The degradation of that name; raises InputError, with the known names, for another."""
     if name not in _registered:
         near = difflib.get_close_matches(str(name), label_names(), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -79,23 +77,22 @@ def lookup(name: str) -> Degradation:
 
 
 def words_of(label: str) -> Words:
-    """The words for a registered degradation or "clean"; an InputError lists the names there are."""
+    """The words for a degradation or "clean"; raises InputError for an unknown label."""
     return WORDS[CLEAN] if label == CLEAN else lookup(label).words
 
 
 def register_degradation(
-    name: str, function: Rule, words: Words, *, after: str | None = None
+    name: str, function: Function, words: Words, *, after: str | None = None
 ) -> None:
-    """Add a degradation to those that `Synthetic` pairs, trainings and evaluations are made of.
+    """Add a degradation to those that synthetic pairs, trainings and evaluations use.
 
-    Trained weights keep the labels they were trained with: they neither classify nor evaluate it. A process that is
-    spawned, not forked, has to import the module that registers it.
+    Weights keep the labels they were trained with, and neither classify nor evaluate a later one. A spawned process
+    has to import the module that registers the degradation.
 
     Args:
-        name: its label, which is also its first adjective in `words`: the word that classification compares with.
-        function: `function(image, severity, rng) -> image` on (3, h, w) float32 arrays in [0, 1], with severity in
-            (0, 1] and all randomness from the NumPy generator `rng`. It returns a new array, clipped for it.
-        words: its phrasings, with at least one held out from training for the evaluation.
+        name: its label, which must be the first adjective in `words`.
+        function: see `Function`; all its randomness comes from the NumPy generator `rng`.
+        words: its phrasings, at least one of them held out from training.
         after: the degradation after which it is applied in a mixture; None applies it last.
 
     Raises InputError for a name that is taken, for words that do not begin with the name or hold none out, and for an
@@ -107,10 +104,11 @@ def register_degradation(
         raise InputError(f"the first adjective of {name!r} is {words.canonical!r}: wanted the name")
     if not words.held_out:
         raise InputError(f"the words of {name!r} hold none out: wanted held_out_adjectives")
-    if after is not None:
+    if after is None:
+        _mixing_order.append(name)
+    else:
         lookup(after)
-    place = len(_mixing_order) if after is None else _mixing_order.index(after) + 1
-    _mixing_order.insert(place, name)
+        _mixing_order.insert(_mixing_order.index(after) + 1, name)
     _registered[name] = Degradation(function, words)
 
 
@@ -124,7 +122,6 @@ def unregister_degradation(name: str) -> None:
 
 
 def in_order(labels) -> tuple[str, ...]:
-    """Labels without repetition: first the current degradations and "clean", then others by the alphabet."""
-    labels = set(labels)
-    known = label_names()
+    """Labels without repetition: first those of `label_names`, in its order, then others by the alphabet."""
+    labels, known = set(labels), label_names()
     return (*(name for name in known if name in labels), *sorted(labels.difference(known)))

@@ -1,9 +1,7 @@
-"""Five degradations that camera, file or owner cause: motion, JPEG, darkness, noise, missing pixels.
+"""Degradations by the camera, its file or an edit: motion blur, JPEG, low light, noise, missing pixels.
 
-Each takes a `(3, h, w)` float32 array in [0, 1], a severity in (0, 1] and a NumPy generator, and
-returns a new array of the same shape, not yet clipped. They imitate the paper's data sets:
-GoPro (motion blur), DIV2K and Flickr2K at JPEG quality 10 or with Gaussian noise of sigma 50, LOL
-(low light), and CelebA-HQ under the thin masks of RePaint (uncompleted).
+Each is a `registry.Function`. They imitate the paper's data sets: GoPro (motion blur), DIV2K and Flickr2K at JPEG
+quality 10 or with Gaussian noise of sigma 50, LOL (low light), and CelebA-HQ under the thin masks of RePaint.
 """
 
 import io
@@ -16,7 +14,7 @@ from daclip_lab.degradations.fields import object_scale, splat, value_noise
 
 
 def motion_blurry(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """While the shutter is open the camera moves along a curved, shaky path of 1 to 25 pixels."""
+    """Blur along a curved, shaky path of 1 to about 25 pixels."""
     _, h, w = image.shape
     kernel = motion_kernel((1 + 23 * severity) * rng.uniform(0.8, 1.2), rng)
     reach = kernel.shape[0] // 2
@@ -47,9 +45,15 @@ def motion_kernel(length: float, rng: Generator) -> np.ndarray:
 
 
 def jpeg_compressed(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """Saved at JPEG quality 60 (severity near 0), 28 (0.3), 10 (0.72, the paper's), 5 (1)."""
-    quality = round(60 * (5 / 60) ** severity)
-    return jpeg(image, quality, _subsampling(rng), _phase(rng))
+    """JPEG at quality 60 (severity near 0), 28 (0.3), 10 (0.72, the paper's), 5 (1)."""
+    return _random_jpeg(image, round(60 * (5 / 60) ** severity), rng)
+
+
+def _random_jpeg(image: np.ndarray, quality: int, rng: Generator) -> np.ndarray:
+    subsampling = "4:2:0" if rng.random() < 0.6 else "4:4:4"
+    # A crop of a file begins anywhere in a block; a network should not learn that blocks start at pixel 0.
+    down, right = rng.integers(0, 8, 2).tolist()
+    return jpeg(image, quality, subsampling, (down, right))
 
 
 def jpeg(
@@ -65,18 +69,8 @@ def jpeg(
     return np.ascontiguousarray(decoded.transpose(2, 0, 1)).astype(np.float32) / 255
 
 
-def _subsampling(rng: Generator) -> str:
-    return "4:2:0" if rng.random() < 0.6 else "4:4:4"
-
-
-def _phase(rng: Generator) -> tuple[int, int]:
-    # A crop of a file begins anywhere in a block; a network should not learn that blocks start at pixel 0.
-    down, right = rng.integers(0, 8, 2)
-    return int(down), int(right)
-
-
 def low_light(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """Underexposed, at severity 1 to about a tenth, with a colour cast and signal-dependent noise."""
+    """Underexposure, at severity 1 to about a tenth, with a colour cast and signal-dependent noise."""
     _, h, w = image.shape
     gain = np.float32(np.exp(-2.3 * severity * rng.uniform(0.75, 1.05)))
     contrast = np.float32(1 + severity * rng.uniform(-0.1, 0.5))
@@ -85,7 +79,7 @@ def low_light(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
     dark = gain * cast * np.power(image, contrast) * lamp
     shot, read = severity * rng.uniform(0.0002, 0.002), severity * rng.uniform(0.001, 0.01)
     noise = rng.standard_normal(image.shape, np.float32) * np.sqrt(shot * dark + read**2)
-    # A dark photo holds few of the 256 levels of its file, and that loss is part of it.
+    # A dark photo uses few of the 256 levels of its file.
     return np.round((dark + noise) * 255) / 255
 
 
@@ -106,7 +100,7 @@ def noisy(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
 
 
 def _grain(rng: Generator, h: int, w: int) -> np.ndarray:
-    """Noise of standard deviation 1 whose neighbours agree, as after demosaicking or on film."""
+    """Noise of standard deviation 1 with correlated neighbours, as after demosaicking or on film."""
     white = rng.standard_normal((3, h + 2, w + 2), np.float32)
     side = np.float32(rng.uniform(0.1, 0.5))
     rows = white[:, 1:-1] + side * (white[:, :-2] + white[:, 2:])
@@ -115,9 +109,9 @@ def _grain(rng: Generator, h: int, w: int) -> np.ndarray:
 
 
 def uncompleted(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """Strokes, boxes or blocks of one colour hide up to about half; the rest is untouched."""
+    """Strokes, boxes or blocks of one colour hide up to about half of the pixels."""
     mask = _mask(image.shape[1:], 0.45 * severity * rng.uniform(0.8, 1.2), rng)
-    # White on a white wall would hide that anything is missing: the bolder of two colours is taken.
+    # Of two colours the one farther from the image's: white on a white wall would not be seen.
     mean = image.mean(axis=(1, 2))
     colour = max(_colour(rng), _colour(rng), key=lambda colour: np.abs(colour - mean).sum())
     return np.where(mask, colour[:, None, None], image)
@@ -130,9 +124,10 @@ def _colour(rng: Generator) -> np.ndarray:
     return np.full(3, {"white": 1, "black": 0, "gray": rng.uniform(0.3, 0.7)}[kind], np.float32)
 
 
-# A stroke is a chain of straight pieces. Its width and the length of a piece in pixels of a small
-# photo, and how much it turns from piece to piece in radians.
-STROKES = {
+Range = tuple[float, float]
+# Chains of straight pieces: ranges of the width and of the length of a piece, in pixels of a small photo, and the
+# standard deviation of the turn from piece to piece, in radians.
+STROKES: dict[str, tuple[Range, Range, float]] = {
     "thin": ((1, 3.5), (4, 12), 0.5),
     "thick": ((4, 10), (6, 16), 0.6),
     "scribble": ((1, 2.5), (2, 4), 1.2),
@@ -147,7 +142,7 @@ def _mask(size: tuple[int, int], coverage: float, rng: Generator) -> np.ndarray:
     style = rng.choice([*STROKES, *BOXES], p=[0.35, 0.2, 0.15, 0.15, 0.15])
     canvas = Image.new("L", (w, h))
     draw = ImageDraw.Draw(canvas)
-    # Shapes fall on each other: to cover a part c at random, paint -log(1 - c) times the area.
+    # Shapes overlap: to cover a share c at random, paint -log(1 - c) times the area.
     area = -np.log1p(-coverage) * h * w
     if style in BOXES:
         for box in _boxes(*BOXES[style], area, size, rng).tolist():
@@ -171,13 +166,15 @@ def _boxes(low: float, high: float, area: float, size: tuple[int, int], rng: Gen
     return np.concatenate([corner, corner + sides - 1], axis=1)
 
 
-def _strokes(widths, steps, turn: float, area: float, size: tuple[int, int], rng: Generator):
+def _strokes(
+    widths: Range, steps: Range, turn: float, area: float, size: tuple[int, int], rng: Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Winding lines of about `area` in all: rows of x0, y0, x1, y1, ..., and each line's width."""
     h, w = size
     scale = object_scale(h, w)
     step = rng.uniform(*steps) * scale
     piece = step * scale * sum(widths) / 2
-    longest = min(rng.integers(5, 15), 1 + 0.7 * min(h, w) / step)
+    longest = min(int(rng.integers(5, 15)), 1 + 0.7 * min(h, w) / step)
     pieces = int(np.clip(area / piece, 1, longest))
     # About a tenth of all pieces lie outside the image.
     count = max(1, round(area / (0.9 * pieces * piece)))
@@ -196,5 +193,5 @@ def camera(image: np.ndarray, rng: Generator) -> np.ndarray:
         sigma = np.float32(rng.uniform(0, 4 / 255))
         image = np.clip(image + sigma * rng.standard_normal(image.shape, np.float32), 0, 1)
     if rng.random() < 0.5:
-        image = jpeg(image, int(rng.integers(80, 99)), _subsampling(rng), _phase(rng))
+        image = _random_jpeg(image, int(rng.integers(80, 99)), rng)
     return image

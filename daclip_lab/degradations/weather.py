@@ -1,10 +1,8 @@
-"""Five degradations between the scene and the camera: haze, raindrops, rain, shadow and snow.
+"""Degradations between the scene and the camera: haze, raindrops, rain, shadow and snow.
 
-Each takes a `(3, h, w)` float32 array in [0, 1], a severity in (0, 1] and a NumPy generator, and
-returns a new array of the same shape, not yet clipped. They imitate the paper's data sets
-RESIDE-6k, RainDrop, Rain100H, SRD and Snow100K-L. What has no size of its own (depth, shadow)
-scales with the image; what has one (drop, streak, flake) grows slowly with it, so that a crop of 64
-pixels and a whole photo both look right.
+Each is a `registry.Function`. They imitate the paper's data sets RESIDE-6k, RainDrop, Rain100H, SRD and Snow100K-L.
+Depth and shadow scale with the image; drops, streaks and flakes grow slowly with it (`fields.object_scale`), so that a
+crop of 64 pixels and a whole photo both look right.
 """
 
 import numpy as np
@@ -21,7 +19,7 @@ from daclip_lab.degradations.fields import (
 
 
 def hazy(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """Scattering, I = J t + A (1 - t) with t = exp(-beta depth); beta depth averages 2 severity."""
+    """Scattering: I = J t + A (1 - t), t = exp(-beta depth); the mean of beta depth is about 2 severity."""
     _, h, w = image.shape
     # Photos are mostly farther away at the top; a crop of one may lie at a single depth.
     far = rng.uniform(-0.2, 1) * np.linspace(1, 0, h)[:, None]
@@ -34,10 +32,10 @@ def hazy(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
 
 
 def shadowed(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """A fifth to two thirds lie in a bluish shadow, at severity 1 with 20 to 40 % of the light."""
+    """A bluish shadow on a fifth to two thirds of the image; at severity 1 it leaves 20 to 40 % of the light."""
     _, h, w = image.shape
     level = _shadow_level(h, w, rng)
-    # The level above which the wanted part lies; a large photo is sampled rather than sorted.
+    # The quantile that puts the wanted share into shadow; a large photo is sampled for it.
     stride = 1 + int((h * w) ** 0.5 / 100)
     level -= np.quantile(level[::stride, ::stride], 1 - rng.uniform(0.2, 0.66))
     slope = (np.abs(np.diff(level, axis=0)).mean() + np.abs(np.diff(level, axis=1)).mean()) / 1.3
@@ -50,7 +48,7 @@ def shadowed(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
 
 
 def _shadow_level(h: int, w: int, rng: Generator) -> np.ndarray:
-    """A plane whose upper level sets are shadows: straight edges, strips, polygons, blobs, leaves."""
+    """A plane whose upper level sets have the shape of shadows: half planes, strips, polygons, blobs, leaves."""
     kind = rng.choice(["edges", "blob", "leaves"], p=[0.45, 0.35, 0.2])
     if kind == "blob":
         return value_noise(rng, h, w, cells=rng.uniform(1, 3), octaves=int(rng.integers(1, 4)))
@@ -73,7 +71,7 @@ def rainy(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
     _, h, w = image.shape
     layers = int(rng.integers(1, 4))
     slant = np.clip(rng.normal(0, 0.35), -0.9, 0.9)
-    # Rain100H lets it rain in several directions at once; elsewhere one wind rules.
+    # In Rain100H the layers fall in several directions at once, elsewhere in one.
     spread = rng.choice([0.03, 0.3], p=[0.75, 0.25])
     covered = (0.03 + 0.5 * severity) * rng.uniform(0.8, 1.2) / layers
     rain = sum(_streaks(h, w, covered, rng.normal(slant, spread), rng) for _ in range(layers))
@@ -122,7 +120,7 @@ def snowy(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
 def _flakes(
     h: int, w: int, covered: float, radius: float, drift: tuple[float, float], rng: Generator
 ) -> np.ndarray:
-    """A plane in [0, 1] of soft clumps of a few points, drawn out by `drift` (y, x) radii."""
+    """A plane in [0, 1] of soft clumps of a few points, stretched by `drift` (y, x) radii."""
     points = 6
     count = max(1, round(covered * h * w / (np.pi * radius**2)))
     trail = rng.normal(radius, 0.3 * radius, (count, 1)) * np.linspace(-0.5, 0.5, points)
@@ -130,14 +128,14 @@ def _flakes(
     y = rng.uniform(0, h, (count, 1)) + drift[0] * trail + jitter[0]
     x = rng.uniform(0, w, (count, 1)) + drift[1] * trail + jitter[1]
     sigma = 0.45 * radius
-    # So heavy that a clump in one place would be about as high as the drawn number.
+    # Scaled so that a clump of coinciding points would be about as high as the drawn number.
     weight = rng.uniform(0.7, 2, (count, 1)) * 2 * np.pi * (sigma**2 + 0.16) / points
     plane = splat(y, x, np.broadcast_to(weight, y.shape), h, w)
     return smoothstep(1.3 * blur(plane, sigma))
 
 
 def raindrop(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """Drops on the lens: each shows the scene upside down, blurred, behind a soft uneven edge."""
+    """Drops on the lens, each an upside-down, blurred view of the scene with a soft, uneven edge."""
     _, h, w = image.shape
     typical = min(rng.uniform(0.1, 0.28) * min(h, w), rng.uniform(7, 22) * object_scale(h, w))
     covered = (0.03 + 0.4 * severity) * rng.uniform(0.8, 1.2)
@@ -163,7 +161,7 @@ def _add_drop(
     softness: float,
     rng: Generator,
 ) -> None:
-    """Write one drop into the three planes, where it hides more than the drops before it."""
+    """Write one drop into the three planes, at the pixels where it is more opaque than the drops before it."""
     h, w = alpha.shape
     cy, cx = rng.uniform(radius / 2, h - radius / 2), rng.uniform(radius / 2, w - radius / 2)
     tall = rng.uniform(1, 1.3)
@@ -194,6 +192,6 @@ def _add_drop(
 
 
 def _mirror(position: np.ndarray, size: int) -> np.ndarray:
-    """Fold positions that lie outside 0..size-1 back inside, as if mirrors stood at the edges."""
+    """Pixel indices, with positions outside of 0..size-1 mirrored at the edges."""
     folded = np.floor(position).astype(np.int32) % (2 * size)
     return np.minimum(folded, 2 * size - 1 - folded)

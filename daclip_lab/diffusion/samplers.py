@@ -35,7 +35,7 @@ from daclip_lab.errors import InputError
 from daclip_lab.models.restorer import Restorer
 
 TIMESTEP_SPACINGS = ("linspace", "logsnr")
-SAMPLERS = {
+SAMPLERS: dict[str, dict[str, Any]] = {
     "posterior": {"order": 1, "stochastic": True},
     "dpmpp-2m-sde": {"order": 2, "stochastic": True},
     "ddim": {"order": 1, "stochastic": False},
@@ -101,13 +101,11 @@ def time_points(sde: MeanRevertingSDE, steps: int, timestep_spacing: str = "lins
     """
     _check_steps(sde, steps)
     if timestep_spacing not in TIMESTEP_SPACINGS:
-        raise InputError(
-            f"timestep_spacing {timestep_spacing!r} is unknown: "
-            f"use one of {', '.join(TIMESTEP_SPACINGS)}"
-        )
+        known = ", ".join(TIMESTEP_SPACINGS)
+        raise InputError(f"timestep_spacing {timestep_spacing!r} is unknown: use one of {known}")
     if timestep_spacing == "linspace":
         return torch.linspace(sde.steps, 0, steps + 1).round().long().tolist()
-    log_snr = (sde.alpha.log() - sde.sigma_bar.log())[1:]
+    log_snr = sde.log_snr[1:]
     wanted = torch.linspace(log_snr[-1].item(), log_snr[0].item(), steps, dtype=log_snr.dtype)
     times = (1 + (log_snr[None] - wanted[:, None]).abs().argmin(1)).tolist()
     # Where the integer times are coarser than the spacing, take the next free time instead of a duplicate.
@@ -150,13 +148,13 @@ def sample(
     times = time_points(sde, steps, timestep_spacing)
     k = float(stochastic)
     state = sde.prior(degraded, _noise_like(degraded, generator))
-    previous = None
+    previous: tuple[Tensor, float] | None = None
     for t, s in pairwise(times):
         clean = predict_clean(state, t)
         if s == 0:
             yield SampleStep(clean, 0, clean)
             return
-        h = (_log_snr(sde, s) - _log_snr(sde, t)).item()
+        h = (sde.log_snr[s] - sde.log_snr[t]).item()
         alpha, sigma = sde.alpha[s].item(), sde.sigma_bar[s].item()
         gain = -math.expm1(-(1 + k) * h)
         # The weights of the state, of the estimate, and of the estimate before.
@@ -221,10 +219,6 @@ def euler_maruyama(
 def _check_steps(sde: MeanRevertingSDE, steps: int) -> None:
     if not 1 <= steps <= sde.steps:
         raise InputError(f"steps={steps}: wanted 1 to {sde.steps}, the number of steps of the SDE")
-
-
-def _log_snr(sde: MeanRevertingSDE, t: int) -> Tensor:
-    return sde.alpha[t].log() - sde.sigma_bar[t].log()
 
 
 def _noise_like(images: Tensor, generator: Generators) -> Tensor:

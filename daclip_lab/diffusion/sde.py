@@ -49,8 +49,9 @@ def _shaped(values: Tensor, like: Tensor) -> Tensor:
 class MeanRevertingSDE:
     """The schedule of the mean-reverting SDE and the closed forms that follow from it.
 
-    The tables `theta` (speed times dt), `theta_bar` (its cumulated sum), `alpha` and `sigma_bar` are (steps + 1,),
-    indexed by t = 0..steps, on the CPU, in float64 (a restoration multiplies a hundred of their ratios).
+    The tables `theta` (speed times dt), `theta_bar` (its cumulated sum), `alpha`, `sigma_bar` and `log_snr` (the log of
+    alpha / sigma_bar, infinite at t = 0) are (steps + 1,), indexed by t = 0..steps, on the CPU, in float64 (a
+    restoration multiplies a hundred of their ratios).
 
     In all methods `state`, `clean`, `degraded` and `noise` are images (b, ...) of one shape, type and device; `t` is an
     int, or integers (b,) on any device; results have the type and device of the images.
@@ -86,6 +87,7 @@ class MeanRevertingSDE:
         self.theta_bar = theta_bar * dt
         self.alpha = torch.exp(-self.theta_bar)
         self.sigma_bar = sigma_max * torch.sqrt(-torch.expm1(-2 * self.theta_bar))
+        self.log_snr = self.alpha.log() - self.sigma_bar.log()
 
     def at(self, table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
         """A table's entries at `t`, shaped to multiply `like` (b, ...), in its type and on its device."""

@@ -44,8 +44,7 @@ def attribute(pipe: Pipeline, image, label: str | None = None, *, steps: int = 8
 
     Raises InputError for an unknown label, fewer than one step, or weights without a controller.
     """
-    if pipe.daclip is None:
-        raise InputError("these weights have no controller: load some that do, such as 'lab'")
+    daclip = pipe.require_daclip()
     if steps < 1:
         raise InputError(f"steps={steps}: expected 1 or more")
     labels, image = pipe.settings.labels, read_image(image)
@@ -53,7 +52,7 @@ def attribute(pipe: Pipeline, image, label: str | None = None, *, steps: int = 8
         label = pipe.classify(image).idxmax()
     if label not in labels:
         raise InputError(f"label {label!r} is unknown: use one of {', '.join(labels)}")
-    clip, visual = pipe.daclip.clip, pipe.daclip.controller.visual
+    clip, visual = daclip.clip, daclip.controller.visual
     size, view = clip.config.image_size, pipe.settings.view
     seen = views(image, size, view).to(pipe.device)
     words = pipe.word_embeddings.to(pipe.device, copy=True)  # inference tensors have no gradients
@@ -62,10 +61,10 @@ def attribute(pipe: Pipeline, image, label: str | None = None, *, steps: int = 8
         for block in visual.transformer.resblocks:
             tokens = block(tokens)
         embedding = F.normalize(F.normalize(project(visual, tokens), dim=-1).mean(0), dim=0)
-        logits = pipe.daclip.scale * words @ embedding / pipe.settings.temperature
+        logits = daclip.scale * words @ embedding / pipe.settings.temperature
         return logits.log_softmax(0)[labels.index(label)]
 
-    with running(pipe.daclip):
+    with running(daclip):
         with torch.no_grad():
             end = tokens_of(visual, clip.normalize(seen))
             start = end.clone()

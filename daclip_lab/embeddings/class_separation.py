@@ -79,7 +79,7 @@ def centroid_distances(
     n, count = len(photos), len(set(photos))
     rows = [
         {"first": names[i], "second": names[j]}
-        | Estimate(*map(float, value_low_high), float("nan"), n, count)._asdict()
-        for (i, j), value_low_high in zip(pairs, bounds, strict=True)
+        | Estimate(float(value), float(low), float(high), float("nan"), n, count)._asdict()
+        for (i, j), (value, low, high) in zip(pairs, bounds, strict=True)
     ]
     return pd.DataFrame(rows).sort_values("value", ignore_index=True)

@@ -150,7 +150,7 @@ def image_features(
     for first in tqdm(range(0, len(images), at_a_time), "block by block", leave=False, delay=2):
         some = images[first : first + at_a_time]
         seen = [views(read_or_skip(image), size, view, crops) for image in some]
-        features = block_features(pipe.daclip, torch.cat(seen))
+        features = block_features(pipe.require_daclip(), torch.cat(seen))
         counts = np.array([len(v) for v in seen])
         starts = counts.cumsum() - counts
         pooled = {

@@ -4,7 +4,7 @@ Both towers have the same blocks. The controller's last block feeds CLIP's first
 figure 2). Blocks are numbered from 1, in the order in which an image passes them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -93,7 +93,8 @@ def block_features(daclip: DaCLIP, images: Tensor, batch: int = 64) -> BlockFeat
     size = daclip.clip.config.image_size
     if images.dim() != 4 or images.shape[1:] != (3, size, size) or not len(images):
         raise InputError(f"images of shape {tuple(images.shape)}: expected (n, 3, {size}, {size})")
-    pooled, injected = {tower: [] for tower in TOWERS}, []
+    pooled: dict[str, list[Tensor]] = {tower: [] for tower in TOWERS}
+    injected = []
     for chunk in images.split(batch):
         with running(daclip):
             outputs = block_outputs(daclip, chunk)
@@ -112,7 +113,11 @@ def block_features(daclip: DaCLIP, images: Tensor, batch: int = 64) -> BlockFeat
 
 
 def probe_by_block(
-    features: BlockFeatures, labels: Sequence[str], photos: Sequence[str], *, probe: str = "linear"
+    features: BlockFeatures,
+    labels: Collection[str],
+    photos: Collection[str],
+    *,
+    probe: str = "linear",
 ) -> "pd.DataFrame":
     """The accuracy of a probe for labels (n,), such as the degradation, on the output of every block.
 
@@ -131,7 +136,7 @@ def probe_by_block(
 
 
 def clean_cosine_by_block(
-    degraded: BlockFeatures, clean: BlockFeatures, photos: Sequence[str]
+    degraded: BlockFeatures, clean: BlockFeatures, photos: Collection[str]
 ) -> "pd.DataFrame":
     r"""How close degraded images are to their clean partners at every block, without and with the corrections.
 
@@ -153,13 +158,13 @@ def clean_cosine_by_block(
     centre = target.mean(2, keepdims=True)
     towers = {}
     for tower in ("clip", "controlled"):
-        pair = (torch.from_numpy(x - centre) for x in (degraded.pooled[tower], target))
-        towers[tower] = F.cosine_similarity(*pair, dim=-1).numpy()
+        own, other = (torch.from_numpy(x - centre) for x in (degraded.pooled[tower], target))
+        towers[tower] = F.cosine_similarity(own, other, dim=-1).numpy()
     return _by_block(towers, lambda cosines: _with_interval("cosine", cosines, photos))
 
 
 def injection_by_block(
-    features: BlockFeatures, labels: Sequence[str], photos: Sequence[str]
+    features: BlockFeatures, labels: Collection[str], photos: Collection[str]
 ) -> "pd.DataFrame":
     """The relative norm of the correction after every block of CLIP, per label.
 
@@ -179,7 +184,7 @@ def injection_by_block(
     return pd.DataFrame(rows)
 
 
-def _per_image(features: BlockFeatures, values: Sequence[str], least: int = 2) -> np.ndarray:
+def _per_image(features: BlockFeatures, values: Collection[str], least: int = 2) -> np.ndarray:
     values = np.asarray(values)
     if values.shape != features.injected.shape[1:]:
         raise InputError(

@@ -32,7 +32,8 @@ def class_labels(table: EmbeddingTable, target: str = "degradation") -> np.ndarr
     if target not in table.rows:
         raise InputError(f"the table has no column {target!r}: it has {', '.join(table.rows)}")
     column = table.rows[target]
-    labels = np.where(column.notna(), column.astype(str), None)
+    labels = np.array(column.astype(str), dtype=object)
+    labels[column.isna()] = None
     classes = sorted(set(labels) - {None})
     if len(classes) < 2:
         found = f"every row is {classes[0]!r}" if classes else "no row has a label"
@@ -106,7 +107,7 @@ def _photos_of_rarest(labels: np.ndarray, photos: np.ndarray) -> int:
     counts = {label: len(set(photos[labels == label])) for label in np.unique(labels)}
     if len(counts) < 2:
         raise InsufficientDataError(f"every row is '{labels[0]}': at least 2 classes needed")
-    rarest = min(counts, key=counts.get)
+    rarest = min(counts, key=counts.__getitem__)
     if counts[rarest] < 2:
         raise InsufficientDataError(
             f"the class '{rarest}' has one photo: a split by photo needs at least 2 of each"

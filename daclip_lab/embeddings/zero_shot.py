@@ -134,7 +134,7 @@ def zero_shot_classify(
         raise InsufficientDataError(
             f"of the labels {', '.join(labels)} the table has {found}: at least 2 needed"
         )
-    daclip = pipe.daclip
+    daclip = pipe.require_daclip()
     scale = daclip.clip.scale if space == "clip" else daclip.scale / pipe.settings.temperature
     with torch.inference_mode():
         logits = scale.cpu().float() * vectors[known] @ words.cpu().float().T

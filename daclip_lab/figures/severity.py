@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-SPACES = {
+SPACES: dict[str, dict] = {
     "CLIP alone": {"marker": "s", "linestyle": (0, (3, 1.5)), "hollow": True},
     "DA-CLIP": {"marker": "o", "linestyle": "-", "hollow": False},
 }

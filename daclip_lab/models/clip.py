@@ -7,13 +7,15 @@ The towers are open_clip's own classes. This module adds a small vocabulary, so 
 import difflib
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as TF
 
 from daclip_lab.errors import InputError
 
@@ -32,9 +34,9 @@ class ClipConfig:
     """open_clip's `text_cfg`; `vocab_size` follows from `vocabulary` when that is given."""
     vocabulary: tuple[int, ...] = ()
     """The token ids of open_clip's tokenizer that have a row in the text tower, ascending; empty means all of them."""
-    mean: tuple[float, ...] = field(default=open_clip.OPENAI_DATASET_MEAN)
+    mean: tuple[float, ...] = open_clip.OPENAI_DATASET_MEAN
     """Mean of each colour channel, subtracted before the image tower."""
-    std: tuple[float, ...] = field(default=open_clip.OPENAI_DATASET_STD)
+    std: tuple[float, ...] = open_clip.OPENAI_DATASET_STD
     """Standard deviation of each colour channel."""
 
     @property
@@ -191,30 +193,18 @@ def views(image: Tensor, size: int, view: str = "resize", most: int = 48) -> Ten
     if view not in VIEWS:
         raise InputError(f"view {view!r} is unknown: use one of {', '.join(VIEWS)}")
     if min(image.shape[-2:]) < size:
-        image = _resize_short_side(image, size)
-    crops = []
-    if view != "crops":
-        small = _resize_short_side(image, size)
-        # As torchvision rounds: the paper's preprocessing, to the pixel.
-        top, left = (round((extent - size) / 2) for extent in small.shape[-2:])
-        crops.append(small[:, top : top + size, left : left + size])
+        image = resize(image, size)
+    crops = [] if view == "crops" else [TF.center_crop(resize(image, size), [size, size])]
     # An image of CLIP's own size has one view, with "both" too.
     if view == "crops" or (view == "both" and image.shape[-2:] != (size, size)):
-        crops += [
-            image[:, y : y + size, x : x + size] for y, x in _grid(*image.shape[-2:], size, most)
-        ]
+        grid = _grid(image.shape[-2], image.shape[-1], size, most)
+        crops += [image[:, y : y + size, x : x + size] for y, x in grid]
     return torch.stack(crops)
 
 
-def _resize_short_side(image: Tensor, size: int) -> Tensor:
-    h, w = image.shape[-2:]
-    if min(h, w) == size:
-        return image
-    new = (size, int(w * size / h)) if h <= w else (int(h * size / w), size)
-    resized = F.interpolate(
-        image[None], size=new, mode="bicubic", align_corners=False, antialias=True
-    )
-    return resized[0].clamp(0, 1)
+def resize(images: Tensor, size: int) -> Tensor:
+    """Images (..., 3, h, w) in [0, 1] resized so that their short side has `size` pixels; bicubic, antialiased."""
+    return TF.resize(images, size, InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
 
 
 def _grid(height: int, width: int, size: int, most: int) -> list[tuple[int, int]]:

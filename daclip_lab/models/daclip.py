@@ -50,10 +50,8 @@ class Stem(nn.Module):
         super().__init__()
         halvings = patch.kernel_size[0].bit_length() - 1
         if halvings < 1 or patch.kernel_size != (2**halvings, 2**halvings):
-            height, width = patch.kernel_size
-            raise InputError(
-                f"a stem needs patches whose side is a power of two; these are {height}x{width} pixels"
-            )
+            size = "x".join(map(str, patch.kernel_size))
+            raise InputError(f"a stem needs patches of a power of two, not of {size} pixels")
         self.patch = patch
         layers = [nn.Conv2d(3, channels, 3, stride=2, padding=1), nn.GELU()]
         layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.GELU()]
@@ -61,8 +59,8 @@ class Stem(nn.Module):
             layers += [nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1), nn.GELU()]
             channels *= 2
         self.convolutions = nn.Sequential(*layers, nn.Conv2d(channels, patch.out_channels, 1))
-        nn.init.zeros_(self.convolutions[-1].weight)
-        nn.init.zeros_(self.convolutions[-1].bias)
+        for parameter in self.convolutions[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor) -> Tensor:
         """Patch features (b, width, h / p, w / p) of images (b, 3, h, w); pixels beyond whole patches are dropped."""
@@ -87,14 +85,12 @@ class Controller(nn.Module):
         if stem:
             self.visual.conv1 = Stem(self.visual.conv1, stem)
         width = visual.ln_pre.normalized_shape[0]
+        # Random initial values would advance the global random state for nothing.
         self.zeros = nn.ModuleList(
-            # Without initial values, which would advance the global random state for nothing.
-            nn.utils.skip_init(nn.Linear, width, width)
-            for _ in self.visual.transformer.resblocks
+            nn.utils.skip_init(nn.Linear, width, width) for _ in self.visual.transformer.resblocks
         )
-        for layer in self.zeros:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in self.zeros.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The degradation feature (b, d) of normalised images (b, 3, s, s), and a control (b, tokens, w) per block."""

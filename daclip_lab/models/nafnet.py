@@ -88,7 +88,7 @@ def common_means(net: nn.Module, calls: Callable[[], Iterable[int]]) -> Iterator
     Args:
         calls: makes the calls, and yields the number of pixels of each.
     """
-    shared = {m: [] for m in net.modules() if isinstance(m, ChannelMean) and m.window is None}
+    shared: dict = {m: [] for m in net.modules() if isinstance(m, ChannelMean) and m.window is None}
     token = _SHARED.set(shared)
     try:
         pixels = list(calls()) if shared else []
@@ -204,8 +204,8 @@ class ConditionalNAFNet(nn.Module):
             self.decoder.append(stage(blocks))
         self.multiple = 2 ** (1 + len(encoder))
         self.outro = nn.Conv2d(width, 12, 3, padding=1)
-        nn.init.zeros_(self.outro.weight)
-        nn.init.zeros_(self.outro.bias)
+        for parameter in self.outro.parameters():
+            nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)
 
     def prepare(self, content: Tensor | None, degradation: Tensor | None) -> Tensor | float:
@@ -222,7 +222,9 @@ class ConditionalNAFNet(nn.Module):
         """The predicted clean image, see `Restorer.forward`."""
         h, w = degraded.shape[-2:]
         vector = F.silu(self.time(self._time_features(t)) + conditions)
-        x = _pad_to(torch.cat([state - degraded, degraded], dim=1), self.multiple)
+        x = torch.cat([state - degraded, degraded], dim=1)
+        # By replication: unlike reflection it works at any size.
+        x = F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple), mode="replicate")
         x = self.intro(self.unshuffle(x).contiguous(memory_format=torch.channels_last))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
@@ -249,12 +251,5 @@ def _embedding_mlp(embed_dim: int, conditioning_dim: int) -> nn.Sequential:
     first = nn.Linear(embed_dim, conditioning_dim, bias=False)
     # Large initial weights make up for the small entries of unit vectors.
     nn.init.normal_(first.weight)
-    return nn.Sequential(
-        first, nn.SiLU(), nn.Linear(conditioning_dim, conditioning_dim, bias=False)
-    )
-
-
-def _pad_to(x: Tensor, multiple: int) -> Tensor:
-    """Pad right and bottom by replication to a multiple; unlike reflection it works at any size."""
-    h, w = x.shape[-2:]
-    return F.pad(x, (0, -w % multiple, 0, -h % multiple), mode="replicate")
+    last = nn.Linear(conditioning_dim, conditioning_dim, bias=False)
+    return nn.Sequential(first, nn.SiLU(), last)

@@ -62,6 +62,9 @@ class Restorer(Protocol):
         """
         ...
 
+    __call__: Callable[..., Tensor]
+    """`forward`, as of any module."""
+
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 _factories: dict[str, Callable[..., nn.Module]] = {}
@@ -106,13 +109,10 @@ def build_restorer(network: dict, embed_dim: int, seed: int = 0) -> nn.Module:
             net = _factories[kind](embed_dim=embed_dim, **arguments)
         except TypeError as error:
             raise InputError(f"restorer kind {kind!r}: {error}") from error
-    if not isinstance(net, Restorer):
-        members = ("prediction_type", "uses_unnormalized_embeddings", "multiple", "prepare")
-        missing = [name for name in members if not hasattr(net, name)]
+    members = ("prediction_type", "uses_unnormalized_embeddings", "multiple", "prepare")
+    if missing := [name for name in members if not hasattr(net, name)]:
         raise InputError(f"restorer kind {kind!r} is no Restorer: it lacks {', '.join(missing)}")
     if net.prediction_type not in PREDICTION_TYPES:
-        raise InputError(
-            f"restorer kind {kind!r}: prediction_type is {net.prediction_type!r}, "
-            f"wanted one of {', '.join(PREDICTION_TYPES)}"
-        )
+        predicted = f"prediction_type is {net.prediction_type!r}"
+        raise InputError(f"restorer kind {kind!r}: {predicted}, wanted 'sample' or 'epsilon'")
     return net

@@ -240,8 +240,8 @@ class SpatialTransformer(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(32, width, eps=1e-6)
         self.proj_in, self.proj_out = nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
-        nn.init.zeros_(self.proj_out.weight)  # the identity before training
-        nn.init.zeros_(self.proj_out.bias)
+        for parameter in self.proj_out.parameters():
+            nn.init.zeros_(parameter)  # the identity before training
         parts = {"norm1": nn.LayerNorm(width), "attn1": projections(width, width)}
         parts |= {"norm2": nn.LayerNorm(width), "attn2": projections(width, context)}
         expand = nn.ModuleDict({"proj": nn.Linear(width, 8 * width)})

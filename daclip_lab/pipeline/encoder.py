@@ -134,7 +134,7 @@ class Encoder:
     @torch.inference_mode()
     def logits(self, degradation: Tensor) -> Tensor:
         """The scaled cosines (n, k) of degradation embeddings (n, d), on any device, and the words for the k labels."""
-        words, scale = self._word_embeddings(), self._daclip().scale.float()
+        words, scale = self._word_embeddings(), self.require_daclip().scale.float()
         return scale.to(degradation.device) * degradation @ words.to(degradation.device).T
 
     @property
@@ -150,7 +150,7 @@ class Encoder:
             raise InputError(
                 "these weights have no labels: their controller was trained without words (wild-IR)"
             )
-        weights = tuple(p._version for p in self._daclip().clip.parameters())
+        weights = tuple(p._version for p in self.require_daclip().clip.parameters())
         key = (labels, synonyms, self.device, self.dtype, weights)
         if key not in self._words:
             texts = [training_texts(label) if synonyms else [label] for label in labels]
@@ -165,7 +165,7 @@ class Encoder:
         """
         if words in self.settings.labels:
             return self.word_embeddings[self.settings.labels.index(words)]
-        self._daclip().clip.check_words(words)
+        self.require_daclip().clip.check_words(words)
         return self.encode_text([words])[0]
 
     # ---- embeddings ----
@@ -176,27 +176,29 @@ class Encoder:
         return self._encode_text(texts).cpu()
 
     def _encode_text(self, texts: Sequence[str]) -> Tensor:
-        daclip = self._daclip()
+        daclip = self.require_daclip()
         with running(daclip):
             return daclip.encode_text(list(texts)).float()
 
     def encode(self, images) -> Embeddings:
         """Content and degradation embeddings (n, d) of n images: means over the views of each, of length 1."""
-        return Embeddings(*(e.cpu() for e in self._encoded(images, self._daclip().encode_image)))
+        return Embeddings(
+            *(e.cpu() for e in self._encoded(images, self.require_daclip().encode_image))
+        )
 
     def encode_degradation(self, images) -> Tensor:
         """The degradation embeddings (n, d) alone, for which the frozen image tower need not run."""
-        encode = self._daclip().encode_degradation
+        encode = self.require_daclip().encode_degradation
         return self._encoded(images, lambda seen: (encode(seen),))[0].cpu()
 
     def encode_clip(self, images) -> Tensor:
         """CLIP's embeddings (n, d) of n images, without the controller."""
-        clip = self._daclip().clip
+        clip = self.require_daclip().clip
         return self._encoded(images, lambda seen: (clip.encode_image(seen),))[0].cpu()
 
     def encode_all(self, images) -> list[Tensor]:
         """Content, degradation and CLIP's embeddings of n images, each read once: three tensors (n, d)."""
-        daclip = self._daclip()
+        daclip = self.require_daclip()
 
         def encode(seen: Tensor) -> tuple[Tensor, ...]:
             return *daclip.encode_image(seen), daclip.clip.encode_image(seen)
@@ -209,7 +211,7 @@ class Encoder:
         size, view, device = self.settings.clip.image_size, self.settings.view, self.device
         images, _ = inputs.as_list(images)
         seen = (views(read_image(image), size, view) for image in images)
-        with running(self._daclip()):
+        with running(self.require_daclip()):
             means = inputs.mean_over_views(seen, lambda some: encode(some.to(device)))
         return [F.normalize(mean, dim=-1) for mean in means] if normalize else means
 
@@ -235,7 +237,7 @@ class Encoder:
 
         Raises InputError, naming the file, for an image that cannot be read or a file that cannot be written.
         """
-        self._daclip()
+        self.require_daclip()
         if out is not None:
             check_output(out, (".parquet",))
         listed = listing(images, labels=self.settings.labels, clean=clean, metadata=metadata)
@@ -275,12 +277,13 @@ class Encoder:
     def provenance(self) -> dict:
         """What embeddings depend on besides the images: fingerprint of DA-CLIP, labels and view."""
         return {
-            "weights": fingerprint(strip_prefixes(self._daclip().state_dict())),
+            "weights": fingerprint(strip_prefixes(self.require_daclip().state_dict())),
             "labels": list(self.settings.labels),
             "view": self.settings.view,
         }
 
-    def _daclip(self) -> DaCLIP:
+    def require_daclip(self) -> DaCLIP:
+        """The DA-CLIP; InputError for weights without a controller."""
         if self.daclip is None:
             raise InputError("these weights hold no controller: load some that do, such as 'lab'")
         return self.daclip

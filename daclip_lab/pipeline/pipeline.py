@@ -96,9 +96,7 @@ class Pipeline(Encoder):
                     degradation=degradation,
                     embeddings=embeddings and Embeddings(*(e[places] for e in embeddings)),
                 )
-                for step in (
-                    path
-                ):  # only the last state is kept: all of a large photo would not fit into memory
+                for step in path:  # all states of a large photo would not fit into memory
                     state = step.state
                     bar.update(len(places))
                 for k, image in zip(places, state, strict=True):
@@ -135,7 +133,7 @@ class Pipeline(Encoder):
                 image's own. `ablation.embedding_arithmetic` measures whether the restorer follows.
             embeddings: (b, d) each, used instead of the images' own, see `conditioning`.
         """
-        restorer = self._restorer()
+        restorer = self.require_restorer()
         if sampler not in SAMPLERS:
             raise InputError(f"sampler {sampler!r} is unknown: use one of {', '.join(SAMPLERS)}")
         steps = self.settings.steps if steps is None else steps
@@ -145,11 +143,7 @@ class Pipeline(Encoder):
         seeds = inputs.seeds_of(seed, len(degraded))
         height, width = degraded.shape[-2:]
         net: Any = in_tiles(restorer, height, width, tile)
-        options: dict[str, Any] = {
-            "steps": steps,
-            "timestep_spacing": timestep_spacing,
-            **SAMPLERS[sampler],
-        }
+        options = {"steps": steps, "timestep_spacing": timestep_spacing, **SAMPLERS[sampler]}
         by_tile = embed_tiles and embeddings is None and self.daclip and isinstance(net, Tiled)
 
         @torch.inference_mode()
@@ -179,7 +173,7 @@ class Pipeline(Encoder):
     def conditions(self, degraded: Tensor, embeddings: Embeddings | None = None, degradation=None):
         """What the restorer's `prepare` computes from `conditioning` for a batch (b, 3, h, w), once for all steps."""
         given = self.conditioning(degraded, embeddings, degradation)
-        restorer = self._restorer()
+        restorer = self.require_restorer()
         with running(restorer):
             return restorer.prepare(*(e if e is None else e.to(self.device) for e in given))
 
@@ -193,7 +187,7 @@ class Pipeline(Encoder):
         """
         if self.daclip is None:
             return embeddings or (None, None)
-        unnormalized = self._restorer().uses_unnormalized_embeddings
+        unnormalized = self.require_restorer().uses_unnormalized_embeddings
         if embeddings is None or unnormalized:
             encode = partial(self.daclip.encode_image, normalize=not unnormalized)
             own = Embeddings(*self._encoded(images, encode, normalize=not unnormalized))
@@ -212,8 +206,8 @@ class Pipeline(Encoder):
             raise InputError(f"degradation: {tuple(vector.shape)}, wanted words or ({d},)")
         return vector.to(self.device)
 
-    def _restorer(self) -> Any:
-        """The restorer, a module with the members of `models.restorer.Restorer`."""
+    def require_restorer(self) -> Any:
+        """The restorer, a module that is a `Restorer`; InputError for weights without one."""
         if self.restorer is None:
             raise InputError("these weights hold no restorer: load some that do, such as 'lab'")
         return self.restorer

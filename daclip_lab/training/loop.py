@@ -100,7 +100,7 @@ def fit(
     weights = strip_prefixes({name: p for name, p in model.named_parameters() if p.requires_grad})
     matrices = [p for p in weights.values() if p.dim() > 1]
     others = [p for p in weights.values() if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others}]
+    groups: list = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others}]
     optimizer = torch.optim.AdamW(
         groups, lr=0.0, betas=recipe.betas, eps=recipe.eps, weight_decay=0.0, foreach=True
     )
@@ -116,10 +116,10 @@ def fit(
         raise InputError(
             f"{run} holds the checkpoint of step {step}: resume it (resume=True), or name another folder"
         )
-    writes = run is not None and rank == 0
-    if writes:
+    folder = Path(run) if run is not None and rank == 0 else None
+    if folder:
         # Also finds out before the first step whether the folder can be written to.
-        write_json(Path(run) / "recipe.json", asdict(recipe))
+        write_json(folder / "recipe.json", asdict(recipe))
 
     dataset = Batches(
         source,
@@ -159,7 +159,7 @@ def fit(
             value.backward()
             norm = nn.utils.clip_grad_norm_(weights.values(), recipe.max_grad_norm or math.inf)
             value = value.detach()
-            if processes > 1:
+            if accelerator is not None and processes > 1:
                 value = accelerator.reduce(value, "mean")
             value, norm = torch.stack([value, norm.to(value)]).tolist()
             for name, number in {"loss": value, "norm of the gradient": norm}.items():
@@ -177,8 +177,8 @@ def fit(
                     torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)
             done, consistent = index, True
             late = time.perf_counter() - last_save > SAVE_SECONDS
-            if writes and (done % save_every == 0 or late):
-                save_state(run, asdict(recipe), weights, average, optimizer, done)
+            if folder and (done % save_every == 0 or late):
+                save_state(folder, asdict(recipe), weights, average, optimizer, done)
                 saved, last_save = done, time.perf_counter()
             yield Step(done, value, metrics, rate, time.perf_counter() - started)
             started = time.perf_counter()
@@ -186,8 +186,8 @@ def fit(
         atexit.unregister(stop_workers)
         shut_down(batches)
         # Interrupted in the middle of an update, the weights belong to no step: the last checkpoint stands.
-        if writes and consistent and saved != done:
-            save_state(run, asdict(recipe), weights, average, optimizer, done)
+        if folder and consistent and saved != done:
+            save_state(folder, asdict(recipe), weights, average, optimizer, done)
     with torch.no_grad():
         for name, p in weights.items():
             p.copy_(average[name])

@@ -4,9 +4,9 @@ Each is a loss of one batch, handed to `loop.fit`, which yields every step.
 """
 
 import copy
-import functools
 import math
 from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,8 +71,8 @@ def train_clip(
             metrics["paraphrase_loss"] = paraphrases.item()
         return value, metrics
 
-    options = {"run": run, "resume": resume, "save_every": save_every, "accelerator": accelerator}
-    return fit(clip, loss, source, recipe, **options)
+    steps = partial(fit, run=run, resume=resume, save_every=save_every, accelerator=accelerator)
+    return steps(clip, loss, source, recipe)
 
 
 def paraphrase_loss(clip: Clip, scale: Tensor, generator: torch.Generator, each: int = 3) -> Tensor:
@@ -121,7 +121,7 @@ def train_daclip(
     daclip.controller.requires_grad_(True)
     daclip.logit_scale.requires_grad_(True)
 
-    @functools.cache
+    @cache
     def embed_word(text: str) -> Tensor:
         # The text tower is frozen: each of some hundred phrasings is encoded once per training.
         daclip.clip.check_words(text)
@@ -157,8 +157,8 @@ def train_daclip(
             metrics |= {"content_loss": content_loss.item(), "cosine": cosine.item()}
         return value, metrics
 
-    options = {"run": run, "resume": resume, "save_every": save_every, "accelerator": accelerator}
-    return fit(daclip, loss, source, recipe, captions=recipe.train_content, **options)
+    steps = partial(fit, run=run, resume=resume, save_every=save_every, accelerator=accelerator)
+    return steps(daclip, loss, source, recipe, captions=recipe.train_content)
 
 
 def train_restorer(
@@ -211,8 +211,8 @@ def train_restorer(
         metrics = {"loss_at_t_max": at_t_max.mean().item()} if len(at_t_max) else {}
         return error.mean(), metrics
 
-    options = {"run": run, "resume": resume, "save_every": save_every, "accelerator": accelerator}
-    return fit(net, loss, source, recipe, captions=False, **options)
+    steps = partial(fit, run=run, resume=resume, save_every=save_every, accelerator=accelerator)
+    return steps(net, loss, source, recipe, captions=False)
 
 
 def restoration_error(
@@ -260,15 +260,16 @@ def restoration_error(
 
 def _embeddings(daclip: DaCLIP, batch: Batch, oracle: bool, unnormalized: bool) -> Embeddings:
     """DA-CLIP's embeddings of the degraded images (b, d); for an oracle its training targets, with the same norms."""
-    predicted = None
-    if unnormalized or not oracle:
+
+    def predicted() -> Embeddings:
         images = _resize(daclip, batch.degraded)
-        predicted = daclip.encode_image(images, normalize=not unnormalized)
+        return daclip.encode_image(images, normalize=not unnormalized)
+
     if not oracle:
-        return predicted
+        return predicted()
     content = daclip.clip.encode_image(_resize(daclip, batch.clean))
     targets = Embeddings(content, _encode_unique(daclip, batch.labels))
-    return targets.rescaled_like(predicted) if unnormalized else targets
+    return targets.rescaled_like(predicted()) if unnormalized else targets
 
 
 def _resize(daclip: DaCLIP, images: Tensor) -> Tensor:

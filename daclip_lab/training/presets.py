@@ -163,8 +163,8 @@ def lab() -> Scale:
 def smoke() -> Scale:
     """For tests: the lab at 32 pixels, where everything runs in seconds and nothing is learned."""
     whole = lab()
-    moment = {"steps": 4, "batch_size": 8, "image_size": 32, "learning_rate": 1e-3, "warmup": 0}
-    daclip = replace(whole.daclip, **moment, alignment_weight=1.0)
+    few: dict = {"steps": 4, "batch_size": 8, "image_size": 32, "learning_rate": 1e-3, "warmup": 0}
+    daclip = replace(whole.daclip, **few, alignment_weight=1.0)
     return replace(
         whole,
         name="smoke",
@@ -174,15 +174,15 @@ def smoke() -> Scale:
             vision={"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
             text={"context_length": 32, "width": 32, "heads": 2, "layers": 1},
         ),
-        clip_training=replace(whole.clip_training, **moment),
-        words=replace(whole.words, **moment),
+        clip_training=whole.clip_training and replace(whole.clip_training, **few),
+        words=whole.words and replace(whole.words, **few),
         scene_prob=0.5,
         stem=8,
         daclip=daclip,
         network=whole.network
         | {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
         | {"conditioning_dim": 16, "window": None},
-        restorer=replace(whole.restorer, **moment | {"batch_size": 4}, t_max_prob=0.3),
+        restorer=replace(whole.restorer, **few | {"batch_size": 4}, t_max_prob=0.3),
         steps=2,
     )
 

@@ -58,7 +58,7 @@ enliven();
 
     def _repr_mimebundle_(self, **kwargs):
         """Adds the static slider, for places without a kernel: the HTML copy of a notebook, a saved notebook."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/html": self.html()}, metadata
 
 

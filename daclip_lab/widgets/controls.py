@@ -79,10 +79,10 @@ def _controls(function: Callable, choices: Mapping[str, Sequence]) -> dict:
     controls = {}
     for name, values in choices.items():
         parameter = inspect.signature(function).parameters.get(name)
-        known = parameter is not None and parameter.default is not inspect.Parameter.empty
-        options = {"options": list(values), "description": name}
-        options["value"] = parameter.default if known else options["options"][0]
-        if isinstance(options["value"], str):
+        default = inspect.Parameter.empty if parameter is None else parameter.default
+        start = values[0] if default is inspect.Parameter.empty else default
+        options = {"options": list(values), "description": name, "value": start}
+        if isinstance(start, str):
             controls[name] = ipywidgets.Dropdown(**options)
         else:
             controls[name] = ipywidgets.SelectionSlider(**options, continuous_update=False)

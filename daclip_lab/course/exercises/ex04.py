@@ -46,7 +46,7 @@ def _in_order(vectors, places, k):
 
 def _both_by_cosine(vectors, places, k):
     near = [(_cosines(x) - 3 * torch.eye(len(x))).topk(k).indices for x in (vectors, places)]
-    return _share(*near, k)
+    return _share(near[0], near[1], k)
 
 
 @exercise(

@@ -40,7 +40,8 @@ def restoration_triptychs(
         "Left: degraded. Middle: restored. Right: the clean photo, which the restorer never sees. "
         "PSNR in dB, higher is closer."
     )
-    images, titles = [], []
+    images: list = []
+    titles = []
     for triple, line in zip(
         zip(degraded, restored, clean, strict=True), labels.itertuples(), strict=True
     ):

@@ -1,11 +1,11 @@
 """Captions by rule: a sentence of the visible attributes of a clean image, measured from its pixels.
 
-DA-CLIP is trained on a caption of every clean image (by BLIP in the paper). At the lab scale the images are crops of 64
-pixels, which a captioner cannot name; what they do show is colour, layout, light, texture and lines. The thresholds
-are quantiles over crops of natural photos, so that every word divides the crops into groups of similar size.
+DA-CLIP is trained on a caption of every clean image (by BLIP in the paper). A crop of 64 pixels, as at the lab scale,
+shows colour, layout, light, texture and lines rather than things. The thresholds are quantiles over crops of natural
+photos, so that the words of a measure are about equally frequent.
 """
 
-import functools
+import bisect
 import itertools
 import math
 from dataclasses import dataclass
@@ -14,68 +14,44 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from daclip_lab.data.captions.colours import COLOUR_NAMES, chroma, colour_indices
 from daclip_lab.errors import InputError
 
-Value = tuple[int, int, int]
-# sRGB values of each colour name: a typical one, then duller ones of the same name, since photos are duller than paint.
-# A pixel has the name of the value nearest to it.
-COLOURS: dict[str, tuple[Value, ...]] = {
-    "black": ((14, 14, 14),),
-    "dark gray": ((68, 68, 68),),
-    "gray": ((125, 125, 125),),
-    "pale gray": ((185, 185, 185),),
-    "white": ((243, 243, 243),),
-    "red": ((205, 35, 35), (172, 72, 75)),
-    "dark red": ((110, 25, 28),),
-    "pink": ((235, 150, 170), (205, 165, 165)),
-    "orange": ((235, 130, 35), (250, 172, 120), (200, 118, 45)),
-    "brown": ((130, 85, 50), (112, 90, 70), (150, 118, 92)),
-    "dark brown": ((66, 44, 28), (60, 52, 40), (76, 60, 50)),
-    "tan": ((200, 165, 125), (178, 154, 126)),
-    "yellow": ((238, 212, 50), (248, 240, 165)),
-    "olive": ((112, 112, 58), (82, 82, 50)),
-    "green": ((60, 150, 55), (98, 130, 90)),
-    "dark green": ((34, 66, 32), (44, 62, 44), (66, 92, 62)),
-    "pale green": ((165, 200, 145),),
-    "teal": ((35, 140, 140), (82, 128, 122)),
-    "blue": ((45, 95, 200), (78, 116, 158)),
-    "dark blue": ((28, 42, 95), (44, 62, 92)),
-    "pale blue": ((155, 190, 228), (160, 184, 206)),
-    "purple": ((125, 60, 155), (62, 34, 66), (180, 150, 200)),
-}
-COLOUR_NAMES = tuple(COLOURS)
 POSITIONS = (
     ("at the top left", "at the top", "at the top right"),
     ("on the left", "in the middle", "on the right"),
     ("at the bottom left", "at the bottom", "at the bottom right"),
 )
-RELATIONS = ("above", "below", "left of", "right of", "around", "and")
-BRIGHTNESS = ("very dark", "dark", "", "bright", "very bright")
-CONTRAST = ("flat", "", "stark")
-SATURATION = ("muted", "", "colorful")
-TEXTURES = ("smooth", "soft", "rough", "busy")
-GRAINS = ("broad", "", "fine")
+# The words of each measure from low to high ("" prints nothing), and the values that divide them.
+SCALES = {
+    "brightness": (("very dark", "dark", "", "bright", "very bright"), (0.31, 0.39, 0.46, 0.56)),
+    "contrast": (("flat", "", "stark"), (0.1, 0.17)),
+    "saturation": (("muted", "", "colorful"), (0.11, 0.2)),
+    "texture": (("smooth", "soft", "rough", "busy"), (0.05, 0.085, 0.125)),
+    "grain": (("broad", "", "fine"), (0.6, 0.95)),
+}
+TEXTURES, _ = SCALES["texture"]
 LINES = ("vertical", "rising", "horizontal", "falling")
+RELATIONS = ("above", "below", "left of", "right of", "around", "and")
 
-BRIGHTNESS_EDGES = (0.31, 0.39, 0.46, 0.56)
-CONTRAST_EDGES = (0.1, 0.17)
-SATURATION_EDGES = (0.11, 0.2)
-TEXTURE_EDGES = (0.05, 0.085, 0.125)
-GRAIN_EDGES = (0.6, 0.95)
-
-# Every word that a caption can print.
 PHRASES = (
-    *COLOUR_NAMES, *itertools.chain(*POSITIONS), *RELATIONS, *BRIGHTNESS, *CONTRAST, *SATURATION, *TEXTURES, *GRAINS,
-    *LINES, "a scene of some with lines and detail, shapes and light",
-)  # fmt: skip
-
-SIDE = 64  # every image is measured at this size, so that a crop and its enlargement read alike
-MAX_WORDS = 23  # words and commas, each one BPE token; leaves space in 32 for seven tokens about a degradation
+    *COLOUR_NAMES,
+    *itertools.chain(*POSITIONS),
+    *RELATIONS,
+    *itertools.chain(*(words for words, _ in SCALES.values())),
+    *LINES,
+    "a scene of some with lines and detail, shapes and light",
+)
+"""Every word that a caption can print."""
+SIDE = 64
+"""Images are measured at this size, so that an image and its enlargement have one caption."""
+MAX_WORDS = 23
+"""Words and commas of a caption, each one BPE token; of a context of 32, seven are left to name a degradation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attributes:
-    """The words of an attribute caption, each from the lists above; "" for an attribute that it does not mention."""
+    """The words of a caption; "" for an attribute that it does not mention."""
 
     brightness: str
     contrast: str
@@ -92,10 +68,10 @@ class Attributes:
 
 
 def caption(image: torch.Tensor) -> str:
-    """Describe a clean image in one sentence that its pixels determine.
+    """Describe a clean image (3, h, w) in [0, 1], of at least 16x16 pixels, in a sentence that its pixels determine.
 
-    image: (3, h, w) in [0, 1], both sides at least 16 pixels. Raises InputError for any other shape. The sentence has
-    at most 25 BPE tokens, start and end included; the last attributes are left out where it would be longer.
+    The sentence has at most 25 BPE tokens, start and end included; attributes that do not fit are left out. Raises
+    InputError for another shape.
     """
     found = attributes(image)
     adjectives = (found.brightness, found.contrast, found.saturation, found.texture)
@@ -115,7 +91,7 @@ def caption(image: torch.Tensor) -> str:
 
 
 def count_words(text: str) -> int:
-    """Count words and commas, which is the number of BPE tokens for the words used here."""
+    """Count words and commas, which are one BPE token each in captions."""
     return len(text.replace(",", " , ").split())
 
 
@@ -124,16 +100,13 @@ def _with(text: str, extras: list[str]) -> str:
 
 
 def enumerated(words: list[str]) -> str:
-    """Words as a list in English: "a, b and c"."""
+    """Words joined as "a, b and c"."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def attributes(image: torch.Tensor) -> Attributes:
-    """Measure the attributes that `caption` puts into words.
-
-    image: (3, h, w) in [0, 1], both sides at least 16 pixels. Raises InputError for any other shape.
-    """
+    """Measure the attributes of an image, as `caption` takes it."""
     if image.ndim != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 16:
         raise InputError(
             f"image has shape {tuple(image.shape)}; a caption needs (3, h, w) with h and w at least 16"
@@ -142,22 +115,21 @@ def attributes(image: torch.Tensor) -> Attributes:
     if image.shape[1:] != (SIDE, SIDE):
         image = F.interpolate(image[None], size=(SIDE, SIDE), mode="area")[0]
     rgb = image.numpy()
-    luma = np.tensordot(np.float32([0.299, 0.587, 0.114]), rgb, axes=1)
+    luma = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), rgb, axes=1)
     blurred = _shrink(rgb, 2)
     return Attributes(
-        brightness=_bin(luma.mean(), BRIGHTNESS_EDGES, BRIGHTNESS),
-        contrast=_bin(luma.std(), CONTRAST_EDGES, CONTRAST),
-        saturation=_bin(
-            (blurred.max(axis=0) - blurred.min(axis=0)).mean(), SATURATION_EDGES, SATURATION
-        ),
+        brightness=_word("brightness", luma.mean()),
+        contrast=_word("contrast", luma.std()),
+        saturation=_word("saturation", np.ptp(blurred, axis=0).mean()),
         light=_light(luma),
         **_detail(luma),
         **_colours(blurred),
     )
 
 
-def _bin(value: float, edges: tuple[float, ...], words: tuple[str, ...]) -> str:
-    return words[sum(value >= edge for edge in edges)]
+def _word(measure: str, value: float) -> str:
+    words, edges = SCALES[measure]
+    return words[bisect.bisect_right(edges, value)]
 
 
 def _shrink(plane: np.ndarray, factor: int) -> np.ndarray:
@@ -178,13 +150,13 @@ def _detail(luma: np.ndarray) -> dict[str, str]:
     coarse = float(np.hypot(*_gradient(_shrink(luma, 4))).mean())
     grain = lines = ""
     if fine > 0.008:  # below, there is nothing but quantisation to find lines in
-        grain = _bin(fine / coarse, GRAIN_EDGES, GRAINS) if coarse > 0 else "fine"
+        grain = _word("grain", fine / coarse) if coarse > 0 else "fine"
         coherence = math.hypot(xx - yy, 2 * xy) / (xx + yy)
         if coherence > 0.3:
             # The gradient points across the lines, and y grows downwards: a gradient of 45 degrees is a rising line.
             angle = 0.5 * math.atan2(2 * xy, xx - yy)
             lines = LINES[round(angle / (math.pi / 4)) % 4]
-    return {"texture": _bin(fine, TEXTURE_EDGES, TEXTURES), "grain": grain, "lines": lines}
+    return {"texture": _word("texture", fine), "grain": grain, "lines": lines}
 
 
 def _light(luma: np.ndarray) -> str:
@@ -193,6 +165,11 @@ def _light(luma: np.ndarray) -> str:
     cells = cells / np.outer([21, 22, 21], [21, 22, 21])
     row, column = divmod(int(cells.argmax()), 3)
     return POSITIONS[row][column] if cells[row, column] - cells.mean() > 0.08 else ""
+
+
+# Colours are counted at half the size. Coordinates of a pixel in [-1, 1], and its Chebyshev distance from the centre.
+_AXIS = (np.arange(SIDE // 2) + 0.5) * 4 / SIDE - 1
+_RADIUS = np.maximum.outer(abs(_AXIS), abs(_AXIS))
 
 
 def _colours(rgb: np.ndarray) -> dict[str, str]:
@@ -205,7 +182,7 @@ def _colours(rgb: np.ndarray) -> dict[str, str]:
         found["relation"] = _relation(names == first, names == second)
         share[second] = 0
     share[first] = 0
-    rest = np.where(share >= 0.025, share * (0.01 + _palette()[1] ** 2), 0)
+    rest = np.where(share >= 0.025, share * (0.01 + chroma() ** 2), 0)
     accent = int(rest.argmax())
     if rest[accent] > 0:
         found["accent"] = COLOUR_NAMES[accent]
@@ -215,13 +192,8 @@ def _colours(rgb: np.ndarray) -> dict[str, str]:
 
 def _centre(mask: np.ndarray) -> tuple[float, float]:
     """The centre of mass of a mask as (y, x), each in [-1, 1]."""
-    y, x = _axis(mask.shape[0]), _axis(mask.shape[1])
-    return float(mask.sum(axis=1) @ y / mask.sum()), float(mask.sum(axis=0) @ x / mask.sum())
-
-
-@functools.cache
-def _axis(n: int) -> np.ndarray:
-    return (np.arange(n) + 0.5) * 2 / n - 1
+    y, x = mask.sum(axis=1) @ _AXIS, mask.sum(axis=0) @ _AXIS
+    return float(y / mask.sum()), float(x / mask.sum())
 
 
 def _relation(first: np.ndarray, second: np.ndarray) -> str:
@@ -230,51 +202,12 @@ def _relation(first: np.ndarray, second: np.ndarray) -> str:
         if abs(ya - yb) >= abs(xa - xb):
             return "above" if ya < yb else "below"
         return "left of" if xa < xb else "right of"
-    rim = _rim(first.shape)
-    return "around" if rim[first].mean() - rim[second].mean() > 0.09 else "and"
+    return "around" if _RADIUS[first].mean() - _RADIUS[second].mean() > 0.09 else "and"
 
 
 def _position(mask: np.ndarray) -> str:
     y, x = _centre(mask)
     row, column = (1 + (v > 0.25) - (v < -0.25) for v in (y, x))
-    if row == column == 1 and _rim(mask.shape)[mask].mean() >= 0.5:
+    if row == column == 1 and _RADIUS[mask].mean() >= 0.5:
         return ""  # scattered over the image
     return POSITIONS[row][column]
-
-
-def _rim(shape: tuple[int, int]) -> np.ndarray:
-    """The distance of each pixel from the centre, 1 along the whole rim."""
-    return np.maximum.outer(*(abs(_axis(n)) for n in shape))
-
-
-def colour_indices(rgb: np.ndarray) -> np.ndarray:
-    """Name every pixel: (3, h, w) in [0, 1] to (h, w) indices into COLOUR_NAMES."""
-    r, g, b = (np.clip(rgb, 0, 1) * 31 + 0.5).astype(np.int64)
-    return _palette()[0][(r * 32 + g) * 32 + b]
-
-
-@functools.cache
-def _palette() -> tuple[np.ndarray, np.ndarray]:
-    """The colour name of each of the 32^3 quantised colours, and the chroma of each name."""
-    owner = np.array([i for i, values in enumerate(COLOURS.values()) for _ in values])
-    centres = _oklab(np.array([value for values in COLOURS.values() for value in values]) / 255)
-    levels = np.linspace(0, 1, 32)
-    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance = np.linalg.norm(_oklab(cube)[:, None] - centres, axis=-1)
-    _, a, b = _oklab(np.array([value for value, *_ in COLOURS.values()]) / 255).T
-    return owner[distance.argmin(axis=1)], np.hypot(a, b)
-
-
-def _oklab(srgb: np.ndarray) -> np.ndarray:
-    """sRGB in [0, 1], colours last, to Oklab (Ottosson 2020), in which distances are close to perceived ones.
-
-    Hue and chroma count twice, since a colour's name depends on hue first.
-    """
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    to_lms = np.array(
-        [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]
-    )
-    to_lab = np.array(
-        [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
-    )
-    return np.cbrt(linear @ to_lms.T) @ to_lab.T * (1, 2, 2)
