@@ -21,7 +21,7 @@ from daclip_lab.course.figures import (
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.registry import DEGRADATIONS, LABELS
 from daclip_lab.embeddings.projection import EmbeddingMap
-from daclip_lab.figures.style import COLORS
+from daclip_lab.figures.palette import COLORS
 
 KINDS = [("posterior", "linspace"), ("dpmpp-2m", "logsnr")]
 

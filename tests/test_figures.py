@@ -22,8 +22,16 @@ from daclip_lab.degradations.registry import (
     unregister_degradation,
 )
 from daclip_lab.figures import classification, severity
+from daclip_lab.figures.palette import (
+    COLORS,
+    EXTRA_COLORS,
+    INK,
+    MARKERS,
+    color_of,
+    looks,
+    marker_of,
+)
 from daclip_lab.figures.primitives import figure_png, image_grid
-from daclip_lab.figures.style import COLORS, EXTRA_COLORS, INK, MARKERS, color_of, looks, marker_of
 
 # Machado, Oliveira and Fernandes (2009), complete dichromacy, on linear RGB.
 VISION = {

@@ -10,8 +10,8 @@ from daclip_lab.errors import InputError
 from daclip_lab.evaluation.evaluation import evaluate
 from daclip_lab.evaluation.examples import RANKS, Restoration, examples
 from daclip_lab.evaluation.protocol import Protocol
+from daclip_lab.figures.palette import RED
 from daclip_lab.figures.restoration import fitted, restoration_wall
-from daclip_lab.figures.style import RED
 from daclip_lab.metrics.image_quality import psnr
 
 PROTOCOL = Protocol(crop=32, crops=3, steps=1, mixtures=0)

@@ -6,22 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daclip_lab.degradations.registry import DEGRADATIONS, in_order
+from daclip_lab.figures.palette import BLUE, INK, MUTED, ORANGE, PALE, VIOLET, color_of
 from daclip_lab.figures.primitives import Dots, dot_intervals, heatmap, reference_line
-from daclip_lab.figures.style import (
-    BLUE,
-    INK,
-    MUTED,
-    ORANGE,
-    PALE,
-    VIOLET,
-    WIDTH,
-    area,
-    canvas,
-    color_of,
-    percent,
-    picture,
-    pixels_of,
-)
+from daclip_lab.figures.style import WIDTH, area, canvas, percent, picture, pixels_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from daclip_lab.figures.palette import BLUE, INK, MUTED, SALMON
 from daclip_lab.figures.primitives import curve, legend_below, reference_line
-from daclip_lab.figures.style import BLUE, INK, MUTED, SALMON, WIDTH, area, canvas
+from daclip_lab.figures.style import WIDTH, area, canvas
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from daclip_lab.figures.palette import INK, MUTED, UNKNOWN
 from daclip_lab.figures.primitives import legend_below, scatter_map
-from daclip_lab.figures.style import GAP, INK, MUTED, UNKNOWN, WIDTH, area, canvas
+from daclip_lab.figures.style import GAP, WIDTH, area, canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

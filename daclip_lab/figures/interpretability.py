@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from daclip_lab.figures.palette import BLUE, INK, MUTED, ORANGE
 from daclip_lab.figures.primitives import heatmap, legend_below, reference_line
-from daclip_lab.figures.style import BLUE, INK, MUTED, ORANGE, WIDTH, area, canvas, percent
+from daclip_lab.figures.style import WIDTH, area, canvas, percent
 
 if TYPE_CHECKING:
     import pandas as pd

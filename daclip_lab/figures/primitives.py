@@ -6,21 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from daclip_lab.figures.style import (
-    BLUE,
-    GAP,
-    INK,
-    MUTED,
-    PALE,
-    WIDTH,
-    area,
-    canvas,
-    caption_lines,
-    looks,
-    picture,
-    pixels_of,
-    size_of,
-)
+from daclip_lab.figures.palette import BLUE, INK, MUTED, PALE, looks
+from daclip_lab.figures.style import GAP, WIDTH, area, canvas, picture, pixels_of, size_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,9 +267,3 @@ def legend_below(
     for handle in legend.legend_handles:
         if hasattr(handle, "set_sizes"):
             handle.set_sizes([size])
-
-
-def above_caption(figure: "Figure", caption: str, rows: int = 1) -> int:
-    """Where the upper edge of a legend of some rows lies that ends above the caption, in pixels from the top."""
-    width, height = size_of(figure)
-    return height - 14 - 16 * len(caption_lines(caption, width)) - 22 * rows

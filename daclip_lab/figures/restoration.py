@@ -7,17 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from daclip_lab.evaluation.examples import RANKS, Restoration
-from daclip_lab.figures.style import (
-    GAP,
-    INK,
-    MUTED,
-    RED,
-    area,
-    canvas,
-    color_of,
-    picture,
-    write,
-)
+from daclip_lab.figures.palette import INK, MUTED, RED, color_of
+from daclip_lab.figures.style import GAP, area, canvas, picture, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

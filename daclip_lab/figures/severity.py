@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from daclip_lab.degradations.registry import in_order
+from daclip_lab.figures.palette import INK, MUTED, color_of
 from daclip_lab.figures.primitives import (
-    above_caption,
     curve,
     image_grid,
     legend_below,
     panel_grid,
     reference_line,
 )
-from daclip_lab.figures.style import INK, MUTED, WIDTH, canvas, color_of, percent
+from daclip_lab.figures.style import WIDTH, above_caption, canvas, percent
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,52 +1,18 @@
-"""One look for all figures: colours, a colour and a marker for each degradation, and a canvas measured in pixels."""
+"""One look for all figures: matplotlib's settings, and a canvas measured in pixels."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from daclip_lab.data.image_io import read_image
-from daclip_lab.degradations.registry import DEGRADATIONS, degradation_names, in_order
+from daclip_lab.errors import extra
+from daclip_lab.figures.palette import INK, MUTED, PALE
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Found by a search for eleven colours that stay apart for every kind of colour vision (CIEDE2000 of at least 16 under
-# simulated protanopia, deuteranopia and tritanopia), then matched to what they name. Yellow and cyan are too pale for
-# text, so names are always written in INK.
-COLORS = {
-    "motion-blurry": "#624ed8",
-    "hazy": "#b3b3b3",
-    "jpeg-compressed": "#9d6200",
-    "low-light": "#621462",
-    "noisy": "#ebd814",
-    "raindrop": "#007662",
-    "rainy": "#4e9dff",
-    "shadowed": "#761400",
-    "snowy": "#00ebff",
-    "uncompleted": "#eb8976",
-    "clean": "#1a1a1a",
-}
-MARKERS = dict(zip(COLORS, ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h"), strict=True))
-EXTRA_COLORS = ("#0b7a4b", "#c2570c", "#6a3d9a", "#a6761d", "#1f78b4", "#b2306f")
-EXTRA_MARKERS = ("o", "s", "^", "D", "v", "P")
-"""Of labels besides those eleven: registered degradations and the words of a user."""
-UNKNOWN = "unknown"
-"""Written for images without a label."""
-
-INK = "#222222"
-MUTED = "#767676"
-GREY = "#c9c9c9"
-PALE = "#e3e3e3"
-BLUE = "#1f4e8c"
-PALE_BLUE = "#9dbbe0"
-ORANGE = "#c2570c"
-PALE_ORANGE = "#f0b36b"
-VIOLET = "#8a6fb0"
-SALMON = "#eb8976"
-RED = "#b3001b"
 
 DPI = 100
 GAP = 12
@@ -80,37 +46,6 @@ STYLE = {
 }
 
 
-def looks(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for each label: fixed ones for the ten and "clean", pale for `UNKNOWN`.
-
-    Other labels take `EXTRA_COLORS` in turn: registered degradations in the order of registration, then others by the
-    alphabet.
-    """
-    present = in_order(labels)
-    others = [*degradation_names()[len(DEGRADATIONS) :]]
-    others += [label for label in present if label not in {*COLORS, *others, UNKNOWN}]
-    found = {}
-    for label in sorted(present, key=UNKNOWN.__eq__):
-        if label in COLORS:
-            found[label] = COLORS[label], MARKERS[label]
-        elif label == UNKNOWN:
-            found[label] = PALE, "o"
-        else:
-            turn, place = divmod(others.index(label), len(EXTRA_COLORS))
-            found[label] = EXTRA_COLORS[place], EXTRA_MARKERS[turn % len(EXTRA_MARKERS)]
-    return found
-
-
-def color_of(label: str) -> str:
-    """The colour of one label as in `looks`; `INK` for what is no degradation, such as "overall"."""
-    return looks([label])[label][0] if label in {*COLORS, *degradation_names()} else INK
-
-
-def marker_of(label: str) -> str:
-    """The marker of one label, as in `looks`."""
-    return looks([label])[label][1]
-
-
 @contextmanager
 def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
     """A white figure of width x height pixels in this style, with a caption along its lower edge.
@@ -118,8 +53,9 @@ def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
     Each line of the caption after the first makes the figure 16 pixels higher. The figure is closed on leaving, so that
     a notebook shows it once: as the value of its cell.
     """
-    from matplotlib import pyplot as plt
-    from matplotlib.patches import Rectangle
+    with extra("analysis"):
+        from matplotlib import pyplot as plt
+        from matplotlib.patches import Rectangle
 
     lines = caption_lines(caption, width)
     height += 16 * max(0, len(lines) - 1)
@@ -145,6 +81,12 @@ def size_of(figure: "Figure") -> tuple[int, int]:
     """Width and height of a figure in pixels."""
     width, height = (figure.get_size_inches() * DPI).round().astype(int)
     return int(width), int(height)
+
+
+def above_caption(figure: "Figure", caption: str, rows: int = 1) -> int:
+    """Where the upper edge of a legend of some rows lies that ends above the caption, in pixels from the top."""
+    width, height = size_of(figure)
+    return height - 14 - 16 * len(caption_lines(caption, width)) - 22 * rows
 
 
 def area(figure: "Figure", left: int, top: int, width: int, height: int) -> "Axes":

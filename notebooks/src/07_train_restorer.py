@@ -319,12 +319,12 @@ def curves():
     with figures.style.canvas(figures.style.WIDTH, 386, caption) as figure:
         learned, judged = (figures.style.area(figure, 72 + k * 444, 36, 340, 240) for k in (0, 1))
         loss = pd.Series(losses, dtype=float)
-        learned.plot(loss.index, loss, color=figures.style.MUTED, alpha=0.4, linewidth=1)
-        learned.plot(loss.index, loss.ewm(span=20).mean(), color=figures.style.INK)
+        learned.plot(loss.index, loss, color=figures.palette.MUTED, alpha=0.4, linewidth=1)
+        learned.plot(loss.index, loss.ewm(span=20).mean(), color=figures.palette.INK)
         learned.set(title="Loss on training crops", ylabel="mean loss of the crops (nats)")
         judged.plot(raw.keys(), raw.values(), "-s", color="#c2570c", label="the network")
         judged.plot(smooth.keys(), smooth.values(), "-o", color="#1f4e8c", label="its average")
-        judged.axhline(0, color=figures.style.MUTED, linestyle=":", linewidth=1.3)
+        judged.axhline(0, color=figures.palette.MUTED, linestyle=":", linewidth=1.3)
         judged.set(title="Exam on other photos", ylabel="gain in PSNR (dB)")
         judged.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         rate = judged.twinx()
@@ -444,20 +444,18 @@ with figures.style.canvas(720, 30 * len(rows) + 118, caption) as figure:
     axes = figures.style.area(figure, 140, 30, 540, 30 * len(rows))
     for offset, (who, table) in zip((-0.16, 0.16), results.items(), strict=True):
         for y, (name, line) in enumerate(table.loc[rows].iterrows()):
-            color = (
-                figures.style.COLORS.get(name, figures.style.INK) if who == "shipped" else "white"
-            )
+            color = figures.palette.color_of(name) if who == "shipped" else "white"
             axes.hlines(
-                y + offset, line.psnr_gain_low, line.psnr_gain_high, color=figures.style.MUTED
+                y + offset, line.psnr_gain_low, line.psnr_gain_high, color=figures.palette.MUTED
             )
-            axes.scatter(line.psnr_gain, y + offset, s=46, c=color, edgecolors=figures.style.INK, zorder=3,
+            axes.scatter(line.psnr_gain, y + offset, s=46, c=color, edgecolors=figures.palette.INK, zorder=3,
                          marker="o" if who == "shipped" else "s")  # fmt: skip
-    axes.scatter([], [], marker="s", c="white", edgecolors=figures.style.INK, label="yours")
+    axes.scatter([], [], marker="s", c="white", edgecolors=figures.palette.INK, label="yours")
     axes.scatter(
-        [], [], marker="o", c=figures.style.INK, edgecolors=figures.style.INK, label="shipped"
+        [], [], marker="o", c=figures.palette.INK, edgecolors=figures.palette.INK, label="shipped"
     )
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0.1)
-    axes.axvline(0, color=figures.style.MUTED, linestyle=":", linewidth=1.3)
+    axes.axvline(0, color=figures.palette.MUTED, linestyle=":", linewidth=1.3)
     axes.set(xlabel="gain in PSNR (dB)", ylim=(len(rows) - 0.4, -0.6))
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(axis="y", length=0)

@@ -240,7 +240,7 @@ with figures.style.canvas(figures.style.WIDTH, 270, caption) as figure:
             left += value
         axes.text(left, y, f"  {left:.1f}", va="center")
     for y, said in ((1, 94.94), (2, 48.98)):
-        axes.plot([said, said], [y - 0.42, y + 0.42], ":", color=figures.style.INK)
+        axes.plot([said, said], [y - 0.42, y + 0.42], ":", color=figures.palette.INK)
     axes.set_yticks(range(3), groups)
     axes.set(xlabel="millions of parameters", ylim=(2.6, -0.6))
     axes.set_xlim(0, 1.12 * max(95, max(map(sum, groups.values()))))
@@ -349,7 +349,7 @@ with figures.style.canvas(figures.style.WIDTH, 330, caption) as figure:
         (content_axes, sde.alpha, "Share of the clean photo, $\\alpha_t$", 1),
         (noise_axes, sde.sigma_bar, "Noise in the state, $\\bar\\sigma_t$ (of 255)", 255),
     ):
-        axes.plot(times, factor * table, color=figures.style.INK)
+        axes.plot(times, factor * table, color=figures.palette.INK)
         axes.plot(ten, factor * table[ten], "o", color="#c2570c")
         axes.set(title=title, xlabel="time t", xlim=(-2, 102))
         axes.set_ylim(0, None)
@@ -393,9 +393,14 @@ with figures.style.canvas(figures.style.WIDTH, 350, caption) as figure:
     axes.text(4400, matrix[-1] / 1e9, "matrix written down", va="center", color="#c2570c")
     axes.text(4400, features[-1] / 1e9, "without it", va="center", color="#1f4e8c")
     for card in (24, 80):
-        axes.axhline(card, color=figures.style.MUTED, linestyle=":", linewidth=1.3)
+        axes.axhline(card, color=figures.palette.MUTED, linestyle=":", linewidth=1.3)
         axes.text(
-            4400, card, f"a GPU with {card} GB", va="center", fontsize=9, color=figures.style.MUTED
+            4400,
+            card,
+            f"a GPU with {card} GB",
+            va="center",
+            fontsize=9,
+            color=figures.palette.MUTED,
         )
     axes.set(xlabel="side of the image (pixels)", ylabel="memory (GB)", xlim=(240, 4200))
     axes.set_xticks(sides, sides)
@@ -449,7 +454,7 @@ with figures.style.canvas(4 * (128 + 60) + figures.style.GAP, 2 * 128 + 132, cap
         figures.style.picture(figure, example.clean, left, 28 + 128 + 4)
         words = example.caption.split()
         lines = [" ".join(words[i : i + 4]) for i in range(0, min(len(words), 12), 4)]
-        figure.text(left / (4 * 188 + figures.style.GAP), 64 / (2 * 128 + 132), "\n".join(lines), fontsize=8, color=figures.style.MUTED,
+        figure.text(left / (4 * 188 + figures.style.GAP), 64 / (2 * 128 + 132), "\n".join(lines), fontsize=8, color=figures.palette.MUTED,
                     va="center")  # fmt: skip
 figure
 

@@ -16,12 +16,13 @@ from daclip_lab.figures import (
     diffusion,
     embeddings,
     interpretability,
+    palette,
     restoration,
     severity,
     style,
 )
 
 __all__ = [
-    "ablation", "classification", "diffusion", "embeddings", "images", "interpretability", "predictions",
-    "restoration", "samplers", "sde", "severity", "spaces", "steering", "style", "training", "zero_shot",
+    "ablation", "classification", "diffusion", "embeddings", "images", "interpretability", "palette",
+    "predictions", "restoration", "samplers", "sde", "severity", "spaces", "steering", "style", "training", "zero_shot",
 ]  # fmt: skip

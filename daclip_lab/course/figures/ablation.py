@@ -8,8 +8,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from daclip_lab.degradations.registry import in_order
-from daclip_lab.figures.primitives import Dots, curve, dot_intervals, name_rows, reference_line
-from daclip_lab.figures.style import (
+from daclip_lab.figures.palette import (
     BLUE,
     GREY,
     INK,
@@ -18,10 +17,9 @@ from daclip_lab.figures.style import (
     PALE_BLUE,
     PALE_ORANGE,
     VIOLET,
-    WIDTH,
-    area,
-    canvas,
 )
+from daclip_lab.figures.primitives import Dots, curve, dot_intervals, name_rows, reference_line
+from daclip_lab.figures.style import WIDTH, area, canvas
 
 if TYPE_CHECKING:
     import pandas as pd

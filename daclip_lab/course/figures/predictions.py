@@ -7,17 +7,8 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from daclip_lab.figures.classification import BAR, probability_axis, probability_bars
-from daclip_lab.figures.style import (
-    GAP,
-    GREY,
-    INK,
-    WIDTH,
-    area,
-    canvas,
-    color_of,
-    picture,
-    pixels_of,
-)
+from daclip_lab.figures.palette import GREY, INK, color_of
+from daclip_lab.figures.style import GAP, WIDTH, area, canvas, picture, pixels_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daclip_lab.figures.diffusion import SAMPLERS, SPACED, by_sampler, sampler_curve
-from daclip_lab.figures.primitives import above_caption, legend_below, reference_line
-from daclip_lab.figures.style import WIDTH, area, canvas
+from daclip_lab.figures.primitives import legend_below, reference_line
+from daclip_lab.figures.style import WIDTH, above_caption, area, canvas
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,18 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daclip_lab.figures.diffusion import SPACED, by_sampler, sampler_curve, step_axis
+from daclip_lab.figures.palette import BLUE, INK, ORANGE, SALMON, color_of, marker_of
 from daclip_lab.figures.primitives import curve
-from daclip_lab.figures.style import (
-    BLUE,
-    INK,
-    ORANGE,
-    SALMON,
-    WIDTH,
-    area,
-    canvas,
-    color_of,
-    marker_of,
-)
+from daclip_lab.figures.style import WIDTH, area, canvas
 
 if TYPE_CHECKING:
     import pandas as pd

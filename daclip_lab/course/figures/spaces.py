@@ -7,6 +7,16 @@ import numpy as np
 
 from daclip_lab.degradations.registry import in_order
 from daclip_lab.figures.embeddings import quality
+from daclip_lab.figures.palette import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    PALE,
+    PALE_BLUE,
+    color_of,
+    marker_of,
+)
 from daclip_lab.figures.primitives import (
     Dots,
     curve,
@@ -17,21 +27,7 @@ from daclip_lab.figures.primitives import (
     reference_line,
     scatter_map,
 )
-from daclip_lab.figures.style import (
-    BLUE,
-    GAP,
-    INK,
-    MUTED,
-    ORANGE,
-    PALE,
-    PALE_BLUE,
-    WIDTH,
-    area,
-    canvas,
-    color_of,
-    marker_of,
-    percent,
-)
+from daclip_lab.figures.style import GAP, WIDTH, area, canvas, percent
 
 if TYPE_CHECKING:
     import pandas as pd

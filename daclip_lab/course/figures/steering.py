@@ -3,22 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from daclip_lab.figures.palette import BLUE, INK, MUTED, ORANGE, VIOLET, color_of
 from daclip_lab.figures.primitives import Dots, dot_intervals, heatmap, reference_line
-from daclip_lab.figures.style import (
-    BLUE,
-    GAP,
-    INK,
-    MUTED,
-    ORANGE,
-    VIOLET,
-    WIDTH,
-    area,
-    canvas,
-    color_of,
-    percent,
-    picture,
-    pixels_of,
-)
+from daclip_lab.figures.style import GAP, WIDTH, area, canvas, percent, picture, pixels_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,19 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from daclip_lab.figures.classification import CHANCE
+from daclip_lab.figures.palette import BLUE, COLORS, INK, MUTED, PALE_BLUE, PALE_ORANGE
 from daclip_lab.figures.primitives import Dots, dot_intervals, reference_line
-from daclip_lab.figures.style import (
-    BLUE,
-    COLORS,
-    INK,
-    MUTED,
-    PALE_BLUE,
-    PALE_ORANGE,
-    WIDTH,
-    area,
-    canvas,
-    percent,
-)
+from daclip_lab.figures.style import WIDTH, area, canvas, percent
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,19 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from daclip_lab.degradations.registry import in_order
+from daclip_lab.figures.palette import BLUE, INK, MUTED, ORANGE, PALE, color_of
 from daclip_lab.figures.primitives import Dots, dot_intervals, name_rows, reference_line
-from daclip_lab.figures.style import (
-    BLUE,
-    INK,
-    MUTED,
-    ORANGE,
-    PALE,
-    WIDTH,
-    area,
-    canvas,
-    color_of,
-    percent,
-)
+from daclip_lab.figures.style import WIDTH, area, canvas, percent
 
 if TYPE_CHECKING:
     import pandas as pd
