@@ -1,4 +1,7 @@
-"""The exceptions for input that cannot be used."""
+"""The exceptions for input that cannot be used, and for packages that are not installed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -14,3 +17,13 @@ class InsufficientDataError(InputError):
 
     A summary of many measures leaves out those that raise it, and reports the message as the reason.
     """
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """For a block or, as a decorator, a function: a package that is absent raises InputError, naming the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "a package").partition(".")[0]
+        raise InputError(f"{package} is missing: pip install 'daclip-lab[{name}]'") from error

@@ -21,7 +21,7 @@ from daclip_lab.ablation.conditioning import EvalSet, mask_embeddings
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, Example, Source
 from daclip_lab.diffusion.samplers import denoiser, sample
-from daclip_lab.errors import InputError
+from daclip_lab.errors import InputError, extra
 from daclip_lab.files.resume_log import ResumeLog
 from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.models.daclip import DaCLIP, Embeddings
@@ -200,6 +200,7 @@ def _gains(net: nn.Module, pipe: Pipeline, eval_set: EvalSet, embeddings: Embedd
     return eval_set.gain(last.state.clamp(0, 1))
 
 
+@extra("analysis")
 def seed_interval(values: Sequence[float]) -> tuple[float, float, float]:
     r"""Mean and 95 % interval (mean, low, high) of one value per seed, by Student's t; NaN bounds for a single seed.
 

@@ -1,4 +1,4 @@
-"""Tables of embeddings: one row per image, to take away as Parquet, and to make piece by piece without losing work."""
+"""Tables of embeddings with one row per image: Parquet files, and tables made piece by piece that can be resumed."""
 
 import hashlib
 import json
@@ -15,17 +15,17 @@ from tqdm.auto import tqdm
 
 from daclip_lab.data.image_io import read_image
 from daclip_lab.errors import InputError
-from daclip_lab.files.parquet import read_parquet, write_parquet
-from daclip_lab.files.storage import check_output, file_hash
+from daclip_lab.files.parquet import check_parquet, read_parquet, write_parquet
+from daclip_lab.files.storage import file_hash
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPACES = ("content", "degradation", "clip", "clean")
-TEXTS = ("image", "photo", "partner", "degradation", "caption")
+COLUMNS = ("image", "photo", "partner", "degradation", "severity", "caption")
 SHIPPED = Path(__file__).parents[1] / "weights" / "lab" / "bsds500_test.parquet"
 AT_A_TIME = 16
-"""Images that are in memory at once while a table is made."""
+"""Images that `gather` has in memory at once."""
 SAVE_EVERY = 30.0
 """Seconds after which an unfinished table is written to its part file."""
 
@@ -34,43 +34,38 @@ SAVE_EVERY = 30.0
 class EmbeddingTable:
     """Embeddings of n images, with a row of facts about each.
 
-    Raises InputError where rows and embeddings do not fit together, or an embedding is not finite.
+    Raises InputError for no rows, embeddings of another shape than (n, d), or one that is not finite.
     """
 
     rows: "pd.DataFrame"
-    """One row per image. Always there: `image` (its path or name), `photo` (rows of one photo are not independent; by
-    default the image itself), `partner` (name of its clean version), `degradation` (what was done to it),
-    `severity` (0..1), `caption` (what its clean version shows); None or NaN where unknown. `Pipeline.embed` adds
-    `predicted` and `probability` (DA-CLIP's most probable label and its probability) and `clip_predicted` (CLIP's)."""
+    """One row per image, with `COLUMNS` and any others: `image` (its path or name), `photo` (rows of one photo are not
+    independent; by default the image itself), `partner` (name of its clean version), `degradation`, `severity` (0..1),
+    `caption` (of its clean version); None or NaN where unknown. `Pipeline.embed` adds `predicted` and `probability`
+    (DA-CLIP's most probable label and its probability) and `clip_predicted` (CLIP's)."""
     content: np.ndarray
     """(n, d), rows of length 1: the controlled image embedding."""
     degradation: np.ndarray
     """(n, d), rows of length 1: the controller's own output."""
     clip: np.ndarray | None = None
-    """(n, d): CLIP's embedding of the same images, without its controller."""
+    """(n, d): CLIP's embedding of the same images, without a controller."""
     clean: np.ndarray | None = None
     """(n, d): CLIP's embedding of the clean partners; None unless every image has one."""
     provenance: dict = field(default_factory=dict)
-    """Where the table comes from: fingerprint of the weights, labels, view, and what else its maker adds."""
+    """Where the table comes from: fingerprint of the weights, labels, view, and more."""
 
     def __post_init__(self):
         import pandas as pd
 
         if "image" not in self.rows or len(self.rows) == 0:
             raise InputError("a table of embeddings wants rows, and a column `image` in them")
-        rows = self.rows.reset_index(drop=True)
-        unknown = {"photo": rows.image, "severity": np.nan}
-        for name in (*TEXTS, "severity"):
-            if name not in rows:
-                rows[name] = unknown.get(name)
+        others = [name for name in self.rows if name not in COLUMNS]
+        rows = self.rows.reset_index(drop=True).reindex(columns=[*COLUMNS, *others])
+        rows["severity"] = rows.severity.astype(np.float64)
         # The same type with any version of pandas: texts, and None for missing ones.
-        for name in TEXTS:
+        for name in set(COLUMNS) - {"severity"}:
             texts = [None if pd.isna(text) else str(text) for text in rows[name]]
             rows[name] = pd.Series(texts, dtype=object)
         rows["photo"] = rows.photo.where(rows.photo.notna(), rows.image)
-        rows["severity"] = rows.severity.astype(np.float64)
-        order = [*TEXTS[:4], "severity", "caption"]
-        rows = rows[order + [name for name in rows if name not in order]]
         object.__setattr__(self, "rows", rows)
         width = np.shape(self.content)[-1]
         for space in self.spaces:
@@ -99,11 +94,11 @@ class EmbeddingTable:
 
     @property
     def spaces(self) -> tuple[str, ...]:
-        """Which of the four kinds of embeddings there are."""
+        """Those of `SPACES` that the table holds."""
         return tuple(space for space in SPACES if getattr(self, space) is not None)
 
     def embedding(self, space: str) -> np.ndarray:
-        """The embeddings (n, d) of one of `spaces`; an InputError says which there are."""
+        """The embeddings (n, d) of one of `spaces`; raises InputError for another."""
         if space not in self.spaces:
             raise InputError(
                 f"this table holds no {space!r} embeddings, only {', '.join(self.spaces)}"
@@ -111,16 +106,15 @@ class EmbeddingTable:
         return getattr(self, space)
 
     def select(self, which) -> "EmbeddingTable":
-        """The table of some rows only: a mask (n,) of truth values, or row numbers."""
+        """The table of some rows: a boolean mask (n,), or row numbers."""
         which = np.asarray(which)
         if which.dtype == bool and which.shape != (len(self),):
             raise InputError(f"a mask of shape {which.shape} for {len(self)} rows")
         chosen = {space: getattr(self, space)[which] for space in self.spaces}
-        rows = self.rows[which] if which.dtype == bool else self.rows.iloc[which]
-        return EmbeddingTable(rows=rows, provenance=self.provenance, **chosen)
+        return EmbeddingTable(rows=self.rows.iloc[which], provenance=self.provenance, **chosen)
 
     def of(self, *labels: str) -> "EmbeddingTable":
-        """The rows of some degradations only."""
+        """The table of some degradations; raises InputError for one that no row has."""
         if missing := set(labels) - set(self.rows.degradation):
             known = sorted(set(filter(None, self.rows.degradation)))
             raise InputError(f"no row is {sorted(missing)[0]!r}: the table has {known}")
@@ -128,25 +122,24 @@ class EmbeddingTable:
 
     @staticmethod
     def join(tables: Sequence["EmbeddingTable"]) -> "EmbeddingTable":
-        """Several tables below each other; all hold the same kinds of embeddings, the first gives `provenance`."""
+        """Concatenate tables of equal `spaces` and dimension, else InputError; `provenance` is that of the first."""
         import pandas as pd
 
         first = tables[0]
         for table in tables[1:]:
             if table.spaces != first.spaces or table.content.shape[1] != first.content.shape[1]:
                 raise InputError(f"{table} cannot be joined to {first}: they differ in kind")
+        rows = pd.concat([table.rows.astype(object) for table in tables], ignore_index=True)
         return EmbeddingTable(
-            rows=pd.concat([table.rows.astype(object) for table in tables], ignore_index=True)
-            .infer_objects()
-            .astype({"severity": float}),
+            rows=rows.infer_objects(),
             provenance=first.provenance,
             **{s: np.concatenate([getattr(t, s) for t in tables]) for s in first.spaces},
         )
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
-        """Write the table as Parquet: `half` stores the embeddings in float16, at half the size.
+        """Write the table as Parquet: the columns of `rows`, and a fixed-size list `<space>_embedding` per space.
 
-        The columns are those of `rows`, and a fixed-size list `<space>_embedding` for each kind of embedding.
+        `half` stores the embeddings in float16.
         """
         arrays = {
             f"{space}_embedding": getattr(self, space).astype(np.float16 if half else np.float32)
@@ -156,7 +149,7 @@ class EmbeddingTable:
 
     @staticmethod
     def load(path: str | Path) -> "EmbeddingTable":
-        """Read a table that `save` wrote; an InputError names the file where it is none."""
+        """Read a table that `save` wrote; raises InputError, naming the file, for another file."""
         import pandas as pd
 
         columns, provenance = read_parquet(path)
@@ -173,8 +166,7 @@ class EmbeddingTable:
 def shipped() -> EmbeddingTable:
     """The table of the 200 test photos of BSDS500, degraded by the evaluation protocol, embedded by the lab weights.
 
-    It comes with the weights and holds no pixels. Made by
-    `daclip-lab embed --protocol --data data/bsds500/test --half -o TABLE.parquet`.
+    Made by `daclip-lab embed --protocol --data data/bsds500/test --half -o TABLE.parquet`.
     """
     return EmbeddingTable.load(SHIPPED)
 
@@ -198,55 +190,52 @@ def gather(
     at_a_time: int = AT_A_TIME,
     unit: str = "image",
 ) -> EmbeddingTable:
-    """Make a table piece by piece, with a progress bar, and continue where an earlier run was interrupted.
+    """Make a table piece by piece, with a progress bar, and resume an interrupted run.
 
     Args:
-        units: what the table is made of, in order; `_identity` decides whether two are equal.
-        make: gives the table of a range of units.
+        units: what the table is made of, in order: images, or tuples of images and texts.
+        make: the table of a range of units.
         provenance: what the result depends on, added to the table's own `provenance`.
-        out: Parquet file to write. Until it is complete, what is done lies beside it in `<out>.part`, written twice a
-            minute and when the run is interrupted; a later call with equal units and `provenance` continues there.
+        out: Parquet file to write. Until it is complete, the finished rows are in `<out>.part`, written twice a minute
+            and when the run is interrupted; a later call with equal units and `provenance` resumes there.
         half: write the embeddings in float16.
-        at_a_time: units that are in memory at once.
+        at_a_time: units of one call of `make`.
+        unit: their name in the progress bar.
 
     Raises InputError where the part file belongs to another run.
     """
-    part = None if out is None else check_output(f"{out}.part")
+    part = None if out is None else check_parquet(f"{out}.part")
     tables: list[EmbeddingTable] = []
-    done, digest = 0, hashlib.sha256()
+    state: dict = {"done": 0, "units": "", "provenance": json.loads(json.dumps(provenance))}
 
-    def hashes(which: range) -> bytes:
-        return b"".join(map(_identity, units[which.start : which.stop])) if part else b""
-
-    def state() -> dict:
-        settings = json.loads(json.dumps(provenance))
-        return {"done": done, "units": digest.hexdigest(), "provenance": settings}
+    def state_at(done: int) -> dict:
+        digest = state["units"]
+        for unit in units[state["done"] : done] if part else ():
+            digest = hashlib.sha256(digest.encode() + _identity(unit)).hexdigest()
+        return state | {"done": done, "units": digest}
 
     def save() -> None:
         if part is not None and tables:
             tables[:] = [EmbeddingTable.join(tables)]
-            marked = tables[0].provenance | {"part": state()}
-            replace(tables[0], provenance=marked).save(part)
+            replace(tables[0], provenance=tables[0].provenance | {"part": state}).save(part)
 
     if part is not None and part.is_file():
         tables.append(EmbeddingTable.load(part))
         known = tables[0].provenance.pop("part", {})
-        done = known.get("done", 0)
-        digest.update(hashes(range(done)))
-        if known != state():
+        state = state_at(known.get("done", 0))
+        if known != state:
             raise InputError(
                 f"{part} belongs to other images, weights or settings: delete it to start again"
             )
     saved = time.monotonic()
-    with tqdm(total=len(units), initial=done, unit=unit, desc="embedding", leave=False,
+    with tqdm(total=len(units), initial=state["done"], unit=unit, desc="embedding", leave=False,
               disable=len(units) <= 4 * at_a_time) as bar:  # fmt: skip
         try:
-            for first in range(done, len(units), at_a_time):
+            for first in range(state["done"], len(units), at_a_time):
                 which = range(first, min(first + at_a_time, len(units)))
-                table, new = make(which), hashes(which)
+                table, after = make(which), state_at(which.stop)
                 tables.append(table)
-                digest.update(new)
-                done = which.stop
+                state = after
                 bar.update(len(which))
                 if time.monotonic() - saved > SAVE_EVERY:
                     save()
@@ -263,7 +252,7 @@ def gather(
 
 
 def _identity(unit) -> bytes:
-    """A hash of a unit: of the content of a file or of pixels in memory, of the text of anything else."""
+    """A hash of a unit: of the bytes of a file, of pixels in memory, or of the text of anything else."""
     if isinstance(unit, tuple):
         content = b"".join(map(_identity, unit))
     elif isinstance(unit, str | Path) and Path(unit).is_file():

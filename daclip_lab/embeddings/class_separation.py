@@ -7,7 +7,7 @@ import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.embeddings.probes import class_labels
-from daclip_lab.errors import InsufficientDataError
+from daclip_lab.errors import InsufficientDataError, extra
 from daclip_lab.metrics.bootstrap import Estimate, bootstrap_statistic, estimate_mean
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def silhouette(table: EmbeddingTable, space: str, target: str = "degradation") -
     return estimate_mean(silhouette_values(table, space, target), table.rows.photo, chance=0.0)
 
 
+@extra("analysis")
 def silhouette_values(table: EmbeddingTable, space: str, target: str = "degradation") -> np.ndarray:
     r"""The silhouette of each row (n,) by cosine distance, NaN for rows without a label.
 

@@ -12,7 +12,7 @@ import numpy as np
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.embeddings.alignment import clean_partners
-from daclip_lab.errors import InputError, InsufficientDataError
+from daclip_lab.errors import InputError, InsufficientDataError, extra
 from daclip_lab.metrics.bootstrap import Estimate, check_sample, estimate_mean, estimate_statistic
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def probe_correct(
     return correct
 
 
+@extra("analysis")
 def predict_labels(
     vectors: np.ndarray, labels: np.ndarray, photos: np.ndarray, *, probe: str = "linear"
 ) -> np.ndarray:
@@ -126,6 +127,7 @@ class RegressionErrors(NamedTuple):
         return 1 - self.model[rows].sum() / self.baseline[rows].sum()
 
 
+@extra("analysis")
 def ridge_errors(vectors: np.ndarray, values: np.ndarray, photos: np.ndarray) -> RegressionErrors:
     """Predict values (n, k) from vectors (n, d) by ridge regression on other photos (n,); errors are summed over k.
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.errors import InputError, InsufficientDataError
+from daclip_lab.errors import InputError, InsufficientDataError, extra
 from daclip_lab.files.parquet import read_parquet, write_parquet
 
 METHODS = ("umap", "pca", "tsne")
@@ -40,6 +40,7 @@ class EmbeddingMap:
     preservation: float
     """See `preservation`."""
 
+    @extra("analysis")
     def place(self, vectors) -> np.ndarray:
         """Coordinates (m, 2) of other embeddings (m, d) of the same space; those of the map stay where they are.
 
@@ -103,6 +104,7 @@ def map_table(
     )
 
 
+@extra("analysis")
 def embedding_map(vectors, method: str = "umap", seed: int = 0) -> np.ndarray:
     """Project embeddings to a plane.
 
@@ -138,6 +140,7 @@ def embedding_map(vectors, method: str = "umap", seed: int = 0) -> np.ndarray:
     return reducer.fit_transform(vectors.astype(np.float32)).astype(np.float64)
 
 
+@extra("analysis")
 def trustworthiness(vectors, coordinates, neighbours: int = 15) -> float:
     r"""Whether neighbours on a map (n, 2) are neighbours in the original space (n, d), by cosine: 0..1.
 
@@ -154,6 +157,7 @@ def trustworthiness(vectors, coordinates, neighbours: int = 15) -> float:
     return float(measure(vectors, coordinates, n_neighbors=neighbours, metric="cosine"))
 
 
+@extra("analysis")
 def preservation(vectors, coordinates, neighbours: int = 15) -> float:
     """The share (0..1) of the k nearest neighbours in the original space (n, d) that are among those on the map (n, 2).
 

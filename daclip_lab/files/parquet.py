@@ -6,12 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from daclip_lab.errors import InputError
+from daclip_lab.errors import InputError, extra
 from daclip_lab.files.storage import atomic_write, check_output
 
 FORMAT = 1
 
 
+@extra("analysis")
+def check_parquet(path: str | Path) -> Path:
+    """Refuse, before any work is done, a path that no Parquet file can be written to; see `check_output`."""
+    import pyarrow.parquet  # noqa: F401
+
+    return check_output(path)
+
+
+@extra("analysis")
 def write_parquet(path: str | Path, columns: Mapping[str, object], provenance: dict) -> None:
     """Write columns of equal length as Parquet: arrays (n, d) as fixed-size lists, `provenance` as JSON metadata."""
     import pyarrow as pa
@@ -34,6 +43,7 @@ def write_parquet(path: str | Path, columns: Mapping[str, object], provenance: d
         pq.write_table(table, temporary, compression="zstd")
 
 
+@extra("analysis")
 def read_parquet(path: str | Path) -> tuple[dict, dict]:
     """What `write_parquet` wrote: the columns, lists as float arrays (n, d), and `provenance`.
 

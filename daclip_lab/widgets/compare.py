@@ -10,11 +10,12 @@ import io
 import json
 from pathlib import Path
 
-import anywidget
-import traitlets
-
 from daclip_lab.data.image_io import read_image, to_pil
-from daclip_lab.errors import InputError
+from daclip_lab.errors import InputError, extra
+
+with extra("notebooks"):
+    import anywidget
+    import traitlets
 
 SCRIPT = Path(__file__).with_suffix(".js")
 STYLE = Path(__file__).with_suffix(".css")
