@@ -18,8 +18,7 @@ _EXPORTS = {
     "degradations.prompt_phrases": ("Words",),
     "data.image_io": ("read_image", "save_image", "to_pil"),
     "data.seeding": ("seeded",),
-    "data.photos": ("Photos", "image_folder", "sample_photos"),
-    "data.degrade_image": ("degrade",),
+    "data.photos": ("Photos", "degrade", "image_folder", "sample_photos"),
     "data.captions.attributes": ("caption",),
     "data.training_pairs": ("Batches", "DatasetSource", "Synthetic"),
     "data.embedding_table": ("EmbeddingTable",),
@@ -45,8 +44,7 @@ _EXPORTS = {
     "evaluation.protocol": ("Protocol", "degraded_crops", "mixed_crops"),
     "evaluation.evaluation": ("evaluate",),
     "widgets.compare": ("compare",),
-    "widgets.controls": ("compared", "controlled"),
-    "widgets.text_input": ("typed",),
+    "widgets.controls": ("compared", "controlled", "typed"),
     "html_report.page": ("report",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _EXPORTS.items() for name in names}

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from daclip_lab.data.captions import attributes as rules
-from daclip_lab.data.captions.attributes import COLOURS, attributes, caption, count_words
+from daclip_lab.data.captions.attributes import attributes, caption, count_words
+from daclip_lab.data.captions.colours import COLOURS
 from daclip_lab.data.scenes import scene
 from daclip_lab.errors import InputError
 

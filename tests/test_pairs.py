@@ -219,7 +219,7 @@ def test_the_authors_paths_may_begin_above_the_table(tree):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("train/hazy/LQ/0.png", "1 fields between tabs, wanted 2"),
+        ("train/hazy/LQ/0.png", "wanted 2 fields between tabs"),
         ("train/hazy/LQ/0.png\ta cat", "wanted 'caption: degradation', got 'a cat'"),
         ("train/hazy/LQ/0.png\t: hazy", "wanted 'caption: degradation'"),
         ("train/hazy/LQ/0.png\t", "title is empty"),
@@ -239,10 +239,10 @@ def test_a_bad_line_of_a_table_is_named_by_its_number(tree, line, reason):
 def test_what_is_no_such_table_is_refused(tree):
     table = tree / "t.csv"
     table.write_text("filepath,title\na,b\n")
-    with pytest.raises(InputError, match=r"t\.csv, line 1: wanted a header .*tab-separated"):
+    with pytest.raises(InputError, match=r"t\.csv, line 1: .*filepath.*title"):
         find_pairs(table)
     write(table)
-    with pytest.raises(InputError, match="no line below the header"):
+    with pytest.raises(InputError, match="no line below"):
         find_pairs(table)
     table.write_bytes(b"filepath\ttitle\n\xff\xfe\t\xff\n")
     with pytest.raises(InputError, match="UTF-8"):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from daclip_lab.data.captions.attributes import COLOUR_NAMES, POSITIONS, attributes, colour_indices
+from daclip_lab.data.captions.attributes import POSITIONS, attributes
+from daclip_lab.data.captions.colours import COLOUR_NAMES, colour_indices
 from daclip_lab.data.scenes import SHAPES, paint_shape, scene
 from daclip_lab.errors import InputError
 

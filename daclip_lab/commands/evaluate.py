@@ -111,13 +111,13 @@ def _paper_protocol(options: argparse.Namespace) -> None:
 
 def wall(options: argparse.Namespace) -> None:
     """Draw the best, the median and the worst restoration of each degradation."""
-    from daclip_lab.data.image_io import FORMATS
+    from daclip_lab.data.image_io import OUTPUT_SUFFIXES
     from daclip_lab.evaluation.evaluation import evaluate
     from daclip_lab.evaluation.examples import examples
     from daclip_lab.figures.restoration import restoration_wall
     from daclip_lab.files.storage import check_output
 
-    check_output(options.output, FORMATS)
+    check_output(options.output, OUTPUT_SUFFIXES)
     photos = _chosen(options)
     pipe = arguments.loaded(options)
     protocol = _protocol(options, photos, steps=options.steps)

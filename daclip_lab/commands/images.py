@@ -58,10 +58,10 @@ def classify(options: argparse.Namespace) -> None:
 
 def restore(options: argparse.Namespace) -> None:
     """Restore one image."""
-    from daclip_lab.data.image_io import FORMATS, read_image, save_image
+    from daclip_lab.data.image_io import OUTPUT_SUFFIXES, read_image, save_image
     from daclip_lab.files.storage import check_output
 
-    check_output(options.output, FORMATS)
+    check_output(options.output, OUTPUT_SUFFIXES)
     read_image(options.image)
     pipe = arguments.loaded(options)
     restored = pipe.restore(
@@ -79,11 +79,11 @@ def restore(options: argparse.Namespace) -> None:
 def degrade(options: argparse.Namespace) -> None:
     """Degrade one image, or draw a sheet of all severities."""
     from daclip_lab.commands.severity_sheet import degradation_sheet
-    from daclip_lab.data.degrade_image import degrade as degraded_image
-    from daclip_lab.data.image_io import FORMATS, save_image
+    from daclip_lab.data.image_io import OUTPUT_SUFFIXES, save_image
+    from daclip_lab.data.photos import degrade as degraded_image
     from daclip_lab.files.storage import check_output
 
-    check_output(options.output, FORMATS)
+    check_output(options.output, OUTPUT_SUFFIXES)
     if options.sheet:
         if options.severity is not None:
             raise InputError(

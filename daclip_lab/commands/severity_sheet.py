@@ -24,8 +24,8 @@ def degradation_sheet(
     """
     from PIL import Image
 
-    from daclip_lab.data.degrade_image import degrade
     from daclip_lab.data.image_io import read_image
+    from daclip_lab.data.photos import degrade
     from daclip_lab.degradations.registry import degradation_names
     from daclip_lab.figures.primitives import figure_png
     from daclip_lab.figures.severity import SEVERITIES, sheet

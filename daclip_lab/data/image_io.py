@@ -1,8 +1,4 @@
-"""Images of any kind to tensors, and tensors to PIL images and files.
-
-Inside the library an image is a float32 RGB tensor (3, h, w) in [0, 1]. Everything else is converted here, or refused
-with one line that says what is accepted.
-"""
+"""Images of any kind to float32 RGB tensors (3, h, w) in [0, 1], and such tensors to PIL images and files."""
 
 import io
 import os
@@ -17,25 +13,32 @@ from PIL import Image, ImageCms, ImageOps
 from daclip_lab.errors import InputError
 from daclip_lab.files.storage import atomic_write, check_output
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
-           ".tiff": "TIFF", ".bmp": "BMP"}  # fmt: skip
+OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+"""Extensions of files that `save_image` writes."""
+SUFFIXES = {*OUTPUT_SUFFIXES, ".gif", ".ppm"}
+"""Extensions of files that `find_images` lists."""
 TOLERANCE = 1e-3  # resizing and float arithmetic leave values a little outside of [0, 1]
 WANTED = (
     "an array (h, w), (h, w, 3) or (h, w, 4), or a tensor (3, h, w) or (1, 3, h, w); "
     "of several images pass a list"
 )
 
+ImageLike = (
+    str | os.PathLike | bytes | bytearray | memoryview | io.IOBase | Image.Image | np.ndarray
+    | torch.Tensor
+)  # fmt: skip
+"""What `read_image` takes."""
 
-def read_image(image) -> torch.Tensor:
+
+def read_image(image: ImageLike) -> torch.Tensor:
     """Turn any image into a float32 tensor (3, h, w) in [0, 1] that shares no memory with it.
 
     `image` is a path, the bytes of a file or a binary file object, a PIL image, a numpy array (h, w), (h, w, 1),
     (h, w, 3) or (h, w, 4), or a torch tensor (h, w), (1, h, w), (3, h, w) or (1, 3, h, w). Arrays and tensors hold
     bool, uint8, uint16, or floats in [0, 1].
 
-    The EXIF orientation is applied; an embedded colour profile is converted to sRGB; gray becomes RGB; 16-bit gray
-    keeps its precision; of an animation the first frame is used; transparency is composed over white.
+    The EXIF orientation is applied; colours are converted from an embedded profile to sRGB; 16-bit gray keeps its
+    precision; of an animation the first frame is read; transparency is composed over white.
 
     Raises InputError for anything else, naming the file or what is wrong with the values.
     """
@@ -80,27 +83,25 @@ def to_pil(image: torch.Tensor) -> Image.Image:
 
 
 def save_image(image: torch.Tensor | Image.Image, path: str | os.PathLike) -> None:
-    """Write an image as sRGB in the format that the extension names; PNG, TIFF and BMP lose nothing beyond 8 bits.
+    """Write an image atomically, in 8-bit sRGB and the format of the extension, without EXIF data or a profile.
 
-    EXIF data and colour profiles are not written. The file appears whole or not at all.
-
-    Raises InputError for an unknown extension, or where nothing can be written.
+    Raises InputError for an extension that is not in `OUTPUT_SUFFIXES`, or where nothing can be written.
     """
-    path = check_output(path, FORMATS)
+    path = check_output(path, OUTPUT_SUFFIXES)
     picture = to_pil(image if isinstance(image, torch.Tensor) else read_image(image))
     try:
         with atomic_write(path) as part:
-            picture.save(part, format=FORMATS[path.suffix.lower()], quality=95)
+            kind = Image.registered_extensions()[path.suffix.lower()]
+            picture.save(part, format=kind, quality=95)
     except ValueError as error:  # too wide for WebP
         raise InputError(f"{path}: cannot be written: {_one_line(error)}") from None
 
 
 def find_images(folder: str | os.PathLike) -> list[Path]:
-    """List the images below a folder, sorted; links to folders are followed, hidden files and folders left out.
+    """List the images below a folder, sorted, without hidden files and folders.
 
-    Each folder is entered once, however many links lead to it or back to it.
-
-    Raises InputError when there is no such folder or no image in it.
+    Links to folders are followed, but each folder is entered once. Raises InputError where there is no such folder or
+    no image in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -125,8 +126,8 @@ def _images_below(folder: Path, entered: set[str]) -> Iterator[Path]:
             yield path
 
 
-def _decode(file, name: str) -> torch.Tensor:
-    """The image in a file (a path or a binary file object); an InputError begins with `name`."""
+def _decode(file: Path | io.IOBase, name: str) -> torch.Tensor:
+    """Read a path or a binary file object; raises InputError, which begins with `name`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -142,7 +143,8 @@ def _decode(file, name: str) -> torch.Tensor:
         empty = isinstance(file, Path) and file.stat().st_size == 0
         reason = "the file is empty" if empty else "not an image, or of a kind that cannot be read"
     except Image.DecompressionBombError:
-        reason = f"too large; at most {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels are read"
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        reason = f"too large; at most {most} million pixels are read"
     except Exception as error:  # damaged bytes make the decoders raise nearly anything
         reason = f"cannot be read: {_one_line(error)}"
     raise InputError(f"{name}: {reason}")
@@ -165,7 +167,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 
 def _srgb(image: Image.Image) -> Image.Image:
-    """An image of 8 bits as RGB, converted from its embedded colour profile to sRGB."""
+    """An 8-bit image of any mode as sRGB, converted from its embedded profile."""
     colours = {"L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
     plain = image if image.mode == colours else image.convert(colours)
     if embedded := image.info.get("icc_profile"):

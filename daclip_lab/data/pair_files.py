@@ -1,9 +1,6 @@
-"""Which files are pairs: a degraded image and its clean partner, in the layouts of the DA-CLIP authors.
+"""Pairs of files, a degraded image and its clean partner, in the folders and tables of the DA-CLIP authors."""
 
-A folder: `<root>/train/<degradation>/{LQ,GT}`, files paired by name, or by the numbers in their names where no name is
-in both. A table: see `captions.table`.
-"""
-
+import functools
 import os
 import re
 import unicodedata
@@ -30,29 +27,28 @@ class Pair(NamedTuple):
     degraded: Path
     clean: Path
     label: str
-    """The degradation: any word."""
+    """The degradation, any text."""
     caption: str | None = None
-    """What the clean image shows; None without a table."""
+    """Caption of the clean image; None without a table."""
 
 
 def find_pairs(root: str | Path) -> list[Pair]:
     """List the pairs below a folder or in a table, by degradation and name.
 
-    root: a folder that holds `<degradation>/LQ` and `<degradation>/GT` or a folder `train` that does; one degradation
-    alone, with LQ and GT in it; or a table whose images lie in folders LQ, their partners beside it in GT. The endings
-    of partners may differ. Where no name in LQ is one in GT, the numbers in the names decide (`7_rain.png` and
-    `07_clean.png`), if they are those of exactly one image on either side for every image.
+    `root` holds `<degradation>/LQ` and `<degradation>/GT`, or a folder `train` that does, or LQ and GT themselves; or
+    it is a table (see `captions.table`) whose images lie in folders LQ, with folders GT beside them. Partners have one
+    name, but for the extension. Where LQ and GT share no name, the numbers in the names decide (`7_rain.png` and
+    `07_clean.png`), if each occurs exactly once on both sides.
 
     Raises InputError, naming the file, for an image without a partner or with two, and as `read_table` does.
     """
     root = Path(root)
     if root.is_file():
-        return _by_table(root)
+        return _of_table(root)
     pairs = []
     for folder in _degradations(root):
         label, partners = Path(os.path.abspath(folder)).name, _Partners(folder / DEGRADED_DIR)
-        for low in partners.degraded:
-            pairs.append(Pair(low, partners.of(low), label))
+        pairs += [Pair(low, partners.of(low), label) for low in partners.degraded]
     return pairs
 
 
@@ -67,7 +63,7 @@ def is_pairs(root: str | Path) -> bool:
 def refuse_halves(images: Iterable[Path]) -> None:
     """Raise InputError where photos seem to be halves of pairs in a layout that `find_pairs` does not read.
 
-    The sign is a folder named `target`, `gt`, `clean` or the like with another folder of images beside it.
+    This is assumed of a folder of `OTHER_CLEAN_DIRS` with another folder of images beside it.
     """
     images = [Path(os.path.abspath(path)) for path in images]
     common = Path(os.path.commonpath(images))
@@ -99,28 +95,19 @@ def _degradations(root: Path) -> list[Path]:
     )
 
 
-def _by_table(table: Path) -> list[Pair]:
-    pairs, partners = [], {}
+def _of_table(table: Path) -> list[Pair]:
+    pairs, partners = [], functools.cache(_Partners)
     for row in read_table(table):
-        text, _, label = (part.strip() for part in row.title.rpartition(":"))
-        if not text or not label:
-            raise InputError(
-                f"{table}, line {row.line}: wanted 'caption: degradation', got {row.title!r}"
-            )
+        caption, label = row.split_title()
         low = next((p for p in row.path.parents if p.name == DEGRADED_DIR), None)
         if low is None:
-            raise InputError(
-                f"{table}, line {row.line}: {row.path} lies in no folder {DEGRADED_DIR}, beside which its "
-                f"partner would be in {CLEAN_DIR}"
-            )
-        if low not in partners:
-            partners[low] = _Partners(low)
-        pairs.append(Pair(row.path, partners[low].of(row.path), label, text))
+            raise InputError(f"{row.place}: {row.path} lies in no folder {DEGRADED_DIR}")
+        pairs.append(Pair(row.path, partners(low).of(row.path), label, caption))
     return pairs
 
 
 class _Partners:
-    """The clean images that belong to those of a folder LQ, see `find_pairs`."""
+    """Finds the partners of the images of a folder LQ, see `find_pairs`."""
 
     def __init__(self, low: Path):
         self.low, self.folder = low, low.parent / CLEAN_DIR
@@ -134,8 +121,8 @@ class _Partners:
                 for numbers, paths in own.items():
                     if len(paths) > 1 or numbers not in other:
                         raise InputError(
-                            f"{paths[-1]} has no partner: no name in {low} is one in {CLEAN_DIR} beside it, and the "
-                            "numbers in the names are not the same, each once"
+                            f"{paths[-1]} has no partner: {low} and {CLEAN_DIR} beside it share no name, "
+                            "and the numbers in the names are not the same, each once"
                         )
 
     def of(self, degraded: Path) -> Path:
@@ -156,7 +143,7 @@ def _by(key: Callable[[Path, Path], Hashable], paths: list[Path], folder: Path) 
 
 
 def _name(path: Path, folder: Path) -> str:
-    # Some systems write an accent as a letter of its own.
+    # Some systems write a letter with an accent as two characters.
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
 
 

@@ -1,4 +1,4 @@
-"""Real pairs of images as a source of training examples; `pair_files` finds the files."""
+"""A source of real pairs of images, whose files `pair_files` finds."""
 
 import math
 import os
@@ -19,14 +19,11 @@ from daclip_lab.degradations.registry import in_order
 from daclip_lab.errors import InputError
 
 CROPS = ("patch", "whole")
-SMALLEST = 16  # a caption of visible attributes needs as many pixels
+SMALLEST = 16  # pixels that a caption of visible attributes needs
 
 
 class PairFolder:
-    """A source of real pairs: a degradation is drawn, then a pair of it, then the same part of both images.
-
-    Degradations may be the ten of the paper or any others, named by the folders or by the table.
-    """
+    """A source of real pairs: a degradation is drawn, then a pair of it, then the same part of both images."""
 
     def __init__(
         self,
@@ -35,7 +32,7 @@ class PairFolder:
         evenly: bool = True,
         only: Sequence[str] | None = None,
     ):
-        """Find all pairs; the images themselves are read when they are drawn.
+        """Find all pairs; images are read when they are drawn.
 
         Args:
             roots: as `find_pairs` takes them. Captions are read from a table in the folder, or beside a folder named
@@ -47,8 +44,8 @@ class PairFolder:
                 controller, training/data.py).
             only: the degradations to use; None uses all.
 
-        Raises InputError, naming the file, for a missing partner, a bad line of a table or a folder without pairs; and
-        for a degradation in `only` that no pair has.
+        Raises InputError as `find_pairs` does, for a table that lacks a pair, and for a degradation in `only` that no
+        pair has.
         """
         if crop not in CROPS:
             raise InputError(f"crop {crop!r} is unknown: use {' or '.join(map(repr, CROPS))}")
@@ -81,19 +78,18 @@ class PairFolder:
         if self.evenly:
             pairs = self.pairs[self.labels[choose(generator, len(self.pairs))]]
         pair = pairs[choose(generator, len(pairs))]
+        whole = self.crop == "whole"
+        images = read_pair(pair, SMALLEST if whole else size)
+        degraded, clean = (_whole if whole else _patch)(images, generator, size)
         text = pair.caption if captions else ""
-        if self.crop == "patch":
-            degraded, clean = _patch(read_pair(pair, size), generator, size)
-            if text is None:
-                text = caption(clean)
-        else:
-            whole = read_pair(pair, SMALLEST)
-            degraded, clean = _whole(whole, generator, size)
-            if text is None:  # of the whole image: always the same
-                text = self._captions.get(pair.clean) or caption(whole[1])
-                self._captions[pair.clean] = text
-        nan = float("nan")
-        return Example(clean=clean, degraded=degraded, label=pair.label, severity=nan, caption=text)
+        if text is None and whole:  # of the whole image: always the same
+            text = self._captions.get(pair.clean) or caption(images[1])
+            self._captions[pair.clean] = text
+        elif text is None:
+            text = caption(clean)
+        return Example(
+            clean=clean, degraded=degraded, label=pair.label, severity=math.nan, caption=text
+        )
 
 
 def _captioned(root: Path) -> list[Pair]:
@@ -103,33 +99,29 @@ def _captioned(root: Path) -> list[Pair]:
     if table is None:
         return pairs
     # A table of all sets may list some that are not here.
-    titles = {row.path: row.title for row in read_table(table, absent=True)}
+    rows = {row.path: row for row in read_table(table, absent=True)}
     for place, pair in enumerate(pairs):
-        title = titles.get(Path(os.path.abspath(pair.degraded)))
-        if title is None:
+        row = rows.get(Path(os.path.abspath(pair.degraded)))
+        if row is None:
             raise InputError(f"{table} has no line for {pair.degraded}: run daclip-lab captions")
-        text, _, label = (part.strip() for part in title.rpartition(":"))
-        if not text or label != pair.label:
-            raise InputError(
-                f"{table}: the title of {pair.degraded} is {title!r}, wanted 'caption: {pair.label}'"
-            )
+        text, label = row.split_title()
+        if label != pair.label:
+            raise InputError(f"{row.place}: {row.title!r}, wanted 'caption: {pair.label}'")
         pairs[place] = pair._replace(caption=text)
     return pairs
 
 
 def _table_of(root: Path, pair: Pair) -> Path | None:
-    degradation = next(
-        p for p in Path(os.path.abspath(pair.degraded)).parents if p.name == DEGRADED_DIR
-    )
-    part = degradation.parent.parent
-    places = [Path(os.path.abspath(root)), part] + ([part.parent] if part.name in PARTS else [])
+    folders = Path(os.path.abspath(pair.degraded)).parents
+    part = next(folder for folder in folders if folder.name == DEGRADED_DIR).parent.parent
+    places = [root, part] + ([part.parent] if part.name in PARTS else [])
     names = ("captions.csv", f"daclip_{part.name}.csv")
     found = (place / name for place in places for name in names)
     return next((path for path in found if path.is_file()), None)
 
 
 def read_pair(pair: Pair, smallest: int) -> tuple[Tensor, Tensor]:
-    """Degraded and clean image (3, h, w); an InputError names the file where sizes differ or are below `smallest`."""
+    """Degraded and clean image (3, h, w); raises InputError where sizes differ or a side is below `smallest`."""
     degraded, clean = read_image(pair.degraded), read_image(pair.clean)
     if degraded.shape != clean.shape or min(clean.shape[-2:]) < smallest:
         raise InputError(
@@ -140,7 +132,7 @@ def read_pair(pair: Pair, smallest: int) -> tuple[Tensor, Tensor]:
 
 
 def _patch(both: Sequence[Tensor], generator: torch.Generator, size: int) -> list[Tensor]:
-    """The same square of both, in one of its eight positions."""
+    """The same square of both, in one of its eight orientations."""
     *_, height, width = both[0].shape
     top, left = choose(generator, height - size + 1), choose(generator, width - size + 1)
     turns, mirrored = choose(generator, 4), choose(generator, 2)
@@ -158,10 +150,10 @@ def _whole(both: Sequence[Tensor], generator: torch.Generator, size: int) -> lis
 
 
 def large_part(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a random part with 90 to 100 % of the area and sides of 3:4 to 4:3.
+    """Top, left, height and width of a random part with 90 to 100 % of the area and a ratio of 3:4 to 4:3.
 
-    Distributed as in torchvision's `RandomResizedCrop(scale=(0.9, 1))`, which open_clip trains with. Where no such part
-    fits, it is the largest in the centre with allowed sides.
+    Distributed as in torchvision's `RandomResizedCrop(scale=(0.9, 1))`, which open_clip trains with. Where ten draws do
+    not fit, it is the largest part in the centre with an allowed ratio.
     """
     for _ in range(10):
         area = height * width * uniform(generator, 0.9, 1.0)

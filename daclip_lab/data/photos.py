@@ -1,4 +1,4 @@
-"""Clean photos: a list by name, read when first needed, from the package, the installed libraries or any folder."""
+"""Photos: lists that decode on demand, from the package, installed libraries or any folder, and `degrade` for one."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,17 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from daclip_lab.data.image_io import find_images, read_image, to_pil
+from daclip_lab.data.image_io import ImageLike, find_images, read_image, to_pil
 from daclip_lab.data.seeding import choose, seeded, uniform
+from daclip_lab.degradations import apply
 from daclip_lab.errors import InputError
 from daclip_lab.files.storage import file_hash
 
 MAX_BYTES = 256 * 2**20
-"""Memory for decoded photos in each process, by default: 580 photos of 481x321, 32 of 2040x1356."""
+"""Default memory for decoded photos in each process: 580 photos of 481x321, 32 of 2040x1356."""
 
 
 class Photos:
-    """A list of photos by name, decoded when first needed; those used last stay in memory, up to `max_bytes`.
+    """A list of photos, decoded when first used; those used last stay in memory, up to `max_bytes`.
 
     `photos[i]` is a (3, h, w) tensor in [0, 1], `photos.names[i]` its name. Raises InputError for an empty list.
     """
@@ -32,18 +33,18 @@ class Photos:
         self._decoded: dict[int, Image.Image] = {}
 
     def __getstate__(self) -> dict:
-        # A worker process that is not forked decodes for itself.
+        # Decoded photos are not sent to spawned worker processes.
         return self.__dict__ | {"_decoded": {}}
 
     @property
     def names(self) -> list[str]:
-        """The file names without their endings; the paths where names occur twice."""
+        """The file names without extensions, or the paths where two are equal."""
         stems = [path.stem for path in self.paths]
         return stems if len(set(stems)) == len(stems) else [str(path) for path in self.paths]
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the bytes of all files, in order: it changes with any photo, not with names or folders."""
+        """SHA-256 of the bytes of all files, in order; names and folders do not matter."""
         return hashlib.sha256("".join(map(file_hash, self.paths)).encode()).hexdigest()
 
     def _decode(self, index: int) -> Image.Image:
@@ -64,25 +65,22 @@ class Photos:
         return (self[i] for i in range(len(self)))
 
     def split(self, held_out: int, seed: int = 0) -> tuple["Photos", "Photos"]:
-        """Two lists without a photo in common: all but `held_out` photos, and those.
-
-        Raises InputError where either list would be empty.
-        """
+        """Split at random into all but `held_out` photos, and those; raises InputError where either list is empty."""
         if not 0 < held_out < len(self):
             raise InputError(
                 f"held_out={held_out}: wanted 1 to {len(self) - 1} of {len(self)} photos"
             )
         order = torch.randperm(len(self), generator=seeded(seed)).tolist()
         parts = sorted(order[held_out:]), sorted(order[:held_out])
-        first, second = (
+        rest, held = (
             Photos([self.paths[i] for i in part], max_bytes=self.max_bytes) for part in parts
         )
-        return first, second
+        return rest, held
 
     def crop(self, generator: torch.Generator, size: int) -> Tensor:
-        """A random square of a random photo, at a random scale, perhaps mirrored: (3, size, size).
+        """A random square of a random photo, at a random scale, mirrored or not: (3, size, size).
 
-        It is never enlarged, unless the photo is smaller than the square: what is clean must be sharp.
+        It is enlarged only where the photo is smaller than the square: clean crops must be sharp.
         """
         photo = self._decode(choose(generator, len(self)))
         short = min(photo.size)
@@ -105,16 +103,15 @@ def _bytes(photo: Image.Image) -> int:
 
 
 BUNDLED = Path(__file__).parents[1] / "photos"
-"""The test photos, in the package itself; `data/bundled/README.md` names their sources."""
+"""The test photos; `data/bundled/README.md` names their sources."""
 TRAIN = ("astronaut", "chelsea", "china", "coffee", "flower", "motorcycle_left")
 """Training photos inside the scikit-image and scikit-learn wheels."""
 
 
 def sample_photos(split: str) -> Photos:
-    """The photos that need no download: `split` is "train" or "test".
+    """The photos that need no download: the "test" split of this package, or "train" of scikit-image and scikit-learn.
 
-    The test photos come with this package, those to train on with scikit-image and scikit-learn. Raises InputError for
-    another split, or where these libraries are not installed.
+    Raises InputError for another split, or where these libraries are not installed.
     """
     if split == "test":
         return image_folder(BUNDLED)
@@ -133,5 +130,14 @@ def sample_photos(split: str) -> Photos:
 
 
 def image_folder(*folders: str | Path) -> Photos:
-    """All images under one or more folders, in a fixed order."""
+    """All images below some folders, see `find_images`."""
     return Photos([path for each in folders for path in find_images(each)])
+
+
+def degrade(image: ImageLike, name: str, *, severity: float = 0.5, seed: int = 0) -> Image.Image:
+    """Degrade any image that `read_image` takes, as `degradations.apply.degrade` does: a PIL image of the same size.
+
+    `severity` runs from 0 (unchanged) to 1, `seed` decides everything else. Raises InputError for an unknown `name` or
+    a severity outside of [0, 1].
+    """
+    return to_pil(apply.degrade(read_image(image), name, severity, seeded(seed)))

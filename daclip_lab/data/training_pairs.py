@@ -1,7 +1,7 @@
-"""The pairs that trainings are made of: a clean image, its degraded version, and the words for both.
+"""Training pairs: a clean image, its degraded version, a label and a caption.
 
 A *source* draws one example from a `torch.Generator`. `Batches` turns any source into a list of batches in which batch
-k depends on (seed, k) alone: a training can stop and go on at any step, in any number of processes, on the same data.
+k depends on (seed, k) alone, so that a training can be resumed at any step, in any number of processes, on equal data.
 """
 
 from dataclasses import dataclass, field
@@ -26,13 +26,13 @@ class Example:
     clean: Tensor
     """(3, h, w) in [0, 1]."""
     degraded: Tensor
-    """(3, h, w) in [0, 1]: the clean image, degraded and taken by a camera."""
+    """(3, h, w) in [0, 1]."""
     label: str
-    """The degradation, or "clean"; of two at once, one of them at random."""
+    """The degradation, or "clean"; of two, one at random."""
     severity: float
-    """0..1, of that degradation; NaN where it is unknown."""
+    """Severity of that degradation, 0..1; NaN where it is unknown."""
     caption: str
-    """What the clean image shows; "" where captions were not wanted."""
+    """Caption of the clean image; "" without captions."""
 
 
 class Source(Protocol):
@@ -45,20 +45,20 @@ class Source(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic:
-    """A source of pairs made on the fly: crops of photos, or procedural scenes, degraded at random."""
+    """A source of crops of photos, or procedural scenes, degraded at random."""
 
     photos: Photos | None
-    """Where crops come from; None for scenes only."""
+    """The photos to crop; None for scenes only."""
     scene_prob: float = 0.0
     """Share of examples that show a procedural scene."""
     clean_prob: float = 1 / 11
-    """Share of examples that are left clean."""
+    """Share of clean examples."""
     second_degradation_prob: float = 0.0
-    """Share of the degraded examples that carry a second degradation."""
+    """Share of the degraded examples that have a second degradation."""
     severity: tuple[float, float] = (0.1, 1.0)
     """Range of severities, uniformly distributed."""
     degradations: tuple[str, ...] = field(default_factory=degradation_names)
-    """The degradations, all as frequent: by default the ten and those registered so far."""
+    """The degradations, equally frequent: by default the ten and those registered so far."""
 
     def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
         if self.photos is None or uniform(generator) < self.scene_prob:
@@ -85,11 +85,11 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Any map-style dataset of pairs as a source: a random item, and the same random square of both images.
+    """A map-style dataset of pairs as a source: the same random square of both images of a random item.
 
     Items are (degraded, clean, label) or (degraded, clean, label, caption), the images float32 tensors (3, h, w) in
-    [0, 1] of one size. Without a caption, one is made from the visible attributes of the clean square. `draw` raises
-    InputError, naming the item, where the images differ in shape or are smaller than `size`.
+    [0, 1] of one size. Without a caption, `attributes.caption` describes the clean square. `draw` raises InputError,
+    naming the item, where the images differ in shape or are smaller than `size`.
     """
 
     dataset: torch.utils.data.Dataset
@@ -114,7 +114,7 @@ class DatasetSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Examples side by side."""
+    """Several examples."""
 
     clean: Tensor
     """(b, 3, h, w) in [0, 1]."""
@@ -123,20 +123,11 @@ class Batch:
     labels: list[str]
     captions: list[str]
 
-    @staticmethod
-    def of(examples: list[Example]) -> "Batch":
-        return Batch(
-            clean=torch.stack([e.clean for e in examples]),
-            degraded=torch.stack([e.degraded for e in examples]),
-            labels=[e.label for e in examples],
-            captions=[e.caption for e in examples],
-        )
-
 
 class Batches(torch.utils.data.Dataset):
     """An endless list of batches of a source: batch k is a pure function of (seed, k).
 
-    Without `captions` the images are the same and every caption is "", which saves a fifth of the time.
+    Without `captions` the images are the same and every caption is "", which takes a fifth less time.
     """
 
     def __init__(
@@ -147,8 +138,13 @@ class Batches(torch.utils.data.Dataset):
 
     def __getitem__(self, k: int) -> Batch:
         generator, draw = seeded(self.seed, k), self.source.draw
-        examples = (draw(generator, self.size, captions=self.captions) for _ in range(self.batch))
-        return Batch.of([*examples])
+        drawn = [draw(generator, self.size, captions=self.captions) for _ in range(self.batch)]
+        return Batch(
+            clean=torch.stack([example.clean for example in drawn]),
+            degraded=torch.stack([example.degraded for example in drawn]),
+            labels=[example.label for example in drawn],
+            captions=[example.caption for example in drawn],
+        )
 
 
 class CatchInputErrors(torch.utils.data.Dataset):

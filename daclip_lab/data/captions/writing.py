@@ -1,4 +1,4 @@
-"""Captions for a folder of images, written to the table that trainings read (see `captions.table`)."""
+"""Captions of all images of a folder, written to a table (see `captions.table`) that trainings read."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ SAVE_EVERY = 512
 
 
 def attribute_captions(paths: list[Path]) -> list[str]:
-    """The captions of `attributes.caption`; an InputError names the file."""
+    """The captions of `attributes.caption`; raises InputError, naming the file."""
     found = []
     for path in paths:
         image = read_image(path)
@@ -33,9 +33,9 @@ def attribute_captions(paths: list[Path]) -> list[str]:
 def write_captions(root: str | Path, table: str | Path, captioner: Captioner) -> int:
     """Caption every image below a folder and write the table; returns the number of new captions.
 
-    Of pairs (`find_pairs`) the clean image is captioned and the degraded one listed, as `caption: degradation`; of any
-    other folder each image with its caption alone. Lines that the table already has are kept, so an interrupted run
-    continues; finished captions are written also when an image cannot be read (InputError).
+    Of pairs (`find_pairs`) the table lists the degraded image with the caption of the clean one and the degradation, of
+    any other folder each image with its caption. Existing lines are kept, so that an interrupted run can be resumed;
+    finished captions are written also when an image cannot be read (InputError).
     """
     table = check_output(table)
     wanted = _wanted(Path(root))
