@@ -126,7 +126,7 @@ def _images_below(folder: Path, entered: set[str]) -> Iterator[Path]:
             yield path
 
 
-def _decode(file: Path | io.IOBase, name: str) -> torch.Tensor:
+def _decode(file, name: str) -> torch.Tensor:
     """Read a path or a binary file object; raises InputError, which begins with `name`."""
     try:
         with warnings.catch_warnings():
@@ -184,17 +184,15 @@ def _srgb(image: Image.Image) -> Image.Image:
 
 def _channels_last(tensor: torch.Tensor) -> np.ndarray:
     """A tensor (h, w), (1, h, w), (3, h, w) or (1, 3, h, w) as an array (h, w) or (h, w, channels)."""
-    shape = tuple(tensor.shape)
-    tensor = tensor.detach().cpu()
-    if tensor.is_floating_point():
-        tensor = tensor.float()  # numpy has no bfloat16
-    if tensor.ndim == 4 and shape[0] == 1:
-        tensor = tensor[0]
-    if tensor.ndim == 3 and tensor.shape[0] in (1, 3):
-        return tensor.permute(1, 2, 0).numpy()
-    if tensor.ndim == 2:
-        return tensor.numpy()
-    raise InputError(f"got a tensor of shape {shape}; wanted {WANTED}")
+    plain = tensor.detach().cpu()
+    array = (plain.float() if plain.is_floating_point() else plain).numpy()  # no bfloat16 there
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
+    if array.ndim == 3 and len(array) in (1, 3):
+        return array.transpose(1, 2, 0)
+    if array.ndim == 2:
+        return array
+    raise InputError(f"got a tensor of shape {tuple(tensor.shape)}; wanted {WANTED}")
 
 
 def _from_array(array: np.ndarray) -> torch.Tensor:
@@ -203,28 +201,19 @@ def _from_array(array: np.ndarray) -> torch.Tensor:
         raise InputError(f"got an array of shape {array.shape}; wanted {WANTED}")
     if array.ndim == 2:
         array = array[:, :, None]
-    levels = _in_unit_range(array)
+    if array.dtype.kind not in "bf" and array.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"got {array.dtype} values; wanted bool, uint8, uint16, or floats in 0..1")
+    most = np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1
+    levels = array.astype(np.float32) / np.float32(most)
+    low, high = levels.min(), levels.max()  # NaN if any value is
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise InputError(f"got floats in {low:.4g}..{high:.4g}; wanted 0..1")
+    levels = levels.clip(0, 1)
     if levels.shape[2] == 4:
         alpha = levels[:, :, 3:]
         levels = levels[:, :, :3] * alpha + (1 - alpha)
     levels = np.broadcast_to(levels, (*levels.shape[:2], 3))
     return torch.from_numpy(np.array(levels.transpose(2, 0, 1), dtype=np.float32, order="C"))
-
-
-def _in_unit_range(array: np.ndarray) -> np.ndarray:
-    """Any of the accepted types as float32 in [0, 1]."""
-    if array.dtype == np.bool_:
-        return array.astype(np.float32)
-    if array.dtype in (np.uint8, np.uint16):
-        return array.astype(np.float32) / np.iinfo(array.dtype).max
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(
-            f"got {array.dtype} values; wanted bool, uint8, uint16, or floats in [0, 1]"
-        )
-    low, high = float(array.min()), float(array.max())  # NaN if any value is
-    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
-        raise InputError(f"got floats in {low:.4g}..{high:.4g}; wanted 0..1")
-    return array.astype(np.float32).clip(0, 1)
 
 
 def _one_line(error: Exception) -> str:

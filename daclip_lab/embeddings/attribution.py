@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from daclip_lab.data.image_io import read_image
+from daclip_lab.data.image_io import ImageLike, read_image
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import project, tokens_of, views
 from daclip_lab.pipeline.pipeline import Pipeline
@@ -33,7 +33,9 @@ class Attribution:
     """The log-probability for the image: `start` plus the sum of `heat`, up to the error of the numerical integral."""
 
 
-def attribute(pipe: Pipeline, image, label: str | None = None, *, steps: int = 8) -> Attribution:
+def attribute(
+    pipe: Pipeline, image: ImageLike, label: str | None = None, *, steps: int = 8
+) -> Attribution:
     """Attribute the log-probability of a label to the pixels of an image.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.data.image_io import read_image
+from daclip_lab.data.image_io import ImageLike, read_image
 from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.embeddings.layers import (
     TOWERS,
@@ -59,7 +59,7 @@ class EmbeddedImages:
             )
 
 
-def read_or_skip(image) -> Tensor:
+def read_or_skip(image: ImageLike) -> Tensor:
     """An image (3, h, w) in [0, 1]. Raises InsufficientDataError where it cannot be read, such as a deleted file."""
     try:
         return read_image(image)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from daclip_lab.data.image_io import read_image, to_pil
+from daclip_lab.data.image_io import ImageLike, read_image, to_pil
 from daclip_lab.embeddings.attribution import Attribution
 from daclip_lab.errors import InputError
 from daclip_lab.figures.interpretability import overlay
@@ -53,7 +53,7 @@ def figure_html(figure: "Figure", alt: str) -> str:
     return _image(figure_png(figure), alt)
 
 
-def card(image, name: str, caption: str, attribution: Attribution | None = None) -> str:
+def card(image: ImageLike, name: str, caption: str, attribution: Attribution | None = None) -> str:
     """Thumbnail, optional attribution overlay, caption and name. Without a readable image the card says so."""
     try:
         full = read_image(image)

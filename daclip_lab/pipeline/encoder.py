@@ -17,6 +17,7 @@ from daclip_lab.models.clip import Clip, views
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.pipeline import inputs
 from daclip_lab.pipeline.image_listing import listing
+from daclip_lab.pipeline.inputs import Images
 from daclip_lab.pipeline.running import HALVES, running, usable_device
 from daclip_lab.pipeline.serialization import Settings
 from daclip_lab.training.checkpoints import strip_prefixes
@@ -115,7 +116,7 @@ class Encoder:
 
     # ---- classification ----
 
-    def classify(self, images) -> "pd.Series | pd.DataFrame":
+    def classify(self, images: Images) -> "pd.Series | pd.DataFrame":
         """The probability of each degradation, and of "clean" where the weights have that label.
 
         Returns a Series over `settings.labels`, which sums to 1; for several images a DataFrame with a row for each.
@@ -180,23 +181,23 @@ class Encoder:
         with running(daclip):
             return daclip.encode_text(list(texts)).float()
 
-    def encode(self, images) -> Embeddings:
+    def encode(self, images: Images) -> Embeddings:
         """Content and degradation embeddings (n, d) of n images: means over the views of each, of length 1."""
         return Embeddings(
             *(e.cpu() for e in self._encoded(images, self.require_daclip().encode_image))
         )
 
-    def encode_degradation(self, images) -> Tensor:
+    def encode_degradation(self, images: Images) -> Tensor:
         """The degradation embeddings (n, d) alone, for which the frozen image tower need not run."""
         encode = self.require_daclip().encode_degradation
         return self._encoded(images, lambda seen: (encode(seen),))[0].cpu()
 
-    def encode_clip(self, images) -> Tensor:
+    def encode_clip(self, images: Images) -> Tensor:
         """CLIP's embeddings (n, d) of n images, without the controller."""
         clip = self.require_daclip().clip
         return self._encoded(images, lambda seen: (clip.encode_image(seen),))[0].cpu()
 
-    def encode_all(self, images) -> list[Tensor]:
+    def encode_all(self, images: Images) -> list[Tensor]:
         """Content, degradation and CLIP's embeddings of n images, each read once: three tensors (n, d)."""
         daclip = self.require_daclip()
 
@@ -206,7 +207,7 @@ class Encoder:
         return [embeddings.cpu() for embeddings in self._encoded(images, encode)]
 
     @torch.inference_mode()
-    def _encoded(self, images, encode: Callable, normalize: bool = True) -> list[Tensor]:
+    def _encoded(self, images: Images, encode: Callable, normalize: bool = True) -> list[Tensor]:
         """Each output of an encoder of views, averaged over the views of an image: (n, d) on the pipeline's device."""
         size, view, device = self.settings.clip.image_size, self.settings.view, self.device
         images, _ = inputs.as_list(images)
@@ -217,7 +218,7 @@ class Encoder:
 
     def embed(
         self,
-        images,
+        images: Images,
         *,
         clean: Sequence | None = None,
         metadata: "pd.DataFrame | Mapping[str, Sequence] | None" = None,

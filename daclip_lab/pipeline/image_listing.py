@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from daclip_lab.data.image_io import find_images
+from daclip_lab.data.image_io import ImageLike, find_images
 from daclip_lab.data.pair_files import is_pairs
 from daclip_lab.data.pairs import PairFolder
 from daclip_lab.errors import InputError
 from daclip_lab.files.storage import file_hash
-from daclip_lab.pipeline.inputs import as_list
+from daclip_lab.pipeline.inputs import Images, as_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ class Listing(NamedTuple):
 
 
 def listing(
-    images, *, labels: Sequence[str] = (), clean: Sequence | None = None, metadata=None
+    images: Images, *, labels: Sequence[str] = (), clean: Sequence | None = None, metadata=None
 ) -> Listing:
     """List images without reading them.
 
@@ -97,7 +97,7 @@ def _of_folder(folder: Path, labels: Sequence[str]) -> Listing:
     return Listing(paths, None, rows)
 
 
-def _name(image, otherwise: str) -> str:
+def _name(image: ImageLike, otherwise: str) -> str:
     return str(image) if isinstance(image, str | Path) else otherwise
 
 

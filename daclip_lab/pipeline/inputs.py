@@ -1,12 +1,12 @@
 """Arguments of the pipeline: images in any form, options, devices; what cannot be used is refused in one line."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from daclip_lab.data.image_io import read_image, to_pil
+from daclip_lab.data.image_io import ImageLike, read_image, to_pil
 from daclip_lab.data.photos import Photos
 from daclip_lab.errors import InputError
 
@@ -15,9 +15,11 @@ SMALLEST = 16
 BATCH_PIXELS = 2**19
 """Images of one size are restored together up to so many pixels in all."""
 OUTPUT_TYPES = ("pil", "pt", "np")
+Images = ImageLike | Sequence[ImageLike] | Photos
+"""One image, several, or a batch: see `as_list`."""
 
 
-def as_list(images) -> tuple[list, bool]:
+def as_list(images: Images) -> tuple[list, bool]:
     """The images, and whether several were given: a list, `Photos`, a tensor (b, 3, h, w) or an array (b, h, w, 3).
 
     Raises InputError for none, and for an iterator, which can be read only once.
@@ -26,12 +28,12 @@ def as_list(images) -> tuple[list, bool]:
         return images.paths, True
     if isinstance(images, Iterator) and not hasattr(images, "read"):
         raise InputError(f"got a {type(images).__name__}: pass a list of images")
-    batch = isinstance(images, Tensor | np.ndarray) and images.ndim == 4
-    several = batch or isinstance(images, list | tuple)
-    listed = list(images) if several else [images]
-    if not listed:
+    if isinstance(images, Tensor | np.ndarray) and images.ndim == 4:
+        images = list(images)
+    several = isinstance(images, list | tuple)
+    if several and not images:
         raise InputError("no images: wanted at least one")
-    return listed, several
+    return [*images] if isinstance(images, list | tuple) else [images], several
 
 
 def equal_sizes(images: Sequence) -> Iterator[tuple[list[int], Tensor]]:
@@ -72,7 +74,7 @@ def as_output(image: Tensor, kind: str):
     return image.clone() if kind == "pt" else image.permute(1, 2, 0).contiguous().numpy()
 
 
-def mean_over_views(seen: Iterable[Tensor], encode, batch: int = 64) -> list[Tensor]:
+def mean_over_views(seen: Iterable[Tensor], encode: Callable, batch: int = 64) -> list[Tensor]:
     """Each output of an encoder for n images, averaged over the views of an image: tensors (n, d).
 
     Args:
@@ -105,7 +107,7 @@ def whole_number(name: str, value, least: int = 0, most: int | None = None) -> i
     return int(value)
 
 
-def seeds_of(seed, count: int) -> list[int]:
+def seeds_of(seed: int | Sequence[int], count: int) -> list[int]:
     """A seed for each of some images: those of a list, or `seed` + index."""
     if isinstance(seed, list | tuple | range):
         if len(seed) != count:

@@ -18,6 +18,7 @@ from daclip_lab.models.clip import Clip
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.pipeline import inputs, serialization
 from daclip_lab.pipeline.encoder import Encoder
+from daclip_lab.pipeline.inputs import Images
 from daclip_lab.pipeline.running import HALVES, evaluation_mode, running
 from daclip_lab.pipeline.serialization import Settings
 from daclip_lab.training.devices import has_bf16
@@ -45,7 +46,7 @@ class Pipeline(Encoder):
 
     def restore(
         self,
-        images,
+        images: Images,
         *,
         steps: int | None = None,
         sampler: str = "posterior",
@@ -53,7 +54,7 @@ class Pipeline(Encoder):
         seed: int | Sequence[int] = 0,
         tile: int | None = None,
         embed_tiles: bool = False,
-        degradation=None,
+        degradation: str | Sequence[float] | Tensor | None = None,
         embeddings: Embeddings | None = None,
         output_type: str = "pil",
         progress: bool = True,
@@ -113,7 +114,7 @@ class Pipeline(Encoder):
         seed: int | Sequence[int] = 0,
         tile: int | None = None,
         embed_tiles: bool = False,
-        degradation=None,
+        degradation: str | Sequence[float] | Tensor | None = None,
         embeddings: Embeddings | None = None,
     ) -> Iterator[SampleStep]:
         """Restore a batch (b, 3, h, w) in [0, 1] step by step: yields a `SampleStep` each, on the pipeline's device.
@@ -197,7 +198,7 @@ class Pipeline(Encoder):
             chosen = Embeddings(chosen.content, vectors)
         return chosen.rescaled_like(own) if unnormalized and chosen is not own else chosen
 
-    def _vector(self, degradation) -> Tensor:
+    def _vector(self, degradation: str | Sequence[float] | Tensor) -> Tensor:
         """The degradation embedding (d,) that words or numbers stand for, on the pipeline's device."""
         if isinstance(degradation, str):
             return self.word(degradation).to(self.device)

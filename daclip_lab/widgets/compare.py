@@ -8,9 +8,10 @@ import base64
 import html
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from daclip_lab.data.image_io import read_image, to_pil
+from daclip_lab.data.image_io import ImageLike, read_image, to_pil
 from daclip_lab.errors import InputError, extra
 
 with extra("notebooks"):
@@ -63,7 +64,13 @@ enliven();
         return {**data, "text/html": self.html()}, metadata
 
 
-def compare(before, after, *, labels=("before", "after"), width: int | None = None) -> Compare:
+def compare(
+    before: ImageLike,
+    after: ImageLike,
+    *,
+    labels: Sequence[str] = ("before", "after"),
+    width: int | None = None,
+) -> Compare:
     """Show two images of the same size under a divider that can be dragged.
 
     `before` and `after` are anything that `read_image` takes; `width` is in CSS pixels, by default that of the image,
