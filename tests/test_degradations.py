@@ -329,9 +329,7 @@ def test_an_unknown_name_is_refused_with_the_ten_and_the_nearest():
 
 @pytest.mark.parametrize("severity", [-0.1, 1.01, float("nan"), float("inf"), "strong", None])
 def test_a_severity_outside_0_to_1_is_refused(severity):
-    with pytest.raises(
-        InputError, match=r"severity of 'noisy' is .* from 0 \(unchanged\) to 1 \(strongest\)"
-    ):
+    with pytest.raises(InputError, match=f"severity of 'noisy' is {severity}"):
         degrade(photo(0), "noisy", severity, generator(0))
 
 

@@ -57,7 +57,7 @@ class EmbeddingTable:
         import pandas as pd
 
         if "image" not in self.rows or len(self.rows) == 0:
-            raise InputError("a table of embeddings wants rows, and a column `image` in them")
+            raise InputError("a table of embeddings needs rows with a column `image`")
         others = [name for name in self.rows if name not in COLUMNS]
         rows = self.rows.reset_index(drop=True).reindex(columns=[*COLUMNS, *others])
         rows["severity"] = rows.severity.astype(np.float64)
@@ -67,20 +67,15 @@ class EmbeddingTable:
             rows[name] = pd.Series(texts, dtype=object)
         rows["photo"] = rows.photo.where(rows.photo.notna(), rows.image)
         object.__setattr__(self, "rows", rows)
-        width = np.shape(self.content)[-1]
+        shape = (len(rows), np.shape(self.content)[-1])
         for space in self.spaces:
             array = np.asarray(getattr(self, space), dtype=np.float32)
-            if array.shape != (len(rows), width):
-                raise InputError(
-                    f"{space} embeddings of shape {array.shape} for {len(rows)} rows: "
-                    f"wanted ({len(rows)}, {width})"
-                )
+            if array.shape != shape:
+                raise InputError(f"{space} embeddings of shape {array.shape}: wanted {shape}")
             if not (finite := np.isfinite(array).all(1)).all():
                 row = int(finite.argmin())
-                raise InputError(
-                    f"the {space} embedding of row {row} ({rows.image[row]}) is not finite: "
-                    "wanted numbers only"
-                )
+                what = f"the {space} embedding of row {row} ({rows.image[row]})"
+                raise InputError(f"{what} is not finite")
             object.__setattr__(self, space, array)
 
     def __len__(self) -> int:
@@ -100,9 +95,7 @@ class EmbeddingTable:
     def embedding(self, space: str) -> np.ndarray:
         """The embeddings (n, d) of one of `spaces`; raises InputError for another."""
         if space not in self.spaces:
-            raise InputError(
-                f"this table holds no {space!r} embeddings, only {', '.join(self.spaces)}"
-            )
+            raise InputError(f"the table holds no {space!r} embeddings, only {self.spaces}")
         return getattr(self, space)
 
     def select(self, which) -> "EmbeddingTable":
@@ -224,9 +217,7 @@ def gather(
         known = tables[0].provenance.pop("part", {})
         state = state_at(known.get("done", 0))
         if known != state:
-            raise InputError(
-                f"{part} belongs to other images, weights or settings: delete it to start again"
-            )
+            raise InputError(f"{part} belongs to other images, weights or settings: delete it")
     saved = time.monotonic()
     with tqdm(total=len(units), initial=state["done"], unit=unit, desc="embedding", leave=False,
               disable=len(units) <= 4 * at_a_time) as bar:  # fmt: skip

@@ -16,9 +16,8 @@ from daclip_lab.errors import InputError
 PARTS = ("train", "val", "test")
 DEGRADED_DIR, CLEAN_DIR = "LQ", "GT"
 LAYOUT = f"<degradation>/{DEGRADED_DIR} and <degradation>/{CLEAN_DIR}"
-OTHER_CLEAN_DIRS = {"gt", "groundtruth", "target", "targets", "clean", "clear", "sharp", "hq", "high", "norain",
-                    "shadowfree", "reference"}  # fmt: skip
-"""Names of the folder of clean partners in other projects, in lower case, letters only."""
+OTHER_CLEAN_DIRS = "gt|groundtruth|targets?|clean|clear|sharp|hq|high|norain|shadowfree|reference"
+"""Names of the folder of clean partners in other projects, as a pattern; in lower case, letters only."""
 
 
 class Pair(NamedTuple):
@@ -67,16 +66,13 @@ def refuse_halves(images: Iterable[Path]) -> None:
     """
     images = [Path(os.path.abspath(path)) for path in images]
     common = Path(os.path.commonpath(images))
-    siblings = defaultdict(set)
-    for folder in {parent for path in images for parent in path.parents}:
-        if common in folder.parents:
-            siblings[folder.parent].add(folder)
-    for folders in siblings.values():
-        for clean in sorted(folders):
-            if re.sub("[^a-z]", "", clean.name.lower()) in OTHER_CLEAN_DIRS and len(folders) > 1:
-                other = min(folders - {clean})
+    folders = {parent for path in images for parent in path.parents if common in parent.parents}
+    for clean in sorted(folders):
+        if re.fullmatch(OTHER_CLEAN_DIRS, re.sub("[^a-z]", "", clean.name.lower())):
+            others = [each for each in folders if each.parent == clean.parent and each != clean]
+            if others:
                 raise InputError(
-                    f"{other} and {clean.name} beside it look like the halves of pairs: "
+                    f"{min(others)} and {clean.name} beside it look like the halves of pairs: "
                     f"name one of them alone, or arrange them as {LAYOUT}, in capitals"
                 )
 
@@ -90,9 +86,7 @@ def _degradations(root: Path) -> list[Path]:
     for folder in (root, root / PARTS[0]):
         if found := sorted(low.parent for low in folder.glob(f"[!.]*/{DEGRADED_DIR}")):
             return found
-    raise InputError(
-        f"{root} holds no pairs: wanted folders {LAYOUT} in it, or in its folder {PARTS[0]}"
-    )
+    raise InputError(f"{root} holds no pairs: wanted {LAYOUT} in it or in {PARTS[0]}")
 
 
 def _of_table(table: Path) -> list[Pair]:
@@ -116,8 +110,8 @@ class _Partners:
         self.clean = _by(_name, clean, self.folder)
         if self.clean.keys().isdisjoint(_by(_name, self.degraded, low)):
             self.key, self.clean = _numbers, _by(_numbers, clean, self.folder)
-            sides = _by(_numbers, self.degraded, low), self.clean
-            for own, other in (sides, sides[::-1]):
+            degraded = _by(_numbers, self.degraded, low)
+            for own, other in ((degraded, self.clean), (self.clean, degraded)):
                 for numbers, paths in own.items():
                     if len(paths) > 1 or numbers not in other:
                         raise InputError(

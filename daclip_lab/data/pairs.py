@@ -95,8 +95,13 @@ class PairFolder:
 def _captioned(root: Path) -> list[Pair]:
     """The pairs of a root, with the captions of its table."""
     pairs = find_pairs(root)
-    table = None if root.is_file() else _table_of(root, pairs[0])
-    if table is None:
+    folders = Path(os.path.abspath(pairs[0].degraded)).parents
+    part = next(folder for folder in folders if folder.name == DEGRADED_DIR).parent.parent
+    places = [root, part] + ([part.parent] if part.name in PARTS else [])
+    names = ("captions.csv", f"daclip_{part.name}.csv")
+    tables = (place / name for place in places for name in names)
+    table = next((path for path in tables if path.is_file()), None)
+    if table is None or root.is_file():
         return pairs
     # A table of all sets may list some that are not here.
     rows = {row.path: row for row in read_table(table, absent=True)}
@@ -109,15 +114,6 @@ def _captioned(root: Path) -> list[Pair]:
             raise InputError(f"{row.place}: {row.title!r}, wanted 'caption: {pair.label}'")
         pairs[place] = pair._replace(caption=text)
     return pairs
-
-
-def _table_of(root: Path, pair: Pair) -> Path | None:
-    folders = Path(os.path.abspath(pair.degraded)).parents
-    part = next(folder for folder in folders if folder.name == DEGRADED_DIR).parent.parent
-    places = [root, part] + ([part.parent] if part.name in PARTS else [])
-    names = ("captions.csv", f"daclip_{part.name}.csv")
-    found = (place / name for place in places for name in names)
-    return next((path for path in found if path.is_file()), None)
 
 
 def read_pair(pair: Pair, smallest: int) -> tuple[Tensor, Tensor]:

@@ -67,9 +67,7 @@ class Photos:
     def split(self, held_out: int, seed: int = 0) -> tuple["Photos", "Photos"]:
         """Split at random into all but `held_out` photos, and those; raises InputError where either list is empty."""
         if not 0 < held_out < len(self):
-            raise InputError(
-                f"held_out={held_out}: wanted 1 to {len(self) - 1} of {len(self)} photos"
-            )
+            raise InputError(f"held_out={held_out}: wanted 1 to {len(self) - 1}")
         order = torch.randperm(len(self), generator=seeded(seed)).tolist()
         parts = sorted(order[held_out:]), sorted(order[:held_out])
         rest, held = (

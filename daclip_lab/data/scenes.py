@@ -1,9 +1,8 @@
-"""Procedural scenes: unlimited images whose caption is known exactly, because the caption was drawn first.
+"""Procedural scenes with exact captions: shapes, dead leaves, landscapes, stripes, checkerboards, clouds and fades.
 
 Dead leaves (Ruderman 1997; Lee, Mumford and Huang 2001) occlude each other with sizes distributed as 1/r^3, which
-gives the scale-invariant statistics of natural photos; the other kinds are shapes over textured backgrounds,
-landscapes, stripes, checkerboards, clouds and fades. Colours, textures and positions are named as in
-`captions.attributes`, so that one text tower reads both.
+gives the scale-invariant statistics of natural photos. Colours, textures and positions are named as in
+`captions.attributes`.
 """
 
 from dataclasses import dataclass
@@ -29,29 +28,26 @@ from daclip_lab.data.scene_primitives import (
 from daclip_lab.errors import InputError
 
 SHAPES = ("circle", "square", "diamond", "triangle", "ring", "cross")
-# The radius as a part of the shorter side.
+# The radius as a share of the shorter side.
 SIZES = {"small": (0.09, 0.13), "": (0.16, 0.2), "large": (0.24, 0.32)}
-Array = np.ndarray
-Painting = tuple[Array, str]
+Painting = tuple[np.ndarray, str]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A procedural image and its exact caption."""
+    """A procedural image (3, h, w) in [0, 1] and its exact caption."""
 
-    image: torch.Tensor  # (3, h, w) in [0, 1]
+    image: torch.Tensor
     caption: str
 
 
 def scene(generator: torch.Generator, *, height: int = 64, width: int = 64) -> Scene:
-    """Paint a random scene of any kind; the same generator state gives the same bytes.
+    """Paint a random scene; the same generator state gives the same bytes.
 
-    height, width: pixels, at least 16. Raises InputError for a smaller size.
+    Raises InputError for a side below 16 pixels.
     """
     if min(height, width) < 16:
-        raise InputError(
-            f"a scene of {height} x {width} pixels is too small; both sides must be at least 16"
-        )
+        raise InputError(f"a scene of {height}x{width} pixels: wanted sides of at least 16")
     rng = np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
     paint = _KINDS[rng.choice(len(_KINDS), p=_SHARES)]
     image, caption = paint(rng, height, width)
@@ -59,11 +55,17 @@ def scene(generator: torch.Generator, *, height: int = 64, width: int = 64) -> S
 
 
 def paint_shape(
-    canvas: Array, shape: str, colour: Array, centre: tuple, radius: float, angle: float = 0
+    canvas: np.ndarray,
+    shape: str,
+    colour: np.ndarray,
+    centre: tuple,
+    radius: float,
+    angle: float = 0,
 ) -> None:
     """Paint an antialiased shape over a canvas (c, h, w), in place.
 
-    shape: one of SHAPES; colour: (c, 1, 1) or (c, h, w); centre: (y, x); centre and radius in pixels, angle in radians.
+    `shape` is one of SHAPES, `colour` (c, 1, 1) or (c, h, w), `centre` (y, x); centre and radius are in pixels, the
+    angle in radians.
     """
     y, x = centre
     reach = 1.25 * radius + 1
@@ -139,7 +141,7 @@ def _leaves(rng: np.random.Generator, h: int, w: int) -> Painting:
     odds = (0.6, 0.4) if len(palette) == 2 else (0.5, 0.3, 0.2)
     kinds = rng.choice(len(palette), size=count, p=odds)
     angles, shades = rng.uniform(0, np.pi / 2, size=count), rng.normal(scale=0.04, size=count)
-    # Beside red, green and blue the canvas has one channel for each colour of the palette: how much of it is seen.
+    # Beside RGB the canvas has a channel for each colour of the palette: the visible share of it.
     rgb = [typical_colour(name) for name in palette]
     inks = np.concatenate([rgb, np.eye(len(palette))], axis=1)[:, :, None, None]
     canvas = np.broadcast_to(inks[0], (inks.shape[1], h, w)).copy()
@@ -220,7 +222,7 @@ def _fade(rng: np.random.Generator, h: int, w: int) -> Painting:
 _KINDS = (_shapes, _leaves, _landscape, _stripes, _checkers, _clouds, _fade)
 _SHARES = (0.3, 0.25, 0.2, 0.08, 0.05, 0.06, 0.06)
 
-# Every word that a scene can print.
+# Every word of these captions.
 PHRASES = (
     *SHAPES,
     "a small large thing on a smooth background an",

@@ -63,24 +63,20 @@ def camera(image: Tensor, generator: torch.Generator) -> Tensor:
 
 def _check_image(image: Tensor) -> None:
     if not isinstance(image, Tensor):
-        raise InputError(f"image is a {type(image).__name__}; it should be a tensor (3, h, w)")
+        raise InputError(f"image is a {type(image).__name__}: wanted a tensor (3, h, w)")
     shape = tuple(image.shape)
     if image.dtype != torch.float32 or len(shape) != 3 or shape[0] != 3 or min(shape[1:]) < 8:
-        raise InputError(
-            f"image is {image.dtype} {shape}; it should be float32 (3, h, w), at least 8x8 pixels"
-        )
+        raise InputError(f"image is {image.dtype} {shape}: wanted float32 (3, h, w), at least 8x8")
     low, high = torch.aminmax(image)
     if not (low >= 0 and high <= 1):
-        raise InputError(f"image runs from {low:.3g} to {high:.3g}; it should lie in [0, 1]")
+        raise InputError(f"image runs from {low:.3g} to {high:.3g}: wanted [0, 1]")
 
 
 def _check_step(name: str, severity: float) -> None:
     if name != CLEAN:
         lookup(name)
     if not isinstance(severity, numbers.Real) or not 0 <= severity <= 1:
-        raise InputError(
-            f"severity of {name!r} is {severity}; it runs from 0 (unchanged) to 1 (strongest)"
-        )
+        raise InputError(f"severity of {name!r} is {severity}: wanted 0 (unchanged) to 1")
 
 
 def _numpy_generator(generator: torch.Generator) -> np.random.Generator:
@@ -90,8 +86,7 @@ def _numpy_generator(generator: torch.Generator) -> np.random.Generator:
 
 def _to_tensor(array: np.ndarray, like: Tensor, name: str) -> Tensor:
     if np.shape(array) != tuple(like.shape) or not np.isfinite(array).all():
-        raise InputError(
-            f"{name!r} made {np.shape(array)} of {tuple(like.shape)}, or values that are not finite"
-        )
+        shapes = f"{np.shape(array)} for {tuple(like.shape)}"
+        raise InputError(f"{name!r} returned {shapes}, or values that are not finite")
     array = np.clip(array, 0, 1).astype(np.float32, copy=False)
     return torch.from_numpy(array).to(like.device)

@@ -108,9 +108,7 @@ def enumerated(words: list[str]) -> str:
 def attributes(image: torch.Tensor) -> Attributes:
     """Measure the attributes of an image, as `caption` takes it."""
     if image.ndim != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 16:
-        raise InputError(
-            f"image has shape {tuple(image.shape)}; a caption needs (3, h, w) with h and w at least 16"
-        )
+        raise InputError(f"image {tuple(image.shape)}: wanted (3, h, w) with sides of at least 16")
     image = image.detach().float().cpu()
     if image.shape[1:] != (SIDE, SIDE):
         image = F.interpolate(image[None], size=(SIDE, SIDE), mode="area")[0]
