@@ -13,8 +13,7 @@ from daclip_lab.data.seeding import seeded
 from daclip_lab.errors import InputError
 from daclip_lab.figures.primitives import strip
 from daclip_lab.widgets.compare import Compare
-from daclip_lab.widgets.controls import compared, controlled
-from daclip_lab.widgets.text_input import typed
+from daclip_lab.widgets.controls import compared, controlled, typed
 
 
 def image(seed, height=20, width=40):

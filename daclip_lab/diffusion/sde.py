@@ -18,6 +18,9 @@ from torch import Tensor
 
 from daclip_lab.errors import InputError
 
+Time = Tensor | int
+"""An int, or integers (b,) on any device."""
+
 
 def _speeds(schedule: str, steps: int) -> Tensor:
     """The mean-reversion speed at t = 0..steps, (steps + 1,), before it is scaled to end at `eps`."""
@@ -35,7 +38,7 @@ def _speeds(schedule: str, steps: int) -> Tensor:
     raise InputError(f"schedule {schedule!r} is unknown: use 'cosine', 'linear' or 'constant'")
 
 
-def _entries(table: Tensor, t: Tensor | int) -> Tensor:
+def _entries(table: Tensor, t: Time) -> Tensor:
     """The entries () or (b,) of a table at `t`, an int or a tensor (b,) on any device."""
     return table.to(t.device)[t] if isinstance(t, Tensor) else table[t]
 
@@ -53,8 +56,8 @@ class MeanRevertingSDE:
     alpha / sigma_bar, infinite at t = 0) are (steps + 1,), indexed by t = 0..steps, on the CPU, in float64 (a
     restoration multiplies a hundred of their ratios).
 
-    In all methods `state`, `clean`, `degraded` and `noise` are images (b, ...) of one shape, type and device; `t` is an
-    int, or integers (b,) on any device; results have the type and device of the images.
+    In all methods `state`, `clean`, `degraded` and `noise` are images (b, ...) of one shape, type and device, which are
+    those of the results.
 
     Args:
         steps: number of time steps T.
@@ -89,11 +92,11 @@ class MeanRevertingSDE:
         self.sigma_bar = sigma_max * torch.sqrt(-torch.expm1(-2 * self.theta_bar))
         self.log_snr = self.alpha.log() - self.sigma_bar.log()
 
-    def at(self, table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
+    def at(self, table: Tensor, t: Time, like: Tensor) -> Tensor:
         """A table's entries at `t`, shaped to multiply `like` (b, ...), in its type and on its device."""
         return _shaped(_entries(table, t), like)
 
-    def marginal(self, clean: Tensor, degraded: Tensor, t: Tensor | int) -> tuple[Tensor, Tensor]:
+    def marginal(self, clean: Tensor, degraded: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         r"""Mean (b, ...) and standard deviation of the state at time `t` (IR-SDE, equation 6).
 
         $\mu + (x_0 - \mu)\,\alpha_t$ and $\bar\sigma_t$; at t = 0 they are `clean` and 0.
@@ -101,7 +104,7 @@ class MeanRevertingSDE:
         mean = degraded + (clean - degraded) * self.at(self.alpha, t, clean)
         return mean, self.at(self.sigma_bar, t, clean)
 
-    def diffuse(self, clean: Tensor, degraded: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
+    def diffuse(self, clean: Tensor, degraded: Tensor, t: Time, noise: Tensor) -> Tensor:
         """The state at time `t` for standard normal `noise`: mean + standard deviation * noise."""
         mean, std = self.marginal(clean, degraded, t)
         return mean + std * noise
@@ -110,9 +113,7 @@ class MeanRevertingSDE:
         r"""The initial state of every restoration, $\mu + \sigma_\infty\epsilon$, from standard normal `noise`."""
         return torch.add(degraded, noise, alpha=self.sigma_max)
 
-    def clean_from_noise(
-        self, state: Tensor, degraded: Tensor, noise: Tensor, t: Tensor | int
-    ) -> Tensor:
+    def clean_from_noise(self, state: Tensor, degraded: Tensor, noise: Tensor, t: Time) -> Tensor:
         r"""The clean image implied by a noise estimate at time `t`: `diffuse` solved for `clean`.
 
         $x_0 = \mu + (x_t - \mu - \bar\sigma_t\epsilon) / \alpha_t$
@@ -121,15 +122,13 @@ class MeanRevertingSDE:
         # In place: a copy of a large photo is hundreds of megabytes.
         return (state - degraded).sub_(std * noise).div_(alpha).add_(degraded)
 
-    def noise_from_clean(
-        self, state: Tensor, degraded: Tensor, clean: Tensor, t: Tensor | int
-    ) -> Tensor:
+    def noise_from_clean(self, state: Tensor, degraded: Tensor, clean: Tensor, t: Time) -> Tensor:
         """The noise implied by an estimate of the clean image at time `t` > 0: `diffuse` solved for `noise`."""
         mean, std = self.marginal(clean, degraded, t)
         return (state - mean) / std
 
     def posterior(
-        self, state: Tensor, clean: Tensor, degraded: Tensor, t: Tensor | int, s: Tensor | int
+        self, state: Tensor, clean: Tensor, degraded: Tensor, t: Time, s: Time
     ) -> tuple[Tensor, Tensor]:
         r"""Mean (b, ...) and standard deviation of the state at time `s` < `t`, given that at `t` and the clean image.
 
@@ -150,9 +149,7 @@ class MeanRevertingSDE:
         std = _shaped(self.sigma_max * (between * from_s / from_t).sqrt(), state)
         return degraded + of_state * (state - degraded) + of_clean * (clean - degraded), std
 
-    def reverse_drift(
-        self, state: Tensor, degraded: Tensor, noise: Tensor, t: Tensor | int
-    ) -> Tensor:
+    def reverse_drift(self, state: Tensor, degraded: Tensor, noise: Tensor, t: Time) -> Tensor:
         r"""The reverse SDE's drift over one step, from `t` to t - 1; the mean of an Euler step is `state - drift`.
 
         $\theta_t(\mu - x_t) - 2\theta_t\sigma_\infty^2\nabla\ln p_t(x_t)$, with the score

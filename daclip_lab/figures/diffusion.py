@@ -1,6 +1,5 @@
 """Figures of samplers: quality against the number of steps."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from daclip_lab.figures.palette import BLUE, INK, MUTED, SALMON
@@ -22,7 +21,8 @@ SAMPLERS = {
 """The colour and the marker of each sampler."""
 LINES = {"linspace": "-", "logsnr": (0, (1.5, 1.5))}
 SPACED = {"linspace": "steps even in time", "logsnr": "steps even in log-SNR"}
-KEYS = ("sampler", "timestep_spacing", "steps")
+LINE = ["sampler", "timestep_spacing"]
+"""The columns whose values make a line."""
 
 
 def tradeoff(table: "pd.DataFrame") -> "Figure":
@@ -31,7 +31,7 @@ def tradeoff(table: "pd.DataFrame") -> "Figure":
     `table` has the columns sampler, timestep_spacing ("linspace" or "logsnr"), steps, and one for each measure; a row
     whose sampler is "input" holds the images before restoration. Higher is better, except for LPIPS.
     """
-    measures = [name for name in table.columns if name not in KEYS]
+    measures = [name for name in table.columns if name not in (*LINE, "steps")]
     caption = (
         "Each line is a sampler. Dotted grey: the images before restoration. Below 100 steps, Euler-Maruyama as the "
         "authors wrote it takes steps too small for the times it skips and leaves the noise in: it may lie outside "
@@ -45,7 +45,7 @@ def tradeoff(table: "pd.DataFrame") -> "Figure":
             row, column = divmod(index, 2)
             axes = area(figure, 78 + column * 440, 34 + row * 300, 345, 220)
             reference_line(axes, table.loc[table.sampler == "input", measure].iloc[0])
-            for sampler, spacing, line in by_sampler(restored):
+            for (sampler, spacing), line in restored.groupby(LINE, sort=False):
                 sampler_curve(axes, sampler, spacing, line.steps, line[measure])
             # The frame fits the samplers that work: the baseline may leave it.
             framed = table.loc[table.sampler != "euler-maruyama", measure]
@@ -55,21 +55,13 @@ def tradeoff(table: "pd.DataFrame") -> "Figure":
             axes.set(ylabel=measure, xlabel="steps (calls of the network)")
             better = "lower is better" if measure == "LPIPS" else "higher is better"
             axes.set_title(f"{measure}: {better}")
-        handles = {
-            sampler: axes.plot([], [], color=color, marker=mark)[0]
-            for sampler, (color, mark) in SAMPLERS.items()
-            if sampler in set(table.sampler)
-        }
-        for spacing, line in LINES.items():
-            handles[SPACED[spacing]] = axes.plot([], [], color=INK, linestyle=line)[0]
-        legend_below(figure, handles, top=rows * 300 + 8, columns=4)
+        for sampler, (color, mark) in SAMPLERS.items():
+            if sampler in set(table.sampler):
+                axes.plot([], [], color=color, marker=mark, label=sampler)
+        for spacing, style in LINES.items():
+            axes.plot([], [], color=INK, linestyle=style, label=SPACED[spacing])
+        legend_below(figure, top=rows * 300 + 8, columns=4)
     return figure
-
-
-def by_sampler(table: "pd.DataFrame") -> Iterator[tuple[str, str, "pd.DataFrame"]]:
-    """The sampler, the timestep spacing and the rows of each combination in a table, in its order."""
-    for (sampler, spacing), rows in table.groupby(["sampler", "timestep_spacing"], sort=False):
-        yield sampler, spacing, rows
 
 
 def sampler_curve(axes: "Axes", sampler: str, spacing: str, x, y, label: str | None = None) -> None:

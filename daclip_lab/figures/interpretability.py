@@ -62,14 +62,12 @@ def block_curves(
             axes.set_xticks(range(1, blocks + 1))
             axes.grid(axis="y")
         shown = {tower for table in tables for tower in table.tower}
-        handles = {
-            name: axes.plot([], [], color=color, marker=mark, markeredgecolor=INK)[0]
-            for tower, (color, mark, name) in TOWERS.items()
-            if tower in shown
-        }
+        for tower, (color, mark, name) in TOWERS.items():
+            if tower in shown:
+                axes.plot([], [], color=color, marker=mark, markeredgecolor=INK, label=name)
         for tokens, line in LINES.items():
-            handles[TOKENS[tokens]] = axes.plot([], [], color=INK, linestyle=line)[0]
-        legend_below(figure, handles, top=340, columns=5)
+            axes.plot([], [], color=INK, linestyle=line, label=TOKENS[tokens])
+        legend_below(figure, top=340, columns=5)
     return figure
 
 

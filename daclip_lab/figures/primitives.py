@@ -1,7 +1,7 @@
 """Building blocks of the figures: image grids, dots with intervals, heatmaps, curves, maps, legends and PNG files."""
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -251,19 +251,12 @@ def heatmap(axes: "Axes", table: "pd.DataFrame", *, texts=None, fmt: str = "", *
 # ---- legends ----
 
 
-def legend_below(
-    figure: "Figure", handles: Mapping | None = None, *, top: int, columns: int, size: int = 48, **look
-) -> None:  # fmt: skip
-    """A centred legend whose upper edge lies `top` pixels below that of the figure.
-
-    It names `handles` (label to artist), or what the last axes have drawn; marks of scatter plots get one `size`.
-    """
-    if handles is None:
-        artists, labels = figure.axes[-1].get_legend_handles_labels()
-        handles = dict(zip(labels, artists, strict=True))
-    legend = figure.legend(handles.values(), handles, ncols=columns, loc="upper center",
+def legend_below(figure: "Figure", *, top: int, columns: int, title: str | None = None) -> None:
+    """A centred legend of the last axes, whose upper edge lies `top` pixels below that of the figure."""
+    handles, labels = figure.axes[-1].get_legend_handles_labels()
+    legend = figure.legend(handles, labels, title=title, ncols=columns, loc="upper center",
                            bbox_to_anchor=(0.5, 1 - top / size_of(figure)[1]),
-                           columnspacing=1.4, handletextpad=0.4, **look)  # fmt: skip
+                           columnspacing=1.4, handletextpad=0.4)  # fmt: skip
     for handle in legend.legend_handles:
-        if hasattr(handle, "set_sizes"):
-            handle.set_sizes([size])
+        if hasattr(handle, "set_sizes"):  # marks of scatter plots differ in size
+            handle.set_sizes([48])

@@ -22,22 +22,15 @@ WIDTH = 880
 
 STYLE = {
     "figure.dpi": DPI,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": False,
-    "font.size": 10,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
     "text.color": INK,
-    "axes.facecolor": "white",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
-    "axes.labelsize": 10,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "grid.color": PALE,
-    "grid.linewidth": 0.8,
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
@@ -59,7 +52,7 @@ def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
 
     lines = caption_lines(caption, width)
     height += 16 * max(0, len(lines) - 1)
-    with plt.rc_context(STYLE):
+    with plt.style.context(["default", STYLE]):  # whatever the user has set
         figure = plt.figure(figsize=(width / DPI, height / DPI))
         # A notebook trims a figure to what is drawn. This keeps it whole, so that pixels stay on the pixel grid.
         figure.add_artist(
@@ -89,7 +82,7 @@ def above_caption(figure: "Figure", caption: str, rows: int = 1) -> int:
     return height - 14 - 16 * len(caption_lines(caption, width)) - 22 * rows
 
 
-def area(figure: "Figure", left: int, top: int, width: int, height: int) -> "Axes":
+def area(figure: "Figure", left: int, top: int, width: float, height: float) -> "Axes":
     """Axes at a place given in pixels from the upper left corner of the figure."""
     wide, high = size_of(figure)
     return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
@@ -106,7 +99,8 @@ def picture(figure: "Figure", image, left: int, top: int, zoom: int = 1) -> "Axe
     """Show an image at its own pixels, each `zoom` screen pixels wide, with its upper left corner at (left, top)."""
     pixels = pixels_of(image).repeat(zoom, 0).repeat(zoom, 1)
     height, width = pixels.shape[:2]
-    axes = area(figure, left, top, width, height)
+    # A hair smaller: matplotlib before 3.11 rounds the size up, and a rounding error would cost a pixel.
+    axes = area(figure, left, top, width - 1e-6, height - 1e-6)
     axes.imshow(pixels, interpolation="nearest", aspect="auto", vmin=0, vmax=1)
     axes.set_axis_off()
     return axes

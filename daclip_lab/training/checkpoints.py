@@ -142,15 +142,12 @@ def load_state(
         raise InputError(
             f"{run} was trained with another recipe: {values}{longer if 'steps' in differing else ''}"
         )
-    names = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
-    if names != set(weights):
-        raise InputError(f"{run} belongs to another model: its parameters have other names")
-    for name, p in weights.items():
-        if tensors[f"weight.{name}"].shape != p.shape:
-            raise InputError(f"{run} belongs to another model: {name} has another shape")
+    prefix = "weight."
+    own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    check_fit(weights, own, str(run))
     with torch.no_grad():
         for name, p in weights.items():
-            p.copy_(tensors[f"weight.{name}"])
+            p.copy_(own[name])
             average[name].copy_(tensors[f"average.{name}"])
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 if f"optimizer.{key}.{name}" in tensors:

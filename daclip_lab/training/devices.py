@@ -76,7 +76,9 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        return any(torch.cpu.get_capabilities().get(f) for f in ("avx512_bf16", "amx_bf16", "bf16"))
+        # Older versions of torch do not report what the processor has.
+        found = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(found.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
 
 

@@ -19,7 +19,7 @@ from daclip_lab.data.training_pairs import Batch, Source
 from daclip_lab.degradations.registry import CLEAN, label_names
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
-from daclip_lab.models.clip import Clip
+from daclip_lab.models.clip import Clip, resize
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce
 from daclip_lab.training.devices import place
@@ -260,25 +260,16 @@ def restoration_error(
 
 def _embeddings(daclip: DaCLIP, batch: Batch, oracle: bool, unnormalized: bool) -> Embeddings:
     """DA-CLIP's embeddings of the degraded images (b, d); for an oracle its training targets, with the same norms."""
+    size = daclip.clip.config.image_size
 
     def predicted() -> Embeddings:
-        images = _resize(daclip, batch.degraded)
-        return daclip.encode_image(images, normalize=not unnormalized)
+        return daclip.encode_image(resize(batch.degraded, size), normalize=not unnormalized)
 
     if not oracle:
         return predicted()
-    content = daclip.clip.encode_image(_resize(daclip, batch.clean))
+    content = daclip.clip.encode_image(resize(batch.clean, size))
     targets = Embeddings(content, _encode_unique(daclip, batch.labels))
     return targets.rescaled_like(predicted()) if unnormalized else targets
-
-
-def _resize(daclip: DaCLIP, images: Tensor) -> Tensor:
-    """Square images (b, 3, h, h) at CLIP's size."""
-    size = daclip.clip.config.image_size
-    if images.shape[-1] == size:
-        return images
-    resized = F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
-    return resized.clamp(0, 1)
 
 
 def _encode_unique(daclip: DaCLIP, texts: list[str]) -> Tensor:

@@ -6,7 +6,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -33,33 +33,33 @@ class Scale:
     """`smoke`, `lab` or `paper`."""
     clip: ClipConfig
     """The architecture of CLIP."""
-    pretrained: tuple[str, str] | None
+    pretrained: tuple[str, str] | None = None
     """open_clip's names of the architecture and the weights that CLIP starts from; None where it is trained here."""
-    clip_training: ClipRecipe | None
+    clip_training: ClipRecipe | None = None
     """How CLIP is trained; None where it comes pretrained."""
-    words: ClipRecipe | None
+    words: ClipRecipe | None = None
     """How its text tower then learns that phrasings mean the same; None where it comes pretrained."""
-    caption_degradation_prob: float
+    caption_degradation_prob: float = 0.0
     """Share of CLIP's training images that are degraded, with captions that say so (web captions: rarely)."""
-    scene_prob: float
+    scene_prob: float = 0.0
     """Share of training images that are procedural scenes."""
-    clean_prob: float
+    clean_prob: float = 0.0
     """Share of images that are left clean, in the controller's and restorer's training."""
-    second_degradation_prob: float
+    second_degradation_prob: float = 0.0
     """Share of the degraded images that carry a second degradation, in the controller's and restorer's training."""
     severity: tuple[float, float]
     """Range of severities in training, evenly distributed."""
-    stem: int
+    stem: int = 0
     """Channels of the convolutions beside the controller's patch embedding, see `models.daclip.Stem`; 0 for none."""
     daclip: DaclipRecipe
     """How the controller is trained."""
-    epochs: int | None
+    epochs: int | None = None
     """Passes over a folder of real pairs, which decide the controller's steps; None leaves them as in `daclip`."""
     network: dict
     """Arguments of the restorer: ConditionalNAFNet (`smoke`, `lab`) or ConditionalUNet (`paper`)."""
     restorer: RestorerRecipe
     """How the restorer is trained."""
-    sde: dict
+    sde: dict = field(default_factory=SDE.copy)
     """Arguments of MeanRevertingSDE."""
     view: str
     """Which views of an image are embedded, see `models.clip.views`."""
@@ -87,20 +87,28 @@ class Scale:
 
 def lab() -> Scale:
     """The default: a CLIP, a controller and a restorer that are trained on a laptop and come with the package."""
-    clip = ClipRecipe(
-        steps=1200, batch_size=128, image_size=64, learning_rate=1e-3, warmup=100, weight_decay=0.1
-    )
-    daclip = DaclipRecipe(
-        steps=1800,
-        batch_size=96,
+    small: dict = {"image_size": 64, "warmup": 100}
+    clip = ClipRecipe(**small, steps=1200, batch_size=128, learning_rate=1e-3, weight_decay=0.1)
+    words = replace(clip, steps=300, learning_rate=5e-4, warmup=20)
+    daclip = DaclipRecipe(**small, steps=1800, batch_size=96, learning_rate=6e-4, weight_decay=0.05)
+    restorer = RestorerRecipe(
+        steps=8_000,
+        batch_size=16,
         image_size=64,
-        learning_rate=6e-4,
-        warmup=100,
-        weight_decay=0.05,
-        multi_positive=True,
-        alignment_weight=10.0,
-        synonyms=True,
+        learning_rate=1.5e-3,
+        final_learning_rate=1e-6,
+        warmup=200,
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        objective="log_mse",
+        t_max_prob=0.5,
+        harm_penalty=6.0,
+        conditioning_dropout=0.1,
     )
+    network = {"kind": "nafnet", "width": 32, "encoder": (2, 2, 4), "middle": 2}
+    # Windows of the training's 64 pixels lose on whole photos, most in haze and darkness
+    # (`daclip-lab evaluate --whole --window 64 512`, in the card of the weights).
+    network |= {"decoder": (2, 2, 2), "conditioning_dim": 128, "window": None}
     return Scale(
         name="lab",
         clip=ClipConfig(
@@ -109,16 +117,8 @@ def lab() -> Scale:
             text={"context_length": 36, "width": 128, "heads": 4, "layers": 3},
             vocabulary=vocabulary_of(list(all_texts())),
         ),
-        pretrained=None,
         clip_training=clip,
-        words=replace(
-            clip,
-            steps=300,
-            warmup=20,
-            learning_rate=5e-4,
-            paraphrase_weight=1.0,
-            train_image_tower=False,
-        ),
+        words=replace(words, paraphrase_weight=1.0, train_image_tower=False),
         caption_degradation_prob=0.15,
         scene_prob=0.25,
         clean_prob=0.15,
@@ -126,34 +126,9 @@ def lab() -> Scale:
         # A little below what an evaluation asks: what is much weaker can hardly be seen, and teaches to guess.
         severity=(0.2, 1.0),
         stem=32,
-        daclip=daclip,
-        epochs=None,
-        network={
-            "kind": "nafnet",
-            "width": 32,
-            "encoder": (2, 2, 4),
-            "middle": 2,
-            "decoder": (2, 2, 2),
-            "conditioning_dim": 128,
-            # Windows of the training's 64 pixels lose on whole photos, most in haze and darkness
-            # (`daclip-lab evaluate --whole --window 64 512`, in the card of the weights).
-            "window": None,
-        },
-        restorer=RestorerRecipe(
-            steps=8_000,
-            batch_size=16,
-            image_size=64,
-            learning_rate=1.5e-3,
-            final_learning_rate=1e-6,
-            warmup=200,
-            betas=(0.9, 0.99),
-            eps=1e-8,
-            objective="log_mse",
-            t_max_prob=0.5,
-            harm_penalty=6.0,
-            conditioning_dropout=0.1,
-        ),
-        sde=dict(SDE),
+        daclip=replace(daclip, multi_positive=True, alignment_weight=10.0, synonyms=True),
+        network=network,
+        restorer=restorer,
         view="both",
         # One call is already a restoration, and of the lab's weights the best by PSNR and SSIM.
         steps=1,
@@ -212,14 +187,7 @@ def paper() -> Scale:
         name="paper",
         clip=named_config("ViT-B-32"),  # [P]
         pretrained=("ViT-B-32", "laion2b_s34b_b79k"),  # [C]
-        clip_training=None,
-        words=None,
-        caption_degradation_prob=0.0,
-        scene_prob=0.0,
-        clean_prob=0.0,
-        second_degradation_prob=0.0,
         severity=(0.1, 1.0),
-        stem=0,
         daclip=daclip,
         epochs=50,  # [P], [C] README; [C] multi_train.sh says 100
         network={"kind": "unet", "channels": 64, "multipliers": (1, 2, 4, 8)},  # [C]
@@ -241,7 +209,6 @@ def paper() -> Scale:
             t_max_prob=0.0,  # [C] times are drawn evenly
             conditioning_dropout=0.0,  # [C]
         ),
-        sde=dict(SDE),
         view="resize",  # [C]
         steps=100,  # [P], [C]
     )

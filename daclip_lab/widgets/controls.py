@@ -1,10 +1,12 @@
-"""Widgets whose picture follows a few controls: a figure, or the before/after slider with a figure or a sentence."""
+"""Widgets whose picture follows controls: a figure, the before/after slider, or a figure of texts that are typed."""
 
-import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from daclip_lab.errors import InputError
 from daclip_lab.figures.primitives import figure_png
 from daclip_lab.widgets.compare import compare
 
@@ -23,8 +25,7 @@ def controlled(draw: "Callable[..., Figure]", **choices: Sequence) -> "ipywidget
     import ipywidgets
 
     controls = _controls(draw, choices)
-    picture = _figure(draw, controls)
-    return ipywidgets.VBox([picture, *controls.values()])
+    return ipywidgets.VBox([_figure(draw, controls), *controls.values()])
 
 
 def compared(
@@ -72,6 +73,39 @@ def compared(
     return box
 
 
+def typed(
+    draw: "Callable[..., Figure]", fields: Mapping[str, str], **choices: Sequence
+) -> "ipywidgets.VBox":
+    """The figure that `draw` makes of texts, above a field for each and a control for each choice.
+
+    `fields` gives the first text of each field, `choices` is as for `controlled`. The figure changes when Enter is
+    pressed or the field is left. Warnings of `draw` are shown below it; so is an InputError, and then the figure stays
+    as it was.
+    """
+    import ipywidgets
+
+    controls: dict = {
+        name: ipywidgets.Text(value=text, description=name, continuous_update=False)
+        for name, text in fields.items()
+    }
+    controls |= _controls(draw, choices)
+    picture, message = ipywidgets.Image(format="png"), ipywidgets.Label()
+
+    def show(_change=None) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            try:
+                figure = draw(**_values(controls))
+            except InputError as error:
+                message.value = str(error)
+                return
+        message.value = "; ".join(str(warning.message) for warning in caught)
+        picture.value = figure_png(figure)
+
+    _follow(controls, show)
+    return ipywidgets.VBox([picture, *controls.values(), message])
+
+
 def _controls(function: Callable, choices: Mapping[str, Sequence]) -> dict:
     """A drop-down list for texts, a slider for numbers; each starts at the function's default."""
     import ipywidgets
@@ -93,7 +127,7 @@ def _figure(draw: "Callable[..., Figure]", controls: Mapping) -> "ipywidgets.Ima
     """An image widget with the figure of the controls' values."""
     import ipywidgets
 
-    @functools.lru_cache(maxsize=256)
+    @lru_cache(maxsize=256)
     def drawn(*values) -> bytes:
         return figure_png(draw(**dict(zip(controls, values, strict=True))))
 

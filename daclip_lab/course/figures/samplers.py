@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daclip_lab.figures.diffusion import SAMPLERS, SPACED, by_sampler, sampler_curve
+from daclip_lab.figures.diffusion import LINE, SAMPLERS, SPACED, sampler_curve
 from daclip_lab.figures.primitives import legend_below, reference_line
 from daclip_lab.figures.style import WIDTH, above_caption, area, canvas
 
@@ -20,14 +20,14 @@ def against_one_step(table: "pd.DataFrame", caption: str = "") -> "Figure":
     better.
     """
     measures = list(dict.fromkeys(table.measure))
-    kinds = table.drop_duplicates(["sampler", "timestep_spacing"]).shape[0]
+    kinds = table.drop_duplicates(LINE).shape[0]
     steps = sorted(table.steps.unique())
     with canvas(WIDTH, -(-len(measures) // 2) * 250 + 96, caption) as figure:
         for index, measure in enumerate(measures):
             row, column = divmod(index, 2)
             axes = area(figure, 78 + column * 440, 34 + row * 250, 345, 170)
-            parts = by_sampler(table[table.measure == measure])
-            for number, (sampler, spacing, part) in enumerate(parts):
+            parts = table[table.measure == measure].groupby(LINE, sort=False)
+            for number, ((sampler, spacing), part) in enumerate(parts):
                 # Side by side, so that intervals do not hide each other.
                 at = np.array([steps.index(count) for count in part.steps], float)
                 at += 0.6 * ((number + 0.5) / kinds - 0.5)
@@ -50,7 +50,7 @@ def perception_distortion(table: "pd.DataFrame", caption: str = "") -> "Figure":
     """
     with canvas(WIDTH, 430, caption) as figure:
         axes = area(figure, 84, 16, WIDTH - 336, 320)
-        for sampler, spacing, line in by_sampler(table):
+        for (sampler, spacing), line in table.groupby(LINE, sort=False):
             label = f"{sampler},\n{SPACED[spacing]}"
             sampler_curve(axes, sampler, spacing, line.distortion, line.unlike, label)
             for _, point in line.iterrows():

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daclip_lab.figures.diffusion import SPACED, by_sampler, sampler_curve, step_axis
+from daclip_lab.figures.diffusion import LINE, SPACED, sampler_curve, step_axis
 from daclip_lab.figures.palette import BLUE, INK, ORANGE, SALMON, color_of, marker_of
 from daclip_lab.figures.primitives import curve
 from daclip_lab.figures.style import WIDTH, area, canvas
@@ -119,7 +119,7 @@ def over_steps(table: "pd.DataFrame", measure: str, caption: str = "") -> "Figur
     """
     with canvas(720, 430, caption) as figure:
         axes = area(figure, 84, 20, 420, 330)
-        for sampler, spacing, line in by_sampler(table):
+        for (sampler, spacing), line in table.groupby(LINE, sort=False):
             name = sampler if spacing == "linspace" else f"{sampler}, {SPACED[spacing].split()[-1]}"
             sampler_curve(axes, sampler, spacing, line.steps, line[measure], name)
         axes.set(yscale="log", xlabel="steps", ylabel=measure)
