@@ -1,4 +1,4 @@
-"""Print a constraints file with the lowest version of every requirement in pyproject.toml.
+"""Print a constraints file with the lowest version of every requirement of the package and its extras.
 
     python tests/lowest_versions.py [TORCH]
 
@@ -14,14 +14,12 @@ REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)")
 
 
 def lowest_versions(pyproject: Path, torch: str | None = None) -> dict[str, str]:
-    """Name and lowest version of each requirement, those of the extras included."""
+    """Name and lowest version of each requirement, those of `analysis` and `notebooks` included."""
     project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *(r for name in extras for r in extras[name])]
+    # The tools of development (`dev`) stay at what pip chooses.
+    requirements = [*project["dependencies"], *extras["analysis"], *extras["notebooks"]]
     found = dict(m.groups() for r in requirements if (m := REQUIREMENT.match(r)))
-    # `>=8,<10` is pytest's range; the tools of development stay at what pip chooses.
-    for tool in ("pytest", "ruff", "mypy", "build", "pre-commit", "playwright", "hypothesis"):
-        found.pop(tool, None)
     return found | ({"torch": torch} if torch else {})
 
 

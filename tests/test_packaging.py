@@ -9,10 +9,12 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, req
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from packaging.requirements import Requirement
 
 import daclip_lab
+from daclip_lab.training.devices import has_bf16
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -214,3 +216,8 @@ def test_dev_installs_all_extras():
     assert (
         "daclip-lab[notebooks]" in EXTRAS["dev"] and "daclip-lab[analysis]" in EXTRAS["notebooks"]
     )
+
+
+def test_older_versions_of_torch_do_not_report_what_the_processor_has(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_bf16(torch.device("cpu"))

@@ -77,7 +77,7 @@ def has_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         # Older versions of torch do not report what the processor has.
-        found = getattr(torch.cpu, "get_capabilities", dict)()
+        found: dict = getattr(torch.cpu, "get_capabilities", dict)()
         return any(found.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
 
