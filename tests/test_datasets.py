@@ -150,7 +150,19 @@ def test_items_that_are_no_pair_are_refused(degraded, clean):
         source.draw(seeded(0), 24)
 
 
+def test_items_of_whole_numbers_are_refused():
+    levels = torch.full((3, 40, 40), 200, dtype=torch.uint8)
+    source = DatasetSource([(levels / 255, levels, "hazy")])
+    with pytest.raises(InputError, match=r"item 0 .*torch\.uint8"):
+        source.draw(seeded(0), 24)
+
+
 # ---- pairs made on the fly ----
+
+
+def test_one_degradation_alone_has_no_second(photos):
+    source = Synthetic(photos=photos, degradations=("hazy",), second_degradation_prob=1)
+    assert set(Batches(source, size=16, batch=30)[0].labels) <= {"hazy", "clean"}
 
 
 def test_synthetic_shares_are_as_asked(photos):

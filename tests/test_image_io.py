@@ -358,6 +358,7 @@ def test_to_pil_clamps_rounds_and_refuses():
             to_pil(bad)
     with pytest.raises(InputError, match="NaN"):
         to_pil(torch.full((3, 2, 2), float("nan")))
+    assert to_pil(torch.full((3, 2, 2), 100, dtype=torch.uint8)).getpixel((0, 0)) == (100,) * 3
 
 
 def test_places_that_cannot_be_written(tmp_path):

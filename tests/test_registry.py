@@ -31,7 +31,7 @@ from daclip_lab.training import presets
 from daclip_lab.training.objectives import train_daclip
 
 WORDS = Words(
-    adjectives=("faded", "washed out"),
+    adjectives=["faded", "washed out"],
     clauses=("with pale ink",),
     held_out_adjectives=("bleached",),
 )
@@ -129,6 +129,7 @@ def test_words_that_the_text_tower_lacks_are_refused(faded, scale, photo_folder)
         ("hazy", Words(("hazy",), (), ("misty",)), None, "'hazy'"),
         ("clean", Words(("clean",), (), ("misty",)), None, "'clean'"),
         ("wet", Words(("damp",), (), ("misty",)), None, "'damp'"),
+        ("wet", Words((), ("in water",), ("misty",)), None, "'wet'"),
         ("wet", Words(("wet",)), None, "'wet'"),
         ("wet", Words(("wet",), (), ("misty",)), "haze", "'haze'.*'hazy'"),
     ],

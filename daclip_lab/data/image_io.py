@@ -67,11 +67,11 @@ def read_image(image: ImageLike) -> torch.Tensor:
 
 
 def to_pil(image: torch.Tensor) -> Image.Image:
-    """Turn a tensor (3, h, w) or (1, 3, h, w) into a PIL RGB image; values are clamped to [0, 1] and rounded.
+    """Turn a tensor (3, h, w) or (1, 3, h, w) into a PIL RGB image; floats are clamped to [0, 1] and rounded.
 
-    Raises InputError for another shape or NaN.
+    Integers are taken as by `read_image`. Raises InputError for another shape or NaN.
     """
-    image = image.detach().float().cpu()
+    image = image.detach().float().cpu() if image.is_floating_point() else read_image(image)
     if image.ndim == 4 and image.shape[0] == 1:
         image = image[0]
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:

@@ -111,13 +111,13 @@ class _Partners:
         if self.clean.keys().isdisjoint(_by(_name, self.degraded, low)):
             self.key, self.clean = _numbers, _by(_numbers, clean, self.folder)
             degraded = _by(_numbers, self.degraded, low)
-            for own, other in ((degraded, self.clean), (self.clean, degraded)):
-                for numbers, paths in own.items():
-                    if len(paths) > 1 or numbers not in other:
-                        raise InputError(
-                            f"{paths[-1]} has no partner: {low} and {CLEAN_DIR} beside it share no name, "
-                            "and the numbers in the names are not the same, each once"
-                        )
+            for numbers in degraded | self.clean:
+                own, others = degraded.get(numbers, []), self.clean.get(numbers, [])
+                if len(own) != 1 or len(others) != 1:
+                    raise InputError(
+                        f"{(own or others)[-1]} has no partner: {low} and {CLEAN_DIR} beside it share no "
+                        "name, and the numbers in the names are not the same, each once"
+                    )
 
     def of(self, degraded: Path) -> Path:
         found = self.clean.get(self.key(degraded, self.low), [])

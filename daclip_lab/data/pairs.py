@@ -55,15 +55,11 @@ class PairFolder:
             self.pairs.setdefault(pair.label, []).append(pair)
         if only is not None:
             if missing := [label for label in only if label not in self.pairs]:
-                raise InputError(f"no pairs of {missing[0]!r}: there are {', '.join(self.labels)}")
+                raise InputError(f"no pairs of {missing[0]!r}: there are {', '.join(self.pairs)}")
             self.pairs = {label: self.pairs[label] for label in only}
+        self.labels = in_order(self.pairs)
         self._all = [pair for label in self.labels for pair in self.pairs[label]]
         self._captions: dict[Path, str] = {}
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The degradations, see `registry.in_order`."""
-        return in_order(self.pairs)
 
     def __len__(self) -> int:
         """The number of pairs."""

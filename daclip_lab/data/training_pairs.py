@@ -73,9 +73,10 @@ class Synthetic:
             label = self.degradations[choose(generator, len(self.degradations))]
             severity = uniform(generator, *self.severity)
             steps = [(label, severity)]
-            if self.second_degradation_prob and uniform(generator) < self.second_degradation_prob:
+            others = [name for name in self.degradations if name != label]
+            prob = self.second_degradation_prob if others else 0
+            if prob and uniform(generator) < prob:
                 # Every ordered pair is as likely, so either of its two names is the label half of the time.
-                others = [name for name in self.degradations if name != label]
                 second = others[choose(generator, len(others))]
                 steps.append((second, uniform(generator, *self.severity)))
             degraded = mix(clean, steps, generator)
@@ -89,7 +90,7 @@ class DatasetSource:
 
     Items are (degraded, clean, label) or (degraded, clean, label, caption), the images float32 tensors (3, h, w) in
     [0, 1] of one size. Without a caption, `attributes.caption` describes the clean square. `draw` raises InputError,
-    naming the item, where the images differ in shape or are smaller than `size`.
+    naming the item, where the images differ in shape, are smaller than `size` or no floats.
     """
 
     dataset: torch.utils.data.Dataset
@@ -97,15 +98,17 @@ class DatasetSource:
     def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
         index = choose(generator, len(self.dataset))  # type: ignore[arg-type]
         degraded, clean, label, *given = self.dataset[index]
+        both = degraded, clean
         if degraded.shape != clean.shape or len(clean) != 3 or min(clean.shape[-2:]) < size:
             raise InputError(
                 f"item {index} of the dataset holds images {tuple(degraded.shape)} and {tuple(clean.shape)}: "
                 f"wanted equal shapes (3, h, w) of at least {size} pixels"
             )
+        if not all(image.is_floating_point() for image in both):
+            kinds = " and ".join(str(image.dtype) for image in both)
+            raise InputError(f"item {index} of the dataset holds {kinds}: wanted floats in [0, 1]")
         top, left = (choose(generator, side - size + 1) for side in clean.shape[-2:])
-        degraded, clean = (
-            image[:, top : top + size, left : left + size].float() for image in (degraded, clean)
-        )
+        degraded, clean = (image[:, top : top + size, left : left + size].float() for image in both)
         text = (given[0] if given else caption(clean)) if captions else ""
         return Example(
             clean=clean, degraded=degraded, label=label, severity=float("nan"), caption=text

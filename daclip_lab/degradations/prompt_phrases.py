@@ -1,7 +1,7 @@
 """Phrasings of the degradations; `data.prompts` makes sentences of them."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 
@@ -10,13 +10,17 @@ class Words:
     """The phrasings of one degradation: adjectives fit "a ___ photo", clauses "a photo ___".
 
     The first adjective is the name of the degradation. Held-out phrasings are used in evaluations only. An adjective of
-    the ten has at most 4 BPE tokens, a clause at most 6.
+    the ten has at most 4 BPE tokens, a clause at most 6. Lists are turned into tuples.
     """
 
     adjectives: tuple[str, ...]
     clauses: tuple[str, ...] = ()
     held_out_adjectives: tuple[str, ...] = ()
     held_out_clauses: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for kind in fields(self):
+            object.__setattr__(self, kind.name, tuple(getattr(self, kind.name)))
 
     @property
     def canonical(self) -> str:
@@ -32,8 +36,5 @@ class Words:
 
 
 _listed = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
-WORDS = {
-    name: Words(**{kind: tuple(phrases) for kind, phrases in kinds.items()})
-    for name, kinds in _listed.items()
-}
+WORDS = {name: Words(**kinds) for name, kinds in _listed.items()}
 """The phrasings of the ten degradations and "clean", in the order of the paper."""

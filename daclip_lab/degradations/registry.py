@@ -100,8 +100,10 @@ def register_degradation(
     """
     if name in label_names():
         raise InputError(f"degradation {name!r} is registered already")
-    if words.canonical != name:
-        raise InputError(f"the first adjective of {name!r} is {words.canonical!r}: wanted the name")
+    if words.adjectives[:1] != (name,):
+        raise InputError(
+            f"the adjectives of {name!r} are {words.adjectives}: wanted the name first"
+        )
     if not words.held_out:
         raise InputError(f"the words of {name!r} hold none out: wanted held_out_adjectives")
     if after is None:
