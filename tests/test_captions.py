@@ -1,4 +1,4 @@
-"""Laws of the attribute captions: they say what the pixels show, and nothing that the pixels do not fix."""
+"""Laws of the attribute captions: each word follows from the pixels, and mirrored or larger images change it as they should."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def swapped(text, words):
 
 
 @pytest.mark.parametrize("name", COLOURS)
-def test_every_value_of_a_colour_is_called_by_its_name(name):
+def test_every_value_of_a_colour_has_its_name(name):
     for value in COLOURS[name]:
         found = attributes(solid(*value))
         assert (found.colour, found.second, found.accent, found.light) == (name, "", "", "")
@@ -96,7 +96,7 @@ def test_a_mirrored_image_swaps_the_words_of_that_axis(axis, words):
         assert swapped(caption(image), words) == swapped(caption(image.flip(axis)), {})
 
 
-def test_an_enlarged_image_reads_alike():
+def test_an_enlarged_image_has_the_same_attributes():
     fields = [field.name for field in dataclasses.fields(rules.Attributes)]
     same = []
     for image in images(40, seed=1):
@@ -108,10 +108,10 @@ def test_an_enlarged_image_reads_alike():
 
 def test_captions_are_short_many_and_deterministic():
     crops = images(200, seed=2)
-    said = [caption(image) for image in crops]
-    assert said == [caption(image.clone()) for image in crops]
-    assert max(map(count_words, said)) <= rules.MAX_WORDS
-    assert len(set(said)) > 180
+    texts = [caption(image) for image in crops]
+    assert texts == [caption(image.clone()) for image in crops]
+    assert max(map(count_words, texts)) <= rules.MAX_WORDS
+    assert len(set(texts)) > 180
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (3, 17, 90), (3, 321, 481)])

@@ -1,4 +1,4 @@
-"""Laws of the ten degradations: what they leave alone, what they promise, and what makes each what it is."""
+"""Laws of the ten degradations: shapes, ranges and seeds of all, and the physics of each."""
 
 import io
 
@@ -288,7 +288,7 @@ def test_a_mix_of_one_is_degrade(name):
     )
 
 
-def test_a_mix_follows_the_light_in_whatever_order_it_is_written():
+def test_a_mix_is_applied_in_the_physical_order():
     image = photo(6)
     steps = [("uncompleted", 0.3), ("noisy", 0.2), ("hazy", 0.5), (CLEAN, 0.0)]
     source = generator(9)

@@ -192,7 +192,7 @@ def test_what_is_missing_is_named(root, tmp_path):
 # ---- the table ----
 
 
-def test_a_table_is_as_good_as_its_folder(tree):
+def test_a_table_gives_the_pairs_of_its_lines(tree):
     lines = [
         f"{kind}/{name}/LQ/{number}.png\ta photo, in {name} light: {name}"
         for kind, name, number in [("train", "hazy", 0), ("train", "rainy", 1), ("val", "hazy", 9)]
@@ -274,7 +274,7 @@ def test_captions_come_from_the_table_beside_the_pairs(tree, place):
         PairFolder(tree)
 
 
-def test_tables_of_another_part_or_of_strangers_are_left_alone(tree):
+def test_tables_of_another_part_or_of_another_folder_are_not_read(tree):
     write(tree / "daclip_val.csv", "val/hazy/LQ/9.png\tnine: hazy")
     write(tree.parent / "captions.csv", "elsewhere\tsomething")
     assert PairFolder(tree / "train").pairs["hazy"][0].caption is None
@@ -424,7 +424,7 @@ def test_a_training_takes_one_degradation_alone(tree, photo_folder, scale):
         source_of([str(photo_folder)], scale, "restorer", ["hazy"])
 
 
-def test_a_source_tells_what_it_draws(tree, photo_folder, scale):
+def test_labels_of_a_source(tree, photo_folder, scale):
     assert labels_of(source_of([str(tree)], scale)) == ("hazy", "rainy")
     assert labels_of(source_of([str(photo_folder)], scale)) == LABELS
     assert labels_of(source_of([str(photo_folder)], paper())) == DEGRADATIONS

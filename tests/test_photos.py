@@ -27,7 +27,7 @@ def test_seeded_is_a_function_of_its_numbers():
     assert len({first(*numbers) for numbers in [(0,), (1,), (0, 1), (1, 3), (3, 1), (31,)]}) == 6
 
 
-def test_seeded_tells_a_zero_from_nothing():
+def test_a_zero_makes_another_generator_than_no_number():
     """Photo 0 of seed 5 must not share its draws with seed 5 alone."""
     assert len({first(5), first(5, 0), first(5, 0, 0)}) == 3
 

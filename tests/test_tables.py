@@ -41,7 +41,7 @@ def pairs(tmp_path, photo):
 # ---- a table ----
 
 
-def test_rows_say_everything_or_that_it_is_unknown():
+def test_rows_have_every_column():
     rows = table_of(["a", "b"], degradation=["hazy", None]).rows
     assert list(rows.photo) == ["a", "b"] and rows.severity.isna().all()
     assert list(rows.degradation) == ["hazy", None] and list(rows.caption) == [None, None]
@@ -163,7 +163,7 @@ def test_an_interrupted_run_does_not_continue_with_other_pixels(pipe, tmp_path, 
         (changed / "t.parquet.part").unlink()
 
 
-def test_a_fingerprint_tells_weights_apart():
+def test_a_fingerprint_depends_on_the_values_not_on_their_order():
     one = {"a": torch.zeros(3), "b": torch.ones(2, 2)}
     assert fingerprint(one) == fingerprint(dict(reversed(one.items())))
     assert fingerprint(one) != fingerprint(one | {"a": torch.full((3,), 1e-3)})
@@ -183,7 +183,7 @@ def test_a_folder_without_labels_becomes_a_table(pipe, photo_folder):
     )
 
 
-def test_folders_called_like_a_degradation_are_labels(pipe, tmp_path, photo):
+def test_folders_named_like_a_degradation_are_labels(pipe, tmp_path, photo):
     for name in ("rainy/deep/one.png", "mine/one.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         save_image(photo[:, :32, :32], tmp_path / name)
@@ -280,7 +280,7 @@ def test_reading_does_not_keep_images_in_memory(pipe, photo_folder, monkeypatch)
         return read
 
     counted.most = 0
-    monkeypatch.setattr("daclip_lab.pipeline.encoder.read_image", counted)
+    monkeypatch.setattr("daclip_lab.pipeline.encoding.read_image", counted)
     pipe.embed([photo_folder / "cup.png"] * 12)
     assert counted.most <= 2
 

@@ -1,4 +1,4 @@
-"""Laws of the language of degradations."""
+"""Laws of the phrasings of degradations, and of prompts and captions made of them."""
 
 import itertools
 
@@ -107,7 +107,7 @@ def test_describe_keeps_the_caption_and_adds_a_training_phrasing(name):
     assert texts == [describe(said, name, again) for _ in range(100)]
 
 
-def test_the_table_knows_every_token_that_the_lab_prints():
+def test_the_vocabulary_holds_every_token_of_captions():
     known = {token for text in all_texts() for token in TOKENIZER.encode(text)}
     generator = torch.Generator().manual_seed(1)
     for text in printed(500):
@@ -116,7 +116,7 @@ def test_the_table_knows_every_token_that_the_lab_prints():
             assert set(TOKENIZER.encode(said)) <= known, said
 
 
-def test_the_table_stays_small():
+def test_the_vocabulary_is_small():
     assert len({token for text in all_texts() for token in TOKENIZER.encode(text)}) < 800
 
 

@@ -46,7 +46,7 @@ LABELS = (*DEGRADATIONS, CLEAN)
 """The ten and "clean": the labels of the shipped weights. Weights keep theirs in `settings.labels`."""
 
 _registered = {name: Degradation(function, WORDS[name]) for name, function in _TEN.items()}
-# The order of light: through the scene, onto the lens and the sensor, into the file and beyond.
+# The physical order: in the scene, on the lens, in the sensor, in the file, after it.
 _mixing_order = ["shadowed", "hazy", "rainy", "snowy", "raindrop", "motion-blurry", "low-light", "noisy",
                  "jpeg-compressed", "uncompleted"]  # fmt: skip
 
