@@ -1,4 +1,4 @@
-"""Laws of the attribute captions: each word follows from the pixels, and mirrored or larger images change it as they should."""
+"""Laws of the attribute captions: each word follows from the pixels, and mirrored images swap the words of an axis."""
 
 import dataclasses
 

@@ -185,7 +185,7 @@ def test_what_is_missing_is_named(root, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         find_pairs(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no pairs: .*<degradation>/LQ"):
+    with pytest.raises(InputError, match=r"holds no pairs: .*<degradation>/LQ"):
         find_pairs(tmp_path / "empty")
 
 
