@@ -245,7 +245,13 @@ def test_figures_show_a_registered_degradation(sepia):
                                                   [sepia]).axes) == 1  # fmt: skip
 
 
-def test_a_sheet_names_its_rows_and_columns_and_wants_every_severity():
+def test_a_figure_does_not_depend_on_the_users_settings():
+    wanted = drawn(curves())
+    with plt.rc_context({"axes.grid": True, "axes.facecolor": "black", "xtick.labelsize": 20}):
+        assert np.array_equal(drawn(curves()), wanted)
+
+
+def test_a_sheet_names_its_rows_and_columns_and_needs_every_severity():
     wanted = {"severity", *rows(), *(f"{value:g}" for value in severity.SEVERITIES)}
     assert set(texts(sheet())) >= {*wanted, "Two degradations."}
     with pytest.raises(ValueError):

@@ -24,15 +24,15 @@ paper's U-Net needs 1 GB beside its weights (`python -m benchmarks network`)."""
 
 
 class Tiled:
-    """Wraps a network with the same call signature; runs it on overlapping tiles and blends the predictions.
+    """A network that runs on overlapping tiles and blends the predictions; it is called like the network itself.
 
-    A quarter of a tile's side overlaps its neighbour. The third of it nearest to the cut is dropped, since the network
-    saw least of its surroundings; over the middle third one prediction fades into the other. For a network whose
-    receptive field is within that third (43 pixels for a tile of 512) tiled equals whole. The U-Net attends to all
-    pixels: each of its tiles is an image of its own. The lab's NAFNet uses means over the image, and a tile of sky has
-    other means than one of trees, so every call runs on all tiles twice: first for their means, then with the averages
-    of these. This doubles the cost of a call and removes the seams: 48 pixels from a cut the prediction is that for the
-    whole image to within 0.0001 (in [0, 1], the largest difference seen: `python -m benchmarks receptive_field`).
+    A quarter of a tile's side overlaps its neighbour. The third of the overlap nearest to the cut is dropped; over the
+    middle third one prediction fades into the other. For a network whose receptive field is within that third (43
+    pixels for a tile of 512) tiled equals whole. The U-Net attends to all pixels: each of its tiles is an image of its
+    own. The lab's NAFNet averages over the image, and a tile of sky has other means than one of trees, so every call
+    runs on all tiles twice: for their means, and then with the averages of these. This doubles the cost and removes the
+    seams: 48 pixels from a cut the prediction is that for the whole image to within 0.0001 (in [0, 1], the largest
+    difference found by `python -m benchmarks receptive_field`).
 
     Args:
         net: a `Restorer`.

@@ -48,9 +48,7 @@ def confusion_heatmap(confusion: "pd.DataFrame", n: "pd.Series | Mapping[str, in
 
 
 def classification_bars(
-    probabilities: "pd.Series | pd.DataFrame",
-    truths: Sequence[str],
-    images: Sequence | None = None,
+    probabilities: "pd.Series | pd.DataFrame", truths: Sequence[str], images: Sequence | None = None
 ) -> "Figure":
     """The probability of every label for one image (a Series) or several (a row of a DataFrame each).
 

@@ -33,7 +33,7 @@ def map_panels(
     side = (WIDTH - 3 * GAP) // max(2, len(maps)) - 12
     legend_rows = -(-(len(set(labels)) + bool(new)) // 6)
     caption = (
-        "Each mark is one image. Axes have no unit: look at who is near whom. Trustworthiness: how many neighbours on "
+        "Each mark is an image. Axes have no unit: only neighbourhoods matter. Trustworthiness: how many neighbours on "
         "the map are real (1 all, 0.5 as on a random map). Preserved: share of the 15 nearest neighbours that it keeps."
     )
     width = max(GAP + len(maps) * (side + 2 * GAP), 420)

@@ -230,19 +230,19 @@ def frame_map(axes: "Axes", title: str) -> None:
     axes.spines[:].set(visible=True, color=PALE)
 
 
-def heatmap(axes: "Axes", table: "pd.DataFrame", *, texts=None, fmt: str = "", **options) -> None:
+def heatmap(
+    axes: "Axes", table: "pd.DataFrame", *, texts=None, fmt="", cmap=None, **options
+) -> None:
     """A table of numbers as coloured cells with the numbers in them, or with `texts` of the same shape.
 
     `options` go to `seaborn.heatmap`; colours run from white at `vmin` to blue unless `cmap` is given.
     """
     import seaborn as sns
 
-    options = {
-        "cmap": sns.light_palette(BLUE, as_cmap=True),
-        "annot_kws": {"fontsize": 10},
-    } | options
-    sns.heatmap(table, ax=axes, annot=True if texts is None else texts, fmt=fmt, cbar=False,
-                linewidths=1, linecolor="white", **options)  # fmt: skip
+    cmap = sns.light_palette(BLUE, as_cmap=True) if cmap is None else cmap
+    look = {"annot_kws": {"fontsize": 10}, "linewidths": 1, "linecolor": "white", "cbar": False}
+    texts = True if texts is None else texts
+    sns.heatmap(table, ax=axes, annot=texts, fmt=fmt, cmap=cmap, **look | options)
     axes.set(xlabel="", ylabel="")
     axes.set_yticks(axes.get_yticks(), list(table.index), rotation=0)
     axes.tick_params(length=0)

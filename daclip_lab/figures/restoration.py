@@ -51,10 +51,8 @@ def restoration_wall(restorations: Sequence[Restoration], *, photos: int) -> "Fi
             area(figure, 8, y + 22, 8, height).set(xticks=[], yticks=[], facecolor=color_of(name))
             write(figure, 22, y + 12 + height // 2, name, fontsize=10, weight="bold")
         for each in restorations:
-            x, y = (
-                left + RANKS.index(each.rank) * triple,
-                TOP + names.index(each.degradation) * tall,
-            )
+            x = left + RANKS.index(each.rank) * triple
+            y = TOP + names.index(each.degradation) * tall
             _title(figure, x, y + 4, each)
             for part, (field, _) in enumerate(PARTS):
                 image = getattr(each, field)

@@ -150,8 +150,7 @@ def load_state(
             p.copy_(own[name])
             average[name].copy_(tensors[f"average.{name}"])
             for key in ("step", "exp_avg", "exp_avg_sq"):
-                if f"optimizer.{key}.{name}" in tensors:
-                    value = tensors[f"optimizer.{key}.{name}"]
+                if (value := tensors.get(f"optimizer.{key}.{name}")) is not None:
                     # AdamW counts its steps on the CPU.
                     optimizer.state[p][key] = value if key == "step" else value.to(p.device)
     return int(tensors["step"])

@@ -1,6 +1,6 @@
 """The training loop that all trainings share.
 
-A training is a generator. The caller owns the loop: plot, stop, inspect the model, go on. What is trained for is a loss
+A training is a generator: the caller owns the loop and may plot, stop, inspect the model, go on. The loss is a function
 of (batch, generator); `fit` does the rest: the learning rate, the average of the weights, checkpoints, and resuming so
 exactly that an interrupted training ends with the same bytes as an uninterrupted one.
 
@@ -121,13 +121,8 @@ def fit(
         # Also finds out before the first step whether the folder can be written to.
         write_json(folder / "recipe.json", asdict(recipe))
 
-    dataset = Batches(
-        source,
-        size=recipe.image_size,
-        batch=recipe.batch_size // processes,
-        seed=recipe.seed,
-        captions=captions,
-    )
+    size, share = recipe.image_size, recipe.batch_size // processes
+    dataset = Batches(source, size=size, batch=share, seed=recipe.seed, captions=captions)
     loader = torch.utils.data.DataLoader(
         CatchInputErrors(dataset),
         batch_size=None,

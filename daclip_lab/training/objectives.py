@@ -134,7 +134,7 @@ def train_daclip(
         return info_nce(image, text, daclip.scale)
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        with torch.no_grad():  # as in CLIP, see above
+        with torch.no_grad():  # the temperature is limited as CLIP's is
             daclip.logit_scale.clamp_(max=math.log(100))
         names = [_phrase(label, recipe.synonyms, generator) for label in batch.labels]
         words = torch.stack([embed_word(name) for name in names])

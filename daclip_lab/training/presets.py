@@ -40,7 +40,7 @@ class Scale:
     words: ClipRecipe | None = None
     """How its text tower then learns that phrasings mean the same; None where it comes pretrained."""
     caption_degradation_prob: float = 0.0
-    """Share of CLIP's training images that are degraded, with captions that say so (web captions: rarely)."""
+    """Share of CLIP's training images that are degraded, with captions that mention it (web captions: rarely)."""
     scene_prob: float = 0.0
     """Share of training images that are procedural scenes."""
     clean_prob: float = 0.0
@@ -123,7 +123,7 @@ def lab() -> Scale:
         scene_prob=0.25,
         clean_prob=0.15,
         second_degradation_prob=0.2,
-        # A little below what an evaluation asks: what is much weaker can hardly be seen, and teaches to guess.
+        # From a little below the evaluation's: much weaker ones can hardly be seen, and reward guessing.
         severity=(0.2, 1.0),
         stem=32,
         daclip=replace(daclip, multi_positive=True, alignment_weight=10.0, synonyms=True),
@@ -139,7 +139,7 @@ def smoke() -> Scale:
     """For tests: the lab at 32 pixels, where everything runs in seconds and nothing is learned."""
     whole = lab()
     few: dict = {"steps": 4, "batch_size": 8, "image_size": 32, "learning_rate": 1e-3, "warmup": 0}
-    daclip = replace(whole.daclip, **few, alignment_weight=1.0)
+    tiny = {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
     return replace(
         whole,
         name="smoke",
@@ -153,10 +153,8 @@ def smoke() -> Scale:
         words=whole.words and replace(whole.words, **few),
         scene_prob=0.5,
         stem=8,
-        daclip=daclip,
-        network=whole.network
-        | {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
-        | {"conditioning_dim": 16, "window": None},
+        daclip=replace(whole.daclip, **few, alignment_weight=1.0),
+        network=whole.network | tiny | {"conditioning_dim": 16},
         restorer=replace(whole.restorer, **few | {"batch_size": 4}, t_max_prob=0.3),
         steps=2,
     )
@@ -189,7 +187,7 @@ def paper() -> Scale:
         pretrained=("ViT-B-32", "laion2b_s34b_b79k"),  # [C]
         severity=(0.1, 1.0),
         daclip=daclip,
-        epochs=50,  # [P], [C] README; [C] multi_train.sh says 100
+        epochs=50,  # [P], [C] README; [C] multi_train.sh: 100
         network={"kind": "unet", "channels": 64, "multipliers": (1, 2, 4, 8)},  # [C]
         restorer=RestorerRecipe(
             steps=700_000,  # [P], [C]

@@ -64,11 +64,8 @@ def _has_type(value, wanted) -> bool:
         return any(_has_type(value, each) for each in get_args(wanted))
     if get_origin(wanted) is tuple:
         inner = get_args(wanted)
-        return (
-            isinstance(value, tuple | list)
-            and len(value) == len(inner)
-            and all(map(_has_type, value, inner))
-        )
+        fits = isinstance(value, tuple | list) and len(value) == len(inner)
+        return fits and all(map(_has_type, value, inner))
     if isinstance(value, bool):
         return wanted is bool
     return isinstance(value, (int, float) if wanted is float else wanted)
