@@ -26,7 +26,9 @@ def main() -> None:
         clean = torch.nn.functional.avg_pool2d(clean, 2)
         degraded = lab.degrade(clean, degradation, severity=SEVERITY, seed=1)
         restored = pipe.restore(degraded, seed=0)
-        before, after = (lab.psnr(lab.read_image(x)[None], clean[None]) for x in (degraded, restored))
+        before, after = (
+            lab.psnr(lab.read_image(x)[None], clean[None]) for x in (degraded, restored)
+        )
         predicted = pipe.classify(degraded)
         titles = (
             f"{predicted.idxmax()} (p = {predicted.max():.2f}), {before.item():.1f} dB",

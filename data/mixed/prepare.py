@@ -241,7 +241,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=HERE.parent, help="where the sets lie")
     parser.add_argument("-o", "--output", type=Path, default=HERE, help="where the result goes")
-    parser.add_argument("--only", nargs="+", choices=DEGRADATIONS, default=DEGRADATIONS, metavar="DEGRADATION")
+    parser.add_argument(
+        "--only", nargs="+", choices=DEGRADATIONS, default=DEGRADATIONS, metavar="DEGRADATION"
+    )
     parser.add_argument("--skip-missing", action="store_true", help="build what there is")
     parser.add_argument("--copy", action="store_true", help="copy files instead of linking them")
     parser.add_argument("--captioner", choices=("attributes", "blip"), default="attributes")
