@@ -258,8 +258,8 @@ figures.classification.accuracy_and_gain(table)
 
 # %% [markdown]
 # Why an interval for the gain, and not only for the two values that it comes from? Each crop is compared with itself, so
-# that differences between photos, which blur both values, mostly cancel. The row *clean* of the table asks the opposite question: does the network leave an
-# undamaged image alone? A negative gain there is the harm that it does.
+# that differences between photos, which blur both values, mostly cancel. The row *clean* of the table asks the opposite
+# question: does the network leave an undamaged image alone? A negative gain there is the harm that it does.
 #
 # ## 6 · Drag it yourself
 #
@@ -280,7 +280,7 @@ lab.compare(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
 # %%
 fresh = lab.DaCLIP(copy.deepcopy(pipe.clip))  # a copy: the shipped weights stay as they are
 size = pipe.settings.clip.image_size
-exam = lab.Protocol(crop=size, crops=max(1, settings.examples(scale) // 6), seed=1)
+exam = lab.Protocol(crop=size, crops=max(1, settings.examples(scale) // 12), seed=1)
 batches = [lab.degraded_crops(photos, index, exam) for index in range(len(photos))]
 seen = torch.cat([images for _, images, _ in batches])
 done = [fact["degradation"] for _, _, known in batches for fact in known]

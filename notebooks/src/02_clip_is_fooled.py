@@ -366,7 +366,7 @@ figures.spaces.neighbour_bars(
 # %%
 def look(photo, name, severity, seed=0):
     """One degraded crop, and what CLIP makes of it, as a title."""
-    before = crop(photos.names.index(photo), 0)
+    before = crop(photos.names.index(photo), 3)
     image = degrade(before, name, severity, lab.seeded(9, seed))
     now, then = pipe.encode_clip([image, before])
     return (

@@ -89,14 +89,14 @@ def embedding_of(visual, tokens):
 
 
 # %% [markdown]
-# Our photos: crops of the four test photos, each in all ten ways and clean. No training here sees these photos. We keep
+# Our photos: crops of the eight sample photos for testing, each in all ten ways and clean. No training here sees these photos. We keep
 # the clean crop of each as well: the content embedding will be compared with what CLIP makes of it.
 #
 # Does our walk end where CLIP does?
 
 # %%
 photos = lab.sample_photos("test")
-exam = lab.Protocol(crop=size, crops=max(1, settings.examples(scale) // 10), seed=1)
+exam = lab.Protocol(crop=size, crops=max(1, settings.examples(scale) // 20), seed=1)
 parts = [lab.degraded_crops(photos, index, exam) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
 facts = pd.DataFrame([fact for _, _, known in parts for fact in known])
@@ -434,7 +434,7 @@ pd.DataFrame(rows).T.round(2)
 # ## 5 · Train it
 #
 # Now with the library: `lab.train_daclip` is a generator that yields every step, and the loop is ours. The images are crops of
-# four other photos and drawn scenes, degraded at random. In two stages:
+# six other photos and drawn scenes, degraded at random. In two stages:
 # 1. the **degradation embedding** alone: the frozen tower is not needed, which saves much of the time of a step;
 # 2. then, for fewer steps, the **content embedding** as well. Besides its contrastive loss it is pulled straight to
 #    CLIP's embedding of the *clean* image (the authors' later work added such an alignment).
@@ -585,7 +585,7 @@ pd.DataFrame(
 # %% [markdown]
 # Where your diamond lies near the square, it has not learned that degradation yet; left of it, it has unlearned what
 # CLIP knew; near the disk, minutes were enough. On the right, look for rows in which the square leads: such damage
-# hardly moves CLIP, so there is little to gain and something to lose. The intervals are over four photos, and wide.
+# hardly moves CLIP, so there is little to gain and something to lose. The intervals are over eight photos, and wide.
 #
 # ## 7 · Your turn
 #

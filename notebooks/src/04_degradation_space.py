@@ -486,25 +486,21 @@ answers = real.rows[["photo", "predicted", "probability"]].assign(
 answers.round(2)
 
 # %%
-side = 84
-middles = [
-    photo[:, (photo.shape[1] - side) // 2 :, (photo.shape[2] - side) // 2 :][:, :side, :side]
-    for photo in photos
-]
+middles = [F.avg_pool2d(photo[:, :, 112:560], 5) for photo in photos]  # a fifth of the size
 figures.images.strip(
     middles,
     [
-        f"{row.photo[:12]}\n{row.predicted}\n{row.probability:.0%}".replace("jpeg-", "jpeg-\n")
+        f"{row.photo}\n{row.predicted}\n{row.probability:.0%}".replace("jpeg-", "jpeg-\n")
         for row in answers.itertuples()
     ],
-    caption="The middle of each bundled photo, and what is said of the whole. All are clean, as far as their authors "
+    caption="The middle square of each bundled photo, made small, and what is said of the whole. All are clean, as far as their authors "
     "meant it: any other answer is a false alarm, or something in the scene that looks like damage.",
 )
 
 # %% [markdown]
 # These are real, but not *really degraded*: no rain fell on them. The photos with true rain, haze and blur are yours.
-# Put the path of a folder into the cell below. As long as there is none, it fills a folder of its own: crops of the
-# bundled photos, degraded by us, in subfolders named after what was done (so that `embed` knows it).
+# Put the path of a folder into the cell below. As long as there is none, it fills a folder of its own: these small
+# squares, degraded by us, in subfolders named after what was done (so that `embed` knows it).
 
 # %%
 mine = None  # for example Path.home() / "Pictures" / "rain"
@@ -633,7 +629,7 @@ figures.interpretability.injection_heatmap(injected)
 
 # %% [markdown]
 # A long correction is not a good one: compare its place with the place where the lines part.
-# (`attribution.attribute` asks about single patches of an image.)
+# (`embeddings.attribution.attribute` asks about single patches of an image.)
 #
 # ## 8 · Arithmetic with degradations
 #
@@ -670,10 +666,11 @@ figures.images.strip(
 
 # %% [markdown]
 # "Noisy" did nothing if its gain is about 0, harm if it is well below. One crop is an anecdote. All words against all
-# degradations, on the test photos ("none": the restorer gets neither embedding):
+# degradations, on four of the photos ("none": the restorer gets neither embedding):
 
 # %%
-four = lab.Photos(test.paths[: max(1, settings.examples(scale) // 10)])
+varied = [test.names.index(name) for name in ("osprey", "spices", "lake", "colosseum")]
+four = lab.Photos([test.paths[k] for k in varied[: max(1, settings.examples(scale) // 10)]])
 steering = analysis.steering_table(pipe, four)
 figures.steering.steering_heatmap(steering)
 

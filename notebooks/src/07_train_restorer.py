@@ -274,10 +274,11 @@ source = lab.Synthetic(
 )
 
 # The exam: crops of the test photos in all ten ways, and what DA-CLIP says of them.
-exam = lab.Protocol(crop=recipe.image_size, crops=max(1, settings.examples(scale) // 20), seed=1)
+exam = lab.Protocol(crop=recipe.image_size, crops=max(1, settings.examples(scale) // 40), seed=8)
 parts = [lab.degraded_crops(photos, index, exam) for index in range(len(photos))]
 clean, degraded = (torch.cat([part[k] for part in parts]) for k in (0, 1))
-done = pd.Series([fact["degradation"] for _, _, known in parts for fact in known])
+asked = pd.DataFrame([fact for _, _, known in parts for fact in known])
+done = asked.degradation
 embeddings = pipe.encode(list(degraded))
 
 
@@ -379,8 +380,13 @@ pd.DataFrame({"the network (dB)": raw, "its average (dB)": smooth}).rename_axis(
 # %%
 shown = [s for s in sorted(samples) if s in {0, recipe.steps} or s in sorted(samples)[2::2]]
 chosen = [
-    int((done == name).to_numpy().nonzero()[0][k])
-    for k, name in enumerate(("low-light", "rainy", "noisy", "uncompleted"))
+    asked.index[(asked.photo == photo_name) & (done == name)][0]
+    for photo_name, name in (
+        ("spices", "low-light"),
+        ("colosseum", "rainy"),
+        ("lake", "noisy"),
+        ("osprey", "uncompleted"),
+    )
 ]
 columns = {"degraded": degraded, **{f"step {s}": samples[s] for s in shown[1:]}, "clean": clean}
 zoom = -(-110 // recipe.image_size)
@@ -417,7 +423,7 @@ figure
 
 # %%
 mine = lab.Pipeline(replace(pipe.settings, network=scale.network), daclip=pipe.daclip, restorer=net)
-judge = lab.Protocol(crops=max(1, settings.examples(scale) // 20), steps=1)
+judge = lab.Protocol(crops=max(1, settings.examples(scale) // 40), steps=1)
 results = {
     "yours": lab.evaluate(mine, photos, judge).table(),
     "shipped": lab.evaluate(pipe, photos, judge).table(),
@@ -476,7 +482,7 @@ figure
 
 # %%
 steering = analysis.steering_table(
-    pipe, photos, lab.Protocol(crops=max(1, settings.examples(scale) // 20), seed=2)
+    pipe, photos, lab.Protocol(crops=max(1, settings.examples(scale) // 40), seed=2)
 )
 figures.steering.steering_heatmap(steering)
 

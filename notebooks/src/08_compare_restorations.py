@@ -125,7 +125,7 @@ figures.images.grid(
 # estimate, made from the first state. From two steps on they part, by whether they add fresh noise; from three steps
 # on also by their order: second order needs an older estimate to compare with, and the last step uses none.
 #
-# Drag the divider between one step and many. Look at hair, skin and edges: which side is smoother, which is busier? Which
+# Drag the divider between one step and many. Look at feathers, eye and edges: which side is smoother, which is busier? Which
 # of the two is *right* there? The clean photo in the figure above decides.
 
 # %%

@@ -115,7 +115,7 @@ figures.ablation.differences(
 # %% [markdown]
 # Read it from the dotted line. Right of it, being told helps. A wrong word or another photo's content should fall to
 # the left of "both": how far says how much the network *listens* to that embedding. For the first prediction, compare
-# "wrong word" with "content": both hear the photo's own content, the one with a wrong word, the other with none. For
+# "wrong word" with "content": both get the photo's own content, the one with a wrong word, the other with none. For
 # the second, if "another content" lies where "both" lies, the restorer hardly cares what is shown. If it lies where
 # "degradation" lies, it cares, but a stranger's content is no better than none. Left of that, it misleads.
 #
@@ -162,7 +162,7 @@ pd.DataFrame(
 
 # %%
 shown = {
-    name: int(np.flatnonzero((asked.metadata.degradation == name) & (asked.metadata.photo == "osprey"))[0])
+    name: int(np.flatnonzero((asked.metadata.degradation == name) & (asked.metadata.photo == "spices"))[0])
     for name in lab.DEGRADATIONS
 }  # fmt: skip
 
@@ -238,7 +238,7 @@ print(
 #
 # Now fifteen trainings: five variants and three seeds. A lab restorer takes hours, so these are much smaller (narrow, five
 # blocks) and short, and they practise only what they are asked in the end: one step, from $t = T$ to the clean image.
-# They learn on crops of the bundled training photos and drawn scenes. The exam asks about the bundled *test* photos.
+# They learn on crops of six other photos and drawn scenes. The exam asks about the eight bundled photos of part 2.
 #
 # Everything but the telling is held fast. The variants of one seed
 # - start from the same initial weights;
@@ -270,7 +270,7 @@ plan = AblationPlan(
         harm_penalty=0.0,  # it makes a long training safer, and a short one slower
     ),
     source=lab.Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob, clean_prob=0.0, severity=scale.severity),
-    eval_set=build_eval_set(lab.sample_photos("test"), lab.Protocol(crop=scale.restorer.image_size, crops=crops, seed=1)),
+    eval_set=build_eval_set(lab.sample_photos("test"), lab.Protocol(crop=scale.restorer.image_size, crops=max(1, crops // 2), seed=1)),
     eval_steps=tuple(round(steps * share) for share in (0.125, 0.25, 0.5, 0.75)),
 )  # fmt: skip
 network = lab.build_restorer(plan.network, pipe.settings.clip.embed_dim)
@@ -311,7 +311,7 @@ figures.ablation.curves_with_bands(
 # - **Over seeds** (thin): what if everything were trained again, with other weights and batches? Student's t for three
 #   differences, so mean ± 4.30 · s / √3, about two and a half times their spread s.
 # - **Over photos** (thick): what if *these* networks were asked about other photos? The bootstrap of part 4, for the
-#   mean of the seeds. From four photos it comes out too narrow, if anything: four draws hardly show how far photos can
+#   mean of the seeds. From eight photos it comes out too narrow, if anything: eight draws hardly show how far photos can
 #   differ.
 #
 # Neither contains the other. A difference that others should find again, with their own seeds and their own photos, has
@@ -352,7 +352,7 @@ def verdict(line):
 
 
 rest = table.drop("none")
-verdicts = rest.apply(verdict, axis=1).rename("by three seeds and four photos")
+verdicts = rest.apply(verdict, axis=1).rename("by three seeds and eight photos")
 heard_or_known = seed_interval(runs["oracle"] - runs["both"])
 print(
     "trained with the truth instead of DA-CLIP's embeddings: oracle less both {:+.2f} dB, "
@@ -404,7 +404,7 @@ both_ways["B: gain of those without (dB)"] = without.map("{:+.2f}".format)
 both_ways.loc[[*lab.DEGRADATIONS, "overall"]]
 
 # %% [markdown]
-# Intervals of single degradations rest on very few crops in B, of four photos. They are there so that nobody takes the means
+# Intervals of single degradations rest on very few crops in B, one of each photo. They are there so that nobody takes the means
 # for more than they are.
 #
 # If a degradation shows a large A and a small B, look at the last column. Where those without gain well, they have
@@ -590,7 +590,7 @@ pd.Series(
 #   where it was interrupted.
 # - `07_train_restorer`: how the two embeddings enter the network that was ablated here.
 # - `04_degradation_space`: what else the degradation embedding knows besides the name.
-# - Other parts to take away: a training without drawn scenes, without mixtures, with another objective. A `Plan` holds all
+# - Other parts to take away: a training without drawn scenes, without mixtures, with another objective. An `AblationPlan` holds all
 #   that runs share; compare two plans under the same seeds.
 #
 # ## References
