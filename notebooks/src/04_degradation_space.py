@@ -490,7 +490,7 @@ middles = [F.avg_pool2d(photo[:, :, 112:560], 5) for photo in photos]  # a fifth
 figures.images.strip(
     middles,
     [
-        f"{row.photo}\n{row.predicted}\n{row.probability:.0%}".replace("jpeg-", "jpeg-\n")
+        f"{row.photo[:13]}\n{row.predicted}\n{row.probability:.0%}".replace("jpeg-", "jpeg-\n")
         for row in answers.itertuples()
     ],
     caption="The middle square of each bundled photo, made small, and what is said of the whole. All are clean, as far as their authors "
