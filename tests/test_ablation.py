@@ -135,6 +135,10 @@ def test_variants_encode_a_batch_once(pipe):
     assert len(cache) == 1
     assert torch.equal(content.content, own.content) and not content.degradation.any()
     assert torch.equal(degradation.degradation, own.degradation) and not degradation.content.any()
+    unnormalized = MaskedDaCLIP(pipe.daclip, ("content",), cache)
+    with torch.no_grad():
+        lengths = unnormalized.encode_image(images, normalize=False).content.norm(dim=-1)
+    assert (lengths - 1).abs().min() > 0.01
 
 
 def test_masking_both_embeddings_equals_training_without_daclip(pipe, plan, precision):

@@ -9,7 +9,6 @@ from daclip_lab.ablation.embedding_arithmetic import (
     combine,
     interpolate,
     project_out,
-    restore_batch,
     steering_gains,
 )
 from daclip_lab.course.analysis import mixture_table, steering_table
@@ -42,7 +41,8 @@ def test_interpolation_moves_along_the_arc_evenly(directions):
         torch.testing.assert_close(found, share * angle, atol=1e-3, rtol=0)
         torch.testing.assert_close(mixed.norm(dim=-1), torch.ones(5))
     torch.testing.assert_close(interpolate(first, second, 1.0), second)
-    torch.testing.assert_close(interpolate(first, first, 0.3), first)
+    some_equal = torch.cat([first[:2], second[2:]])
+    torch.testing.assert_close(interpolate(first, some_equal, 0.3)[:2], first[:2])
 
 
 def test_a_sum_lies_halfway_and_a_projection_is_orthogonal(directions):
@@ -91,9 +91,7 @@ def test_gains_are_decibels_over_the_input(pipe, batch):
     clean = batch.flip(-1)
     table = steering_gains(pipe, batch, clean, {"hazy": pipe.word("hazy")}, seed=1)
     assert list(table) == ["hazy", "own", "negated", "none"]
-    own = pipe.encode(batch)
-    given = own._replace(degradation=pipe.word("hazy").expand_as(own.degradation))
-    restored = restore_batch(pipe, batch, given, seed=1)
+    restored = torch.stack(pipe.restore(batch, degradation="hazy", seed=1, output_type="pt"))
     expected = psnr(restored, clean) - psnr(batch, clean)
     np.testing.assert_allclose(table.hazy, expected, atol=1e-6)
     alone = pipe.restore(batch[0], seed=1, output_type="pt")[None]

@@ -34,7 +34,8 @@ def test_patches_lie_where_they_were_seen():
     whole = torch.zeros(1, 16)
     whole[0, 0] = 1.0  # the upper left patch of the resized centre: the middle 64 x 64 of the image
     heat = _to_pixels(whole, image, 32, "resize")
-    assert heat[:16, 16:32].sum() == pytest.approx(1) == heat.sum().item()
+    assert heat[:16, 16:32].sum() == pytest.approx(1, abs=0.05)  # the rest by bicubic overlap
+    assert heat.sum().item() == pytest.approx(1)
 
 
 def test_a_label_that_is_none_and_no_steps_are_refused(pipe, photo):

@@ -8,12 +8,8 @@ import torch
 from planted import changed, ideal_table
 
 from daclip_lab.data.image_io import save_image
-from daclip_lab.embeddings.layer_summary import (
-    EmbeddedImages,
-    balanced_rows,
-    image_features,
-    summarize_layers,
-)
+from daclip_lab.embeddings import layer_summary
+from daclip_lab.embeddings.layer_summary import balanced_rows, image_features, summarize_layers
 from daclip_lab.embeddings.layers import TOWERS, block_features
 from daclip_lab.embeddings.summary import attribute_predictions
 from daclip_lab.errors import InsufficientDataError
@@ -37,9 +33,8 @@ def pairs(tmp_path_factory, photo):
 
 
 @pytest.fixture
-def embedded(pipe, pairs):
-    table = pipe.embed(pairs)
-    return EmbeddedImages(pipe=pipe, table=table, images=table.rows.image, clean=table.rows.partner)
+def table(pipe, pairs):
+    return pipe.embed(pairs)
 
 
 def call(name, measure, *arguments):
@@ -59,28 +54,25 @@ def test_images_are_taken_evenly_from_all_degradations():
     assert 0 in balanced_rows(unknown, 2)
 
 
-def test_an_image_of_many_views_is_their_mean(pipe, photo):
+def test_an_image_of_many_views_is_their_mean(pipe, photo, monkeypatch):
     images = [photo, photo[:, :32, :32], photo[:, :40]]
     pipe.settings = replace(pipe.settings, view="both")
-    features = image_features(pipe, images, at_a_time=2)
+    monkeypatch.setattr(layer_summary, "AT_A_TIME", 2)
+    features = image_features(pipe, images)
     for k, image in enumerate(images):
         seen = block_features(pipe.daclip, views(image, 32, "both", 4))
         for tower in TOWERS:
-            mean = seen.pooled[tower].mean(2)
-            np.testing.assert_allclose(features.pooled[tower][:, :, k], mean, atol=1e-5)
-        np.testing.assert_allclose(features.injected[:, k], seen.injected.mean(1), rtol=1e-4)
+            mean = getattr(seen, tower).mean(0)
+            np.testing.assert_allclose(getattr(features, tower)[k], mean, atol=1e-5)
+        np.testing.assert_allclose(features.injected[k], seen.injected.mean(0), rtol=1e-4)
 
 
-def test_the_features_of_a_clean_image_have_cosine_one(embedded):
-    found = summarize_layers(embedded, call)
+def test_the_features_of_a_clean_image_have_cosine_one(pipe, table):
+    found = summarize_layers(pipe, table, table.rows.image, table.rows.partner, call)
     assert (found.images, found.photos, found.chance) == (12, 6, 0.5)
     assert set(found.injection.label) == {"hazy", "noisy"}
-    own = embedded.table.rows.degradation == "hazy"
-    hazy = embedded.table.select(own)
-    twice = embedded.table.join([hazy, hazy])  # enough rows to measure
-    which = list(np.flatnonzero(own)) * 2
-    images, clean = ([x[k] for k in which] for x in (embedded.images, embedded.clean))
-    alone = EmbeddedImages(pipe=embedded.pipe, table=twice, images=images, clean=clean)
+    hazy = table.of("hazy")
+    twice = table.join([hazy, hazy])  # enough rows to measure
     reasons = []
 
     def attempt(name, measure, *arguments):
@@ -89,18 +81,12 @@ def test_the_features_of_a_clean_image_have_cosine_one(embedded):
         except InsufficientDataError as error:
             reasons.append(str(error))
 
-    found = summarize_layers(alone, attempt)
+    found = summarize_layers(pipe, twice, twice.rows.image, twice.rows.partner, attempt)
     alone = found.clean_cosine[found.clean_cosine.tower == "clip"]
     np.testing.assert_allclose(alone.cosine, 1, atol=1e-6)
     assert found.probe is None and "hazy" in reasons[0]
 
 
-def test_the_stored_prediction_is_attributed(embedded):
-    found = attribute_predictions(embedded, [3, 7])
-    assert [found[k].label for k in (3, 7)] == list(embedded.table.rows.predicted[[3, 7]])
-
-
-def test_a_table_of_other_weights_is_refused(pipe):
-    table = ideal_table()
-    with pytest.raises(InsufficientDataError, match="weights None"):
-        EmbeddedImages(pipe=pipe, table=table, images=table.rows.image)
+def test_the_stored_prediction_is_attributed(pipe, table):
+    found = attribute_predictions(pipe, table, table.rows.image, [3, 7])
+    assert [found[k].label for k in (3, 7)] == list(table.rows.predicted[[3, 7]])

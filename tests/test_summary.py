@@ -1,6 +1,7 @@
 """Paired comparisons, and the summary of all measures that a table supports."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_only_insufficient_data_is_skipped_and_other_errors_are_raised(table, mo
     def broken(*_arguments):
         raise error("a mistake in the code")
 
-    monkeypatch.setattr(summary, "severity_regression", broken)
+    monkeypatch.setattr(summary.probes, "severity_regression", broken)
     monkeypatch.setattr(summary, "METHODS", ("pca",))
     monkeypatch.setattr(summary, "_measures", lambda *_arguments: None)
     with pytest.raises(error, match=re.escape("a mistake in the code")):
@@ -101,3 +102,17 @@ def test_reasons_name_every_skipped_measure(table, monkeypatch):
     assert sorted(name for names in by_reason.values() for name in names) == sorted(found.skipped)
     (reason,) = {found.skipped[name] for name in ("confusion matrix", "zero-shot accuracy")}
     assert "no row has a label" in reason and "confusion matrix" in by_reason[reason]
+
+
+def test_images_are_analysed_with_the_weights_that_made_the_table_only(pipe, table, monkeypatch):
+    monkeypatch.setattr(summary, "METHODS", ("pca",))
+    skipped = summarize(table, pipe=pipe).skipped
+    assert "weights <b>" in skipped["layer by layer"] and "weights <b>" in skipped["attributions"]
+
+
+def test_weights_without_labels_are_summarized(pipe, photo, monkeypatch):
+    monkeypatch.setattr(summary, "METHODS", ("pca",))
+    pipe.settings = replace(pipe.settings, labels=())
+    images = [photo[:, k : k + 32, :32] for k in range(12)]
+    found = summarize(pipe.embed(images), pipe=pipe, images=images)
+    assert "no labels" in found.skipped["zero-shot accuracy"] and found.attributions == {}

@@ -5,6 +5,7 @@ from what a restorer gains by being *trained* with an embedding: for that see `a
 """
 
 from collections.abc import Collection, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from daclip_lab.ablation.embedding_arithmetic import restore_batch
 from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.registry import CLEAN
@@ -52,7 +52,7 @@ def build_eval_set(photos: Photos, protocol: Protocol) -> EvalSet:
 
     parts = (degraded_crops(photos, index, protocol) for index in range(len(photos)))
     clean, degraded, rows = zip(*parts, strict=True)
-    metadata = pd.DataFrame([row for some in rows for row in some])
+    metadata = pd.DataFrame(chain(*rows))
     metadata = metadata[metadata.degradation != CLEAN]
     keep = metadata.index.tolist()
     metadata = metadata.reset_index(drop=True)
@@ -113,11 +113,13 @@ def conditioning_gains(
     """
     import pandas as pd
 
-    restored = {
-        name: restore_batch(pipe, eval_set.degraded, given, **options)
-        for name, given in tqdm(variants.items(), desc="conditioning", leave=False)
-    }
-    gains = pd.DataFrame({name: eval_set.gain(images) for name, images in restored.items()})
+    images, restored = list(eval_set.degraded), {}
+    for name, embeddings in tqdm(variants.items(), desc="conditioning", leave=False):
+        made = pipe.restore(
+            images, embeddings=embeddings, output_type="pt", progress=False, **options
+        )
+        restored[name] = torch.stack(made)
+    gains = pd.DataFrame({name: eval_set.gain(made) for name, made in restored.items()})
     return gains, restored
 
 
@@ -131,14 +133,12 @@ def paired_differences(
     """
     import pandas as pd
 
-    photos, degradations = metadata.photo.to_numpy(), metadata.degradation.to_numpy()
-    groups = {"overall": np.ones(len(metadata), bool)}
-    groups |= {name: degradations == name for name in dict.fromkeys(degradations)}
     rows = []
     for conditioning in values.columns.drop(against):
         difference = (values[conditioning] - values[against]).to_numpy()
-        for name, member in groups.items():
-            estimate = bootstrap_interval(difference[member], photos[member])
-            rows.append((conditioning, name, *estimate, member.sum(), len(set(photos[member]))))
+        images = metadata.assign(difference=difference)
+        for name, part in [("overall", images), *images.groupby("degradation", sort=False)]:
+            estimate = bootstrap_interval(part.difference, part.photo)
+            rows.append((conditioning, name, *estimate, len(part), part.photo.nunique()))
     columns = ["conditioning", "degradation", "difference", "low", "high", "n", "photos"]
     return pd.DataFrame(rows, columns=columns)

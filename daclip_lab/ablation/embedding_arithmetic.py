@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from daclip_lab.ablation.conditioning import EvalSet, conditioning_gains, mask_embeddings
 from daclip_lab.errors import InputError
-from daclip_lab.metrics.image_quality import psnr
-from daclip_lab.models.daclip import Embeddings
 from daclip_lab.pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -32,10 +31,8 @@ def interpolate(first: Tensor, second: Tensor, share: float) -> Tensor:
     angle = (first * second).sum(-1, keepdim=True).clamp(-1, 1).arccos()
     if (angle > 3.1).any():
         raise InputError("the two directions are opposite: there is no unique arc between them")
-    if (angle < 1e-3).all():
-        return first
     mixed = first * ((1 - share) * angle).sin() + second * (share * angle).sin()
-    return F.normalize(mixed, dim=-1)
+    return torch.where(angle < 1e-3, first, F.normalize(mixed, dim=-1))
 
 
 def combine(first: Tensor, second: Tensor) -> Tensor:
@@ -56,14 +53,6 @@ def project_out(direction: Tensor, other: Tensor) -> Tensor:
     return F.normalize(rest, dim=-1)
 
 
-def restore_batch(pipe: Pipeline, degraded: Tensor, embeddings: Embeddings, **options) -> Tensor:
-    """Restore a batch under given embeddings (n, d): (n, 3, h, w) in [0, 1]; options as for `Pipeline.restore`."""
-    restored = pipe.restore(
-        list(degraded), embeddings=embeddings, output_type="pt", progress=False, **options
-    )
-    return torch.stack(restored)
-
-
 def steering_gains(
     pipe: Pipeline, degraded: Tensor, clean: Tensor, embeddings: Mapping[str, Tensor], **options
 ) -> "pd.DataFrame":
@@ -78,17 +67,14 @@ def steering_gains(
     import pandas as pd
 
     own = pipe.encode(list(degraded))
-    columns = {
+    variants = {
         name: own._replace(degradation=vector.expand_as(own.degradation))
         for name, vector in embeddings.items()
     }
-    columns["own"] = own
-    columns["negated"] = own._replace(degradation=-own.degradation)
-    columns["none"] = Embeddings(*(torch.zeros_like(e) for e in own))
-    before = psnr(degraded, clean)
-    return pd.DataFrame(
-        {
-            name: (psnr(restore_batch(pipe, degraded, given, **options), clean) - before).double()
-            for name, given in columns.items()
-        }
-    )
+    variants |= {
+        "own": own,
+        "negated": own._replace(degradation=-own.degradation),
+        "none": mask_embeddings(own, ()),
+    }
+    images = EvalSet(clean, degraded, pd.DataFrame(index=range(len(clean))))
+    return conditioning_gains(pipe, images, variants, **options)[0]

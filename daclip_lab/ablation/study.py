@@ -40,7 +40,7 @@ VARIANTS = {
     "both": ("content", "degradation"),
     "oracle": ("content", "degradation"),
 }
-"""The embeddings that condition each variant; "oracle" gets the true word and CLIP's embedding of the clean image."""
+"""The embeddings that condition each variant; for "oracle" the true word and CLIP's embedding of the clean image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +63,16 @@ class MaskedDaCLIP(nn.Module):
     """A DA-CLIP whose embeddings are zero except those in `keep`, see `mask_embeddings`.
 
     Args:
-        cache: embeddings by hash of the batch; variants that share it encode each batch once.
+        cache: embeddings of each batch; variants that share it encode a batch once.
     """
 
-    def __init__(self, daclip: DaCLIP, keep: Collection[str], cache: dict[bytes, Embeddings]):
+    def __init__(self, daclip: DaCLIP, keep: Collection[str], cache: dict[tuple, Embeddings]):
         super().__init__()
         self.daclip, self.clip, self.keep, self.cache = daclip, daclip.clip, keep, cache
 
     def encode_image(self, images: Tensor, *, normalize: bool = True) -> Embeddings:
         """The embeddings (b, d) of images (b, 3, s, s) in [0, 1]."""
-        key = hashlib.sha256(images.cpu().numpy().tobytes()).digest()
+        key = hashlib.sha256(images.cpu().numpy().tobytes()).digest(), normalize
         if key not in self.cache:
             self.cache[key] = self.daclip.encode_image(images, normalize=normalize)
         return mask_embeddings(self.cache[key], self.keep)
@@ -132,7 +132,7 @@ def ablate(
         for seed in seeds:
             # Caches of one seed at a time: the examples of all seeds would fill the memory.
             shared = replace(plan, source=CachedSource(plan.source))
-            cache: dict[bytes, Embeddings] = {}
+            cache: dict[tuple, Embeddings] = {}
             for variant in variants:
                 bar.set_postfix_str(f"{variant}, seed {seed}")
                 if (variant, seed) not in runs:
@@ -168,36 +168,30 @@ def _run(pipe: Pipeline, plan: AblationPlan, variant: str, seed: int, cache: dic
     """One training: the final `gains` (n, in dB), and the `curve`, pairs of a step and the mean gain."""
     net = build_restorer(plan.network, pipe.settings.clip.embed_dim, seed).to(pipe.device)
     recipe = replace(plan.recipe, seed=seed, oracle=variant == "oracle")
-    daclip = pipe.require_daclip()
-    if not recipe.oracle:
-        daclip = MaskedDaCLIP(daclip, VARIANTS[variant], cache)
-    images = list(plan.eval_set.degraded)
+    eval_set, daclip = plan.eval_set, pipe.require_daclip()
+    images = list(eval_set.degraded)
     if recipe.oracle:
-        words = pipe.encode_text(plan.eval_set.metadata.degradation.tolist())
-        embeddings = Embeddings(pipe.encode_clip(list(plan.eval_set.clean)), words)
+        words = pipe.encode_text(eval_set.metadata.degradation.tolist())
+        embeddings = Embeddings(pipe.encode_clip(list(eval_set.clean)), words)
     else:
+        daclip = MaskedDaCLIP(daclip, VARIANTS[variant], cache)
         embeddings = mask_embeddings(pipe.encode(images), VARIANTS[variant])
-    embeddings = Pipeline(pipe.settings, daclip=pipe.daclip, restorer=net).conditioning(
-        images, embeddings
-    )
-    curve = [(0, _gains(net, pipe, plan.eval_set, embeddings).mean())]
+    trained = Pipeline(pipe.settings, daclip=pipe.daclip, restorer=net)
+    conditions = trained.conditioning(images, embeddings)
+
+    @torch.inference_mode()
+    def evaluate() -> np.ndarray:
+        degraded = eval_set.degraded.to(pipe.device)
+        predict = denoiser(net, pipe.sde, degraded, net.prepare(*conditions))
+        *_, last = sample(predict, pipe.sde, degraded, steps=1, generator=seeded(0))
+        return eval_set.gain(last.state.clamp(0, 1))
+
+    curve = [(0, float(evaluate().mean()))]
     for step in train_restorer(net, daclip, pipe.sde, plan.source, recipe):
         if step.index in plan.eval_steps:
-            curve.append((step.index, _gains(net, pipe, plan.eval_set, embeddings).mean()))
-    # The network holds the average of its weights only after the last step.
-    gains = _gains(net, pipe, plan.eval_set, embeddings)
-    curve.append((recipe.steps, gains.mean()))
-    return {"gains": gains.tolist(), "curve": [(step, float(gain)) for step, gain in curve]}
-
-
-@torch.inference_mode()
-def _gains(net: nn.Module, pipe: Pipeline, eval_set: EvalSet, embeddings: Embeddings) -> np.ndarray:
-    """The gain in PSNR (dB) of each image (n,) by a restoration in one step."""
-    degraded = eval_set.degraded.to(pipe.device)
-    conditions = net.prepare(*(e.to(pipe.device) for e in embeddings))
-    predict = denoiser(net, pipe.sde, degraded, conditions)
-    *_, last = sample(predict, pipe.sde, degraded, steps=1, generator=seeded(0))
-    return eval_set.gain(last.state.clamp(0, 1))
+            curve.append((step.index, float(evaluate().mean())))
+    gains = evaluate()  # of the averaged weights, which the network holds after the last step only
+    return {"gains": gains.tolist(), "curve": [*curve, (recipe.steps, float(gains.mean()))]}
 
 
 @extra("analysis")
@@ -235,11 +229,8 @@ def differences_to(
     rows = {}
     for variant in gains.columns.unique("variant"):
         runs, difference = gains[variant].mean(), gains[variant] - gains[baseline]
-        mean, low, high = seed_interval(difference.mean())
-        _, photo_low, photo_high = bootstrap_interval(
-            difference.mean(axis=1).to_numpy(), np.asarray(photos)
-        )
-        rows[variant] = {"gain": runs.mean(), "spread": runs.std(), "difference": mean,
-                         "seed_low": low, "seed_high": high,
-                         "photo_low": photo_low, "photo_high": photo_high}  # fmt: skip
-    return pd.DataFrame(rows).T.rename_axis("variant")
+        over_seeds = seed_interval(difference.mean())
+        over_photos = bootstrap_interval(difference.mean(axis=1).to_numpy(), np.asarray(photos))
+        rows[variant] = (runs.mean(), runs.std(), *over_seeds, *over_photos[1:])
+    columns = ["gain", "spread", "difference", "seed_low", "seed_high", "photo_low", "photo_high"]
+    return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("variant")

@@ -4,13 +4,12 @@ DA-CLIP's content embedding of a degraded image is trained to match what CLIP ou
 section 3.1). So each measure is computed in two spaces: "clip", CLIP without the controller, and "content".
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.degradations.registry import CLEAN
+from daclip_lab.degradations.registry import CLEAN, in_order
 from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.metrics.bootstrap import (
     MIN_ROWS,
@@ -24,7 +23,7 @@ from daclip_lab.metrics.bootstrap import (
 if TYPE_CHECKING:
     import pandas as pd
 
-SEVERITY_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+SEVERITY_BINS = 5
 
 
 def clean_partners(table: EmbeddingTable) -> np.ndarray:
@@ -63,35 +62,48 @@ def unrelated_cosine(table: EmbeddingTable, space: str) -> float:
     return float(total / (len(table) ** 2 - (photos.sum(1) ** 2).sum()))
 
 
-def content_drift(table: EmbeddingTable, edges: Sequence[float] = SEVERITY_EDGES) -> "pd.DataFrame":
-    """The mean cosine to the clean partner in bins of severity, without and with the controller.
+def cosine_by_degradation(table: EmbeddingTable) -> "pd.DataFrame":
+    """The mean cosine to the clean partner for each degradation and `overall` (rows), as `Estimate`s.
 
-    Args:
-        edges: of the bins, ascending. Bins of fewer than 10 rows, or of a single photo, are left out.
+    Columns: "CLIP alone", "DA-CLIP" (its content embedding), and their paired "difference". Degradations of fewer than
+    10 rows, or of a single photo, count in `overall` only. Raises InsufficientDataError, see `clean_cosine`.
+    """
+    import pandas as pd
+
+    rows = _with_cosines(table)
+    rows["difference"] = rows["DA-CLIP"] - rows["CLIP alone"]
+    groups = {name: part for name, part in rows.groupby("degradation") if _large_enough(part)}
+    groups = {name: groups[name] for name in in_order(groups)} | {"overall": rows}
+    columns = ("CLIP alone", "DA-CLIP", "difference")
+    estimates = {
+        name: {column: estimate_mean(part[column], part.photo) for column in columns}
+        for name, part in groups.items()
+    }
+    return pd.DataFrame.from_dict(estimates, orient="index")
+
+
+def content_drift(table: EmbeddingTable) -> "pd.DataFrame":
+    """The mean cosine to the clean partner in five equal bins of severity, without and with the controller.
 
     Returns a row for each degradation and `overall`, bin and space: degradation, severity (mean in the bin), space
-    ("CLIP alone" or "DA-CLIP"), mean, low, high, n. `figures.severity.over_severity` draws it.
+    ("CLIP alone" or "DA-CLIP"), mean, low, high, n. Bins of fewer than 10 rows, or of a single photo, are left out.
+    `figures.severity.over_severity` draws it.
 
     Raises InsufficientDataError for a table without clean partners or severities, or where no bin is large enough.
     """
     import pandas as pd
 
-    rows = table.rows[["degradation", "severity", "photo"]].assign(
-        **{"CLIP alone": clean_cosines(table, "clip"), "DA-CLIP": clean_cosines(table, "content")}
-    )
-    rows = rows[(rows.degradation != CLEAN) & rows.severity.notna()]
-    if not len(rows):
+    rows = _with_cosines(table).dropna(subset="severity")
+    if rows.empty:
         raise InsufficientDataError("no degraded image of the table has a severity")
-    rows["bin"] = np.clip(np.digitize(rows.severity, edges) - 1, 0, len(edges) - 2)
-    both = pd.concat([rows[rows.degradation.notna()], rows.assign(degradation="overall")])
-    found = []
-    for name in both.degradation.unique():
-        for _, part in both[both.degradation == name].groupby("bin"):
-            if len(part) < MIN_ROWS or part.photo.nunique() < 2:
-                continue
-            for space in ("CLIP alone", "DA-CLIP"):
-                interval = bootstrap_interval(part[space], part.photo)
-                found.append((name, part.severity.mean(), space, *interval, len(part)))
+    rows["bin"] = (rows.severity * SEVERITY_BINS).astype(int).clip(upper=SEVERITY_BINS - 1)
+    both = pd.concat([rows, rows.assign(degradation="overall")])
+    found = [
+        (name, part.severity.mean(), space, *bootstrap_interval(part[space], part.photo), len(part))
+        for (name, _), part in both.groupby(["degradation", "bin"])
+        if _large_enough(part)
+        for space in ("CLIP alone", "DA-CLIP")
+    ]
     if not found:
         raise InsufficientDataError(f"no bin of severity has {MIN_ROWS} rows of 2 photos")
     columns = ["degradation", "severity", "space", "mean", "low", "high", "n"]
@@ -106,7 +118,7 @@ def partner_ranks(table: EmbeddingTable, space: str) -> np.ndarray:
     clean, vectors = clean_partners(table), table.embedding(space)
     names = table.rows.partner
     if names.isna().any():
-        raise InsufficientDataError(f"row {int(names.isna().argmax())} names no `partner`")
+        raise InsufficientDataError(f"row {int(names.isna().argmax())} has no `partner`")
     _, first, own = np.unique(names.to_numpy().astype(str), return_index=True, return_inverse=True)
     if len(first) < 2:
         raise InsufficientDataError("all rows have the same clean partner: at least 2 needed")
@@ -125,17 +137,16 @@ def retrieval(table: EmbeddingTable, space: str) -> "pd.DataFrame":
     import pandas as pd
 
     ranks, photos = partner_ranks(table, space), table.rows.photo.to_numpy()
-    keep = np.isfinite(ranks)
-    ranks, photos = ranks[keep], photos[keep]
-    partners = table.rows.partner.nunique()
-    rows = {
-        f"R@{k}": estimate_mean((ranks <= k).astype(float), photos, chance=min(k / partners, 1.0))
-        for k in (1, 5)
-    }
-    rows["median rank"] = estimate_statistic(
-        lambda rows: float(np.median(ranks[rows])), photos, chance=(partners + 1) / 2
-    )
-    return pd.DataFrame({name: estimate._asdict() for name, estimate in rows.items()}).T
+    degraded = np.isfinite(ranks)
+    ranks, photos, partners = ranks[degraded], photos[degraded], table.rows.partner.nunique()
+    estimates = [
+        estimate_mean(ranks <= 1, photos, chance=1 / partners),
+        estimate_mean(ranks <= 5, photos, chance=min(5 / partners, 1.0)),
+        estimate_statistic(
+            lambda rows: float(np.median(ranks[rows])), photos, chance=(partners + 1) / 2
+        ),
+    ]
+    return pd.DataFrame(estimates, index=["R@1", "R@5", "median rank"])
 
 
 def clean_cka(table: EmbeddingTable, space: str) -> Estimate:
@@ -171,12 +182,22 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     x, y = (vectors - vectors.mean(0) for vectors in (np.asarray(first), np.asarray(second)))
     norms = [np.linalg.norm(vectors.T @ vectors) for vectors in (x, y)]
     if min(norms) < 1e-10 * len(x):
-        raise InsufficientDataError(
-            "all vectors of one space are equal: there is nothing to compare"
-        )
+        raise InsufficientDataError("all vectors of one space are equal: no similarity is defined")
     return float(np.linalg.norm(x.T @ y) ** 2 / (norms[0] * norms[1]))
 
 
 def _degraded_only(table: EmbeddingTable, values: np.ndarray) -> np.ndarray:
     """The values, NaN for rows labelled clean."""
     return np.where(table.rows.degradation.to_numpy() == CLEAN, np.nan, values)
+
+
+def _with_cosines(table: EmbeddingTable) -> "pd.DataFrame":
+    """The rows that are not labelled clean, with their `clean_cosines` without and with the controller."""
+    rows = table.rows[["degradation", "severity", "photo"]].assign(
+        **{"CLIP alone": clean_cosines(table, "clip"), "DA-CLIP": clean_cosines(table, "content")}
+    )
+    return rows[rows.degradation != CLEAN].copy()
+
+
+def _large_enough(rows: "pd.DataFrame") -> bool:
+    return len(rows) >= MIN_ROWS and rows.photo.nunique() > 1

@@ -82,27 +82,15 @@ def attribute(
 
 
 def _to_pixels(patches: Tensor, image: Tensor, size: int, view: str) -> Tensor:
-    """Distribute values (views, patches) evenly over the pixels that each patch shows: (h, w), with the same sum."""
-    h, w = image.shape[-2:]
+    """Distribute values (views, patches) over the pixels that each patch shows: (h, w), with the same sum.
+
+    This is the transpose of the linear map from an image to the means of all patches of its views.
+    """
     side = round(patches.shape[1] ** 0.5)
-    # The views of an image that holds its own coordinates tell where each view lies.
-    down, across = (torch.arange(n) + 0.5 for n in (h, w))
-    coordinates = torch.stack([(down / h)[:, None].expand(h, w), (across / w).expand(h, w)])
-    seen = views(torch.cat([coordinates, coordinates[:1]]), size, view)[:, :2]
-    heat = torch.zeros(h, w)
-    for values, where in zip(patches.view(-1, side, side), seen, strict=True):
-        rows = _edges(where[0].mean(1) * h, side, h)
-        columns = _edges(where[1].mean(0) * w, side, w)
-        for row, (top, bottom) in zip(values, rows, strict=True):
-            for value, (left, right) in zip(row, columns, strict=True):
-                heat[top:bottom, left:right] += value / ((bottom - top) * (right - left))
-    return heat
-
-
-def _edges(lines: Tensor, count: int, length: int) -> list[tuple[int, int]]:
-    """First and last (exclusive) pixel of `count` patches along an axis, from the coordinates of a view's lines."""
-    centres = lines.view(count, -1).mean(1)
-    half = (centres[-1] - centres[0]) / (count - 1) / 2
-    first = (centres - half).round().long().clamp(0, length - 1)
-    last = (centres + half).round().long().clamp(max=length)
-    return list(zip(first.tolist(), torch.maximum(last, first + 1).tolist(), strict=True))
+    with torch.enable_grad():
+        pixels = torch.full(
+            image.shape, 0.5, requires_grad=True
+        )  # off the bounds of `views`' clamp
+        means = F.adaptive_avg_pool2d(views(pixels, size, view)[:, 0], side).flatten(1)
+        (heat,) = torch.autograd.grad((means * patches).sum(), pixels)
+    return heat[0]

@@ -1,12 +1,11 @@
 """How well classes are separated in an embedding space: silhouette, and distances between class centroids."""
 
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.embeddings.probes import class_labels
+from daclip_lab.embeddings.probes import labelled_rows
 from daclip_lab.errors import InsufficientDataError, extra
 from daclip_lab.metrics.bootstrap import Estimate, bootstrap_statistic, estimate_mean
 
@@ -31,15 +30,11 @@ def silhouette_values(table: EmbeddingTable, space: str, target: str = "degradat
     """
     from sklearn.metrics import silhouette_samples
 
-    labels = class_labels(table, target)
-    labelled = np.array([label is not None for label in labels])
-    names = labels[labelled].astype(str)
-    if len(set(names)) >= len(names):
-        raise InsufficientDataError(
-            f"{len(set(names))} classes among {len(names)} rows: fewer classes needed"
-        )
+    rows, labels = labelled_rows(table, target)
+    if len(set(labels)) >= len(labels):
+        raise InsufficientDataError(f"{len(rows)} classes among {len(rows)} rows: fewer needed")
     values = np.full(len(table), np.nan)
-    values[labelled] = silhouette_samples(table.embedding(space)[labelled], names, metric="cosine")
+    values[rows] = silhouette_samples(table.embedding(space)[rows], labels, metric="cosine")
     return values
 
 
@@ -53,34 +48,31 @@ def centroid_distances(
     """
     import pandas as pd
 
-    labels = class_labels(table, target)
-    labelled = np.array([label is not None for label in labels])
-    vectors, labels = table.embedding(space)[labelled], labels[labelled].astype(str)
-    photos = table.rows.photo.to_numpy()[labelled]
-    names, place = np.unique(labels, return_inverse=True)
+    labelled, labels = labelled_rows(table, target)
+    vectors, photos = table.embedding(space)[labelled], table.rows.photo.to_numpy()[labelled]
+    names, number = np.unique(labels, return_inverse=True)
     for name in names:
         if len(set(photos[labels == name])) < 2:
-            raise InsufficientDataError(
-                f"the class '{name}' has one photo: at least 2 of each needed"
-            )
-    member = (place == np.arange(len(names))[:, None]).astype(float)
-    pairs = list(combinations(range(len(names)), 2))
+            raise InsufficientDataError(f"the class '{name}' has one photo: at least 2 needed")
+    member = (number == np.arange(len(names))[:, None]).astype(float)
+    first, second = np.triu_indices(len(names), 1)
 
     def distances(rows: np.ndarray) -> np.ndarray:
         centroids = member[:, rows] @ vectors[rows]
-        norms = np.linalg.norm(centroids, axis=1, keepdims=True)
         # A resample may leave out a rare class, which then has no centroid.
-        centroids = np.divide(
-            centroids, norms, where=norms > 0, out=np.full_like(centroids, np.nan)
-        )
-        cosines = centroids @ centroids.T
-        return np.array([1 - cosines[pair] for pair in pairs])
+        with np.errstate(invalid="ignore"):
+            centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+        return 1 - (centroids @ centroids.T)[first, second]
 
-    bounds = zip(*bootstrap_statistic(distances, photos, recentre=True), strict=True)
-    n, count = len(photos), len(set(photos))
-    rows = [
-        {"first": names[i], "second": names[j]}
-        | Estimate(float(value), float(low), float(high), float("nan"), n, count)._asdict()
-        for (i, j), (value, low, high) in zip(pairs, bounds, strict=True)
-    ]
-    return pd.DataFrame(rows).sort_values("value", ignore_index=True)
+    value, low, high = bootstrap_statistic(distances, photos, recentre=True)
+    columns = {
+        "first": names[first],
+        "second": names[second],
+        "value": value,
+        "low": low,
+        "high": high,
+    }
+    table_of_pairs = pd.DataFrame(columns).assign(
+        chance=float("nan"), n=len(photos), photos=len(set(photos))
+    )
+    return table_of_pairs.sort_values("value", ignore_index=True)

@@ -17,7 +17,6 @@ from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.data.image_io import ImageLike, read_image
 from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.embeddings.layers import (
-    TOWERS,
     BlockFeatures,
     block_features,
     clean_cosine_by_block,
@@ -34,29 +33,8 @@ if TYPE_CHECKING:
 MAX_IMAGES = 200
 MAX_CROPS = 4
 """Crops per image that are analysed, where the weights embed crops at all."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class EmbeddedImages:
-    """n images, their embeddings, and the weights that made them.
-
-    Raises InsufficientDataError where the table was made by other weights.
-    """
-
-    pipe: Pipeline
-    table: EmbeddingTable
-    images: Sequence
-    """n images, each anything that `read_image` takes."""
-    clean: Sequence | None = None
-    """Their n clean partners."""
-
-    def __post_init__(self):
-        made = self.table.provenance.get("weights")
-        own = self.pipe.provenance["weights"]
-        if made != own:
-            raise InsufficientDataError(
-                f"the table was made by weights {made}, and these are {own}: name those that made it"
-            )
+AT_A_TIME = 16
+"""Images in memory at once."""
 
 
 def read_or_skip(image: ImageLike) -> Tensor:
@@ -85,93 +63,74 @@ class LayerSummary:
     """See `layers.injection_by_block`."""
 
 
-def summarize_layers(embedded: EmbeddedImages, attempt: Callable) -> LayerSummary | None:
-    """Analyse up to 200 images block by block.
+def summarize_layers(
+    pipe: Pipeline,
+    table: EmbeddingTable,
+    images: Sequence[ImageLike],
+    clean: Sequence[ImageLike] | None,
+    attempt: Callable,
+) -> LayerSummary | None:
+    """Analyse up to 200 of the n images of a table, and their clean partners where there are any, block by block.
 
     `attempt(name, measure, *arguments)` returns what the measure returns, or None where the data do not support it.
     """
-    which = balanced_rows(embedded.table, MAX_IMAGES)
-    table = embedded.table.select(which)
-    images = [embedded.images[k] for k in which]
-    features = attempt("layer by layer", image_features, embedded.pipe, images)
+    which = balanced_rows(table, MAX_IMAGES)
+    rows = table.rows.iloc[which]
+    features = attempt("layer by layer", image_features, pipe, [images[k] for k in which])
     if features is None:
         return None
-    photos, degradation = table.rows.photo.to_numpy().astype(str), table.rows.degradation
-    labelled = degradation.notna().to_numpy()
-    labels = degradation[labelled].to_numpy().astype(str)
-    probe = attempt(
-        "probe by block", probe_by_block, features.select(labelled), labels, photos[labelled]
-    )
+    photos, labelled = rows.photo.to_numpy().astype(str), rows.degradation.notna().to_numpy()
+    labels = rows.degradation[labelled]
+    sample = features.select(labelled), labels.to_numpy().astype(str), photos[labelled]
+    probe = attempt("probe by block", probe_by_block, *sample)
     cosine = None
-    if embedded.clean is not None:
-        degraded = (degradation != CLEAN).to_numpy()
-        partners = [embedded.clean[k] for k in which[degraded]]
-        names = table.rows.partner[degraded].to_numpy().astype(str)
+    if clean is not None:
+        degraded = (rows.degradation != CLEAN).to_numpy()
+        names = rows.partner[degraded].to_numpy().astype(str)
 
         def clean_cosine() -> "pd.DataFrame":
             # Rows of one photo share a partner, which is analysed once.
             _, first, place = np.unique(names, return_index=True, return_inverse=True)
-            clean = image_features(embedded.pipe, [partners[k] for k in first]).select(place)
-            return clean_cosine_by_block(features.select(degraded), clean, photos[degraded])
+            partners = image_features(pipe, [clean[k] for k in which[degraded][first]])
+            return clean_cosine_by_block(
+                features.select(degraded), partners.select(place), photos[degraded]
+            )
 
         cosine = attempt("cosine to the clean image by block", clean_cosine)
-    counts = np.unique(labels, return_counts=True)[1]
     return LayerSummary(
-        images=len(table),
+        images=len(rows),
         photos=len(set(photos)),
         probe=probe,
-        chance=float(counts.max() / counts.sum()) if len(labels) else float("nan"),
+        chance=float(labels.value_counts(normalize=True).max()),
         clean_cosine=cosine,
-        injection=injection_by_block(features, _groups(table), photos),
+        injection=injection_by_block(features, _groups(rows), photos),
     )
 
 
 def balanced_rows(table: EmbeddingTable, most: int) -> np.ndarray:
     """Up to `most` row numbers, ascending, with equal shares of the degradations as far as these have rows."""
-    import pandas as pd
-
-    groups = pd.Series(_groups(table))
+    groups = _groups(table.rows)
     place = groups.groupby(groups).cumcount().to_numpy()
     return np.sort(place.argsort(kind="stable")[:most])
 
 
-def image_features(
-    pipe: Pipeline, images: Sequence, *, crops: int = MAX_CROPS, at_a_time: int = 16
-) -> BlockFeatures:
+def image_features(pipe: Pipeline, images: Sequence[ImageLike]) -> BlockFeatures:
     """Block features of n images of any size: as for an embedding, the mean over the views of each image.
-
-    Args:
-        images: anything that `read_image` takes; `at_a_time` of them are in memory at once.
-        crops: the largest number of crops of an image.
 
     Raises InsufficientDataError for an image that cannot be read.
     """
     size, view, parts = pipe.settings.clip.image_size, pipe.settings.view, []
-    for first in tqdm(range(0, len(images), at_a_time), "block by block", leave=False, delay=2):
-        some = images[first : first + at_a_time]
-        seen = [views(read_or_skip(image), size, view, crops) for image in some]
+    for first in tqdm(range(0, len(images), AT_A_TIME), "block by block", leave=False, delay=2):
+        some = images[first : first + AT_A_TIME]
+        seen = [views(read_or_skip(image), size, view, MAX_CROPS) for image in some]
         features = block_features(pipe.require_daclip(), torch.cat(seen))
-        counts = np.array([len(v) for v in seen])
-        starts = counts.cumsum() - counts
-        pooled = {
-            tower: np.add.reduceat(values, starts, axis=2) / counts[:, None]
-            for tower, values in features.pooled.items()
-        }
-        injected = np.add.reduceat(features.injected, starts, axis=1) / counts
-        parts.append(BlockFeatures(pooled, injected))
-    return BlockFeatures(
-        {tower: np.concatenate([p.pooled[tower] for p in parts], axis=2) for tower in TOWERS},
-        np.concatenate([p.injected for p in parts], axis=1),
-    )
+        ends = np.cumsum([len(each) for each in seen])[:-1]
+        parts.append([[x.mean(0) for x in np.split(values, ends)] for values in features])
+    return BlockFeatures(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _groups(table: EmbeddingTable) -> np.ndarray:
-    """A name for each row (n,): its degradation, else its prediction, else "images"."""
-    rows = table.rows
+def _groups(rows: "pd.DataFrame") -> "pd.Series":
+    """A name for each row: its degradation, else its prediction, else "images"."""
     if rows.degradation.notna().any():
-        return rows.degradation.fillna("unknown").to_numpy().astype(str)
-    return (
-        rows.predicted.to_numpy().astype(str)
-        if "predicted" in rows
-        else np.full(len(rows), "images")
-    )
+        return rows.degradation.fillna("unknown")
+    return rows.predicted if "predicted" in rows else rows.degradation.fillna("images")

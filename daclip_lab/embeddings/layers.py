@@ -5,7 +5,6 @@ figure 2). Blocks are numbered from 1, in the order in which an image passes the
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from daclip_lab.embeddings.probes import predict_labels
-from daclip_lab.errors import InputError, InsufficientDataError
+from daclip_lab.errors import InputError
 from daclip_lab.metrics.bootstrap import bootstrap_interval, check_sample
 from daclip_lab.models.clip import tokens_of
 from daclip_lab.models.daclip import DaCLIP
@@ -63,53 +62,50 @@ def block_outputs(daclip: DaCLIP, images: Tensor) -> BlockOutputs:
     return outputs
 
 
-@dataclass(frozen=True)
-class BlockFeatures:
-    """Pooled block outputs of n images. Raises InputError where a value is not finite."""
+class BlockFeatures(NamedTuple):
+    """Pooled block outputs of n images; those of each tower are (n, blocks, 2, width), the third axis over `TOKENS`."""
 
-    pooled: dict[str, np.ndarray]
-    """For each of `TOWERS`: (blocks, 2, n, width), the second axis over `TOKENS`."""
+    controller: np.ndarray
+    clip: np.ndarray
+    controlled: np.ndarray
     injected: np.ndarray
-    """(blocks, n), in the order of CLIP's blocks: the norm of a correction divided by the norm of the tokens that it is
+    """(n, blocks), in the order of CLIP's blocks: the norm of a correction divided by the norm of the tokens that it is
     added to (mean over tokens)."""
-
-    def __post_init__(self):
-        for name, values in (*self.pooled.items(), ("injected", self.injected)):
-            if not np.isfinite(values).all():
-                raise InputError(f"{name}: the output of a block is not finite")
 
     def select(self, which: np.ndarray) -> "BlockFeatures":
         """The features of some images: a mask (n,), or numbers of images."""
-        pooled = {tower: values[:, :, which] for tower, values in self.pooled.items()}
-        return BlockFeatures(pooled, self.injected[:, which])
+        return BlockFeatures(*(values[which] for values in self))
 
 
 @torch.inference_mode()
 def block_features(daclip: DaCLIP, images: Tensor, batch: int = 64) -> BlockFeatures:
     """The pooled outputs of all blocks for images (n, 3, s, s) in [0, 1] at CLIP's input size, `batch` at a time.
 
-    Raises InputError for images of another shape.
+    Raises InputError for images of another shape, and where an output is not finite.
     """
     size = daclip.clip.config.image_size
     if images.dim() != 4 or images.shape[1:] != (3, size, size) or not len(images):
         raise InputError(f"images of shape {tuple(images.shape)}: expected (n, 3, {size}, {size})")
-    pooled: dict[str, list[Tensor]] = {tower: [] for tower in TOWERS}
-    injected = []
+    parts = []
     for chunk in images.split(batch):
         with running(daclip):
             outputs = block_outputs(daclip, chunk)
-        for tower in TOWERS:
-            blocks = [torch.stack([x[:, 0], x[:, 1:].mean(1)]) for x in getattr(outputs, tower)]
-            pooled[tower].append(torch.stack(blocks).cpu())
+        pooled = [
+            torch.stack([torch.stack([x[:, 0], x[:, 1:].mean(1)], 1) for x in blocks], 1)
+            for blocks in (outputs.controller, outputs.clip, outputs.controlled)
+        ]
         shares = [
             (added.norm(dim=-1) / (tokens - added).norm(dim=-1)).mean(1)
             for tokens, added in zip(outputs.controlled, outputs.injected, strict=True)
         ]
-        injected.append(torch.stack(shares).cpu())
-    return BlockFeatures(
-        {tower: torch.cat(parts, dim=2).double().numpy() for tower, parts in pooled.items()},
-        torch.cat(injected, dim=1).double().numpy(),
-    )
+        parts.append(
+            [values.cpu().double().numpy() for values in (*pooled, torch.stack(shares, 1))]
+        )
+    features = BlockFeatures(*map(np.concatenate, zip(*parts, strict=True)))
+    for name, values in features._asdict().items():
+        if not np.isfinite(values).all():
+            raise InputError(f"{name}: the output of a block is not finite")
+    return features
 
 
 def probe_by_block(
@@ -124,7 +120,7 @@ def probe_by_block(
     The probe is that of `probes.predict_labels`, tested on photos (n,) that it was not trained on. Returns a row for
     each tower, kind of token and block: `accuracy`, and its 95 % interval over photos, `low` and `high`.
 
-    Raises InputError for other numbers of labels or photos, InsufficientDataError for fewer than 2 of either.
+    Raises InputError for other numbers of labels or photos, InsufficientDataError as `probes.probe_accuracy` does.
     """
     labels, photos = _per_image(features, labels), _per_image(features, photos)
 
@@ -132,7 +128,7 @@ def probe_by_block(
         correct = predict_labels(vectors, labels, photos, probe=probe) == labels
         return _with_interval("accuracy", correct.astype(float), photos)
 
-    return _by_block({tower: features.pooled[tower] for tower in TOWERS}, measure)
+    return _by_block({tower: getattr(features, tower) for tower in TOWERS}, measure)
 
 
 def clean_cosine_by_block(
@@ -141,24 +137,23 @@ def clean_cosine_by_block(
     r"""How close degraded images are to their clean partners at every block, without and with the corrections.
 
     $\cos(f - \bar c, c - \bar c)$ with f a degraded image's features, c its clean partner's in CLIP alone, and
-    $\bar c$ the mean over clean images: without centring, all images are similar inside a tower. The images of
-    both are partners. Returns a row for the towers "clip" and "controlled", each kind of token and block: `cosine`,
-    and its 95 % interval over photos, `low` and `high`.
+    $\bar c$ the mean over clean images: without centring, all images are similar inside a tower. Image k of `degraded`
+    is the partner of image k of `clean`. Returns a row for the towers "clip" and "controlled", each kind of token and
+    block: `cosine`, and its 95 % interval over photos, `low` and `high`.
 
     Raises InputError for different shapes, InsufficientDataError for fewer than 10 images or a single photo.
     """
     photos = _per_image(degraded, photos)
     check_sample(photos, "images")
-    target = clean.pooled["clip"]
-    if target.shape != degraded.pooled["clip"].shape:
+    if clean.clip.shape != degraded.clip.shape:
         raise InputError(
-            f"features of {degraded.injected.shape[1]} degraded and {clean.injected.shape[1]} clean images "
-            "of one network: expected equal numbers"
+            f"features of {len(degraded.clip)} degraded and {len(clean.clip)} clean images of one network: "
+            "expected equal numbers"
         )
-    centre = target.mean(2, keepdims=True)
+    centre = clean.clip.mean(0)
     towers = {}
     for tower in ("clip", "controlled"):
-        own, other = (torch.from_numpy(x - centre) for x in (degraded.pooled[tower], target))
+        own, other = (torch.from_numpy(x - centre) for x in (getattr(degraded, tower), clean.clip))
         towers[tower] = F.cosine_similarity(own, other, dim=-1).numpy()
     return _by_block(towers, lambda cosines: _with_interval("cosine", cosines, photos))
 
@@ -173,26 +168,24 @@ def injection_by_block(
     """
     import pandas as pd
 
-    labels, photos = _per_image(features, labels, least=1), _per_image(features, photos, least=1)
-    blocks = len(features.injected)
+    labels, photos = _per_image(features, labels), _per_image(features, photos)
+    blocks = features.injected.shape[1]
     rows = [
         {"label": label, "block": block, "from_block": blocks + 1 - block}
         | _with_interval("share", shares[labels == label], photos[labels == label])
         for label in dict.fromkeys(labels)
-        for block, shares in enumerate(features.injected, start=1)
+        for block, shares in enumerate(features.injected.T, start=1)
     ]
     return pd.DataFrame(rows)
 
 
-def _per_image(features: BlockFeatures, values: Collection[str], least: int = 2) -> np.ndarray:
-    values = np.asarray(values)
-    if values.shape != features.injected.shape[1:]:
+def _per_image(features: BlockFeatures, values: Collection[str]) -> np.ndarray:
+    """The values as an array. Raises InputError unless there is one for each image."""
+    values, n = np.asarray(values), len(features.injected)
+    if values.shape != (n,):
         raise InputError(
-            f"labels or photos of shape {values.shape} for {features.injected.shape[1]} images: expected one for each"
+            f"labels or photos of shape {values.shape} for {n} images: expected ({n},)"
         )
-    if len(set(values)) < least:
-        found = f"all images have {str(values[0])!r}" if len(values) else "no image has a label"
-        raise InsufficientDataError(f"{found}: at least {least} different ones needed")
     return values
 
 
@@ -206,13 +199,13 @@ def _with_interval(name: str, values: np.ndarray, photos: np.ndarray) -> dict[st
 def _by_block(
     towers: dict[str, np.ndarray], measure: Callable[[np.ndarray], dict[str, float]]
 ) -> "pd.DataFrame":
-    """A row for every tower, kind of token and block of arrays (blocks, 2, ...)."""
+    """A row for every tower, kind of token and block of arrays (n, blocks, 2, ...)."""
     import pandas as pd
 
     rows = [
-        {"tower": tower, "tokens": tokens, "block": block, **measure(values)}
-        for tower, blocks in towers.items()
+        {"tower": tower, "tokens": tokens, "block": block + 1, **measure(values[:, block, place])}
+        for tower, values in towers.items()
         for place, tokens in enumerate(TOKENS)
-        for block, values in enumerate(blocks[:, place], start=1)
+        for block in range(values.shape[1])
     ]
     return pd.DataFrame(rows)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TableSpace = tuple[EmbeddingTable, str]
 """A table and one of its spaces."""
+Measure = Callable[[EmbeddingTable, str], np.ndarray]
+"""(table, space) -> one value for each row (n,), NaN where there is none; higher is better."""
 
 
 def zero_shot_correct(table: EmbeddingTable, space: str) -> np.ndarray:
@@ -34,49 +36,48 @@ def zero_shot_correct(table: EmbeddingTable, space: str) -> np.ndarray:
         raise InsufficientDataError(f"the table has no column {column!r}")
     if not (known := predictable(table)).any():
         raise InsufficientDataError("no row has a label that the weights can predict")
-    correct = (table.rows[column] == table.rows.degradation).to_numpy(float)
-    return np.where(known, correct, np.nan)
+    return np.where(known, table.rows[column] == table.rows.degradation, np.nan)
 
 
-def _retrieved(k: int) -> Callable[[EmbeddingTable, str], np.ndarray]:
-    def retrieved(table: EmbeddingTable, space: str) -> np.ndarray:
-        ranks = partner_ranks(table, space)
-        return np.where(np.isnan(ranks), np.nan, ranks <= k)
-
-    return retrieved
+def _retrieved(table: EmbeddingTable, space: str, k: int) -> np.ndarray:
+    ranks = partner_ranks(table, space)
+    return np.where(np.isnan(ranks), np.nan, ranks <= k)
 
 
-DEGRADATION_MEASURES = {
+DEGRADATION_MEASURES: dict[str, Measure] = {
     "zero-shot accuracy": zero_shot_correct,
     "linear probe accuracy": probe_correct,
     "k-NN probe accuracy": lambda table, space: probe_correct(table, space, probe="knn"),
     "silhouette": silhouette_values,
 }
-"""How well a space separates degradations: (table, space) -> one value for each row."""
-CONTENT_MEASURES = {
+"""How well a space separates degradations."""
+CONTENT_MEASURES: dict[str, Measure] = {
     "cosine to the clean image": clean_cosines,
-    "clean image retrieval, R@1": _retrieved(1),
-    "clean image retrieval, R@5": _retrieved(5),
+    "clean image retrieval, R@1": lambda table, space: _retrieved(table, space, 1),
+    "clean image retrieval, R@5": lambda table, space: _retrieved(table, space, 5),
 }
-"""How close a space is to the clean images: (table, space) -> one value for each row."""
+"""How close a space is to the clean images."""
 
 
-def paired_difference(
-    measure: Callable[[EmbeddingTable, str], np.ndarray], first: TableSpace, second: TableSpace
-) -> dict[str, float]:
+def paired_difference(measure: Measure, first: TableSpace, second: TableSpace) -> dict[str, float]:
     """A measure of both sides, and its mean difference (second minus first) with a 95 % interval over photos.
 
-    `measure` gives one value for each row, NaN where there is none. Returns first, second, difference, low, high, n and
-    photos. Raises InputError where the tables are not of the same images, InsufficientDataError for too few rows.
+    Returns first, second, difference, low, high, n and photos, of the rows that have a value on both sides. Raises
+    InputError where the tables are not of the same images, InsufficientDataError for too few rows.
     """
     check_same_images(first[0], second[0])
     a, b = measure(*first), measure(*second)
-    difference = estimate_mean(b - a, first[0].rows.photo)
-    both = ~np.isnan(b - a)  # one table may have a value where the other has none
-    estimate = difference._asdict()
-    del estimate["chance"]
-    sides = {"first": float(a[both].mean()), "second": float(b[both].mean())}
-    return sides | {"difference": estimate.pop("value")} | estimate
+    estimate = estimate_mean(b - a, first[0].rows.photo)
+    both = ~np.isnan(b - a)
+    return {
+        "first": float(a[both].mean()),
+        "second": float(b[both].mean()),
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "n": estimate.n,
+        "photos": estimate.photos,
+    }
 
 
 def _call(_name: str, measure: Callable, *arguments) -> Any:
@@ -94,32 +95,31 @@ def clip_vs_daclip(table: EmbeddingTable, attempt: Callable = _call) -> "pd.Data
 
     Returns a row for each measure; None without any.
     """
-    return _compare(lambda space: (table, "clip"), lambda space: (table, space), attempt)
+    return _compare(table, table, attempt, first_space="clip")
 
 
 def weights_vs_weights(
     first: EmbeddingTable, second: EmbeddingTable, attempt: Callable = _call
 ) -> "pd.DataFrame | None":
     """The same images embedded by two sets of weights; see `clip_vs_daclip`."""
-    return _compare(lambda space: (first, space), lambda space: (second, space), attempt)
+    return _compare(first, second, attempt)
 
 
 def _compare(
-    first: Callable[[str], TableSpace], second: Callable[[str], TableSpace], attempt: Callable
+    first: EmbeddingTable, second: EmbeddingTable, attempt: Callable, first_space: str | None = None
 ) -> "pd.DataFrame | None":
-    """All measures of two sides; each side maps DA-CLIP's space to the table and space to measure."""
+    """All measures of two tables, in the same space, or in `first_space` of the first."""
     import pandas as pd
 
-    tables = first("content")[0], second("content")[0]
     measures = {name: (measure, "degradation") for name, measure in DEGRADATION_MEASURES.items()}
-    if not all("predicted" in table.rows for table in tables):
+    if not ("predicted" in first.rows and "predicted" in second.rows):
         del measures["zero-shot accuracy"]
-    if all(table.clean is not None for table in tables):
+    if first.clean is not None and second.clean is not None:
         measures |= {name: (measure, "content") for name, measure in CONTENT_MEASURES.items()}
-    rows = {
-        name: attempt(f"paired {name}", paired_difference, measure, first(space), second(space))
-        for name, (measure, space) in measures.items()
-    }
+    rows = {}
+    for name, (measure, space) in measures.items():
+        sides = (first, first_space or space), (second, space)
+        rows[name] = attempt(f"paired {name}", paired_difference, measure, *sides)
     rows = {name: row for name, row in rows.items() if row is not None}
     return pd.DataFrame.from_dict(rows, orient="index") if rows else None
 

@@ -24,21 +24,21 @@ ALPHAS = np.logspace(-2, 4, 13)
 """Regularisation strengths of ridge regression, chosen by cross-validation on the training rows."""
 
 
-def class_labels(table: EmbeddingTable, target: str = "degradation") -> np.ndarray:
-    """One label per row (n,) from a column of the table, None where it is unknown.
+def labelled_rows(
+    table: EmbeddingTable, target: str = "degradation"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers (m,) of the rows with a label in a column of the table, and these labels (m,) as strings.
 
     Raises InputError where there is no such column, and InsufficientDataError for fewer than two classes.
     """
     if target not in table.rows:
         raise InputError(f"the table has no column {target!r}: it has {', '.join(table.rows)}")
-    column = table.rows[target]
-    labels = np.array(column.astype(str), dtype=object)
-    labels[column.isna()] = None
-    classes = sorted(set(labels) - {None})
-    if len(classes) < 2:
-        found = f"every row is {classes[0]!r}" if classes else "no row has a label"
+    known = np.flatnonzero(table.rows[target].notna())
+    labels = table.rows[target].to_numpy()[known].astype(str)
+    if len(set(labels)) < 2:
+        found = f"every row is '{labels[0]}'" if len(labels) else "no row has a label"
         raise InsufficientDataError(f"{found} in the column {target!r}: at least 2 classes needed")
-    return labels
+    return known, labels
 
 
 def probe_accuracy(
@@ -55,20 +55,18 @@ def probe_accuracy(
     classes, or 2 photos of each class.
     """
     correct = probe_correct(table, space, target, probe=probe)
-    _, counts = np.unique(table.rows[target].dropna().astype(str), return_counts=True)
-    return estimate_mean(correct, table.rows.photo, chance=counts.max() / counts.sum())
+    chance = table.rows[target].value_counts(normalize=True).max()
+    return estimate_mean(correct, table.rows.photo, chance)
 
 
 def probe_correct(
     table: EmbeddingTable, space: str, target: str = "degradation", *, probe: str = "linear"
 ) -> np.ndarray:
     """Whether a probe predicts the label of each row: (n,) of 0 and 1, NaN for rows without a label."""
-    vectors, labels = table.embedding(space), class_labels(table, target)
-    labelled = np.array([label is not None for label in labels])
-    photos = table.rows.photo.to_numpy()[labelled]
+    vectors, (rows, labels) = table.embedding(space), labelled_rows(table, target)
+    photos = table.rows.photo.to_numpy()[rows]
     correct = np.full(len(table), np.nan)
-    predicted = predict_labels(vectors[labelled], labels[labelled], photos, probe=probe)
-    correct[labelled] = predicted == labels[labelled]
+    correct[rows] = predict_labels(vectors[rows], labels, photos, probe=probe) == labels
     return correct
 
 
@@ -77,6 +75,7 @@ def predict_labels(
     vectors: np.ndarray, labels: np.ndarray, photos: np.ndarray, *, probe: str = "linear"
 ) -> np.ndarray:
     """The label (n,) that a probe trained on other photos predicts from each vector (n, d); see `probe_accuracy`."""
+    import pandas as pd
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
@@ -86,10 +85,16 @@ def predict_labels(
     if probe not in PROBES:
         raise InputError(f"probe {probe!r} is unknown: use one of {', '.join(PROBES)}")
     labels, photos = (np.asarray(x, dtype=object).astype(str) for x in (labels, photos))
-    folds = StratifiedGroupKFold(
-        min(FOLDS, _photos_of_rarest(labels, photos)), shuffle=True, random_state=0
-    )
-    splits = list(folds.split(vectors, labels, photos))
+    check_sample(photos)
+    counts = pd.Series(photos).groupby(labels).nunique()
+    if len(counts) < 2:
+        raise InsufficientDataError(f"every row is '{labels[0]}': at least 2 classes needed")
+    if counts.min() < 2:
+        raise InsufficientDataError(
+            f"the class '{counts.idxmin()}' has one photo: a split by photo needs at least 2 of each"
+        )
+    splitter = StratifiedGroupKFold(min(FOLDS, counts.min()), shuffle=True, random_state=0)
+    splits = list(splitter.split(vectors, labels, photos))
     if any(len(set(labels[train])) < 2 for train, _ in splits):
         raise InsufficientDataError(
             "a split by photo leaves one class to train on: more photos needed"
@@ -102,36 +107,30 @@ def predict_labels(
     return cross_val_predict(model, vectors, labels, cv=splits)
 
 
-def _photos_of_rarest(labels: np.ndarray, photos: np.ndarray) -> int:
-    """The number of photos of the class that has the fewest."""
-    check_sample(photos)
-    counts = {label: len(set(photos[labels == label])) for label in np.unique(labels)}
-    if len(counts) < 2:
-        raise InsufficientDataError(f"every row is '{labels[0]}': at least 2 classes needed")
-    rarest = min(counts, key=counts.__getitem__)
-    if counts[rarest] < 2:
-        raise InsufficientDataError(
-            f"the class '{rarest}' has one photo: a split by photo needs at least 2 of each"
-        )
-    return counts[rarest]
-
-
 class RegressionErrors(NamedTuple):
-    """Squared errors (n,) of cross-validated predictions, and of the mean of the training rows as a baseline."""
+    """Squared errors (n,) of cross-validated predictions."""
 
     model: np.ndarray
     baseline: np.ndarray
+    """Errors of the mean of the training rows."""
+    photos: np.ndarray
+    """(n,), the photo of each row."""
 
     def r2(self, rows: np.ndarray) -> float:
         r"""$R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y_{train})^2$ over some rows (their numbers)."""
         return 1 - self.model[rows].sum() / self.baseline[rows].sum()
+
+    def estimate(self) -> Estimate:
+        """R² over all rows with its interval; chance is 0."""
+        return estimate_statistic(self.r2, self.photos, chance=0.0)
 
 
 @extra("analysis")
 def ridge_errors(vectors: np.ndarray, values: np.ndarray, photos: np.ndarray) -> RegressionErrors:
     """Predict values (n, k) from vectors (n, d) by ridge regression on other photos (n,); errors are summed over k.
 
-    The strength is chosen by an inner cross-validation that is disjoint in photos, too.
+    The strength is chosen by an inner cross-validation that is disjoint in photos, too. Raises InsufficientDataError
+    for fewer than 10 rows, rows of a single photo, or equal values.
     """
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
@@ -148,8 +147,8 @@ def ridge_errors(vectors: np.ndarray, values: np.ndarray, photos: np.ndarray) ->
         model[test] = ((predicted - values[test]) ** 2).sum(1)
         baseline[test] = ((values[train].mean(0) - values[test]) ** 2).sum(1)
     if not baseline.any():
-        raise InsufficientDataError("all rows have the same value: there is nothing to predict")
-    return RegressionErrors(model, baseline)
+        raise InsufficientDataError("all rows have the same value: R² is undefined")
+    return RegressionErrors(model, baseline, photos)
 
 
 def _photo_folds(photos: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -169,26 +168,20 @@ def severity_regression(table: EmbeddingTable, space: str = "degradation") -> "p
     """
     import pandas as pd
 
-    labels = table.rows.degradation.fillna("unknown").to_numpy()
-    severity, photos = table.rows.severity.to_numpy(), table.rows.photo.to_numpy()
-    vectors, parts = table.embedding(space), {}
-    for label in dict.fromkeys(labels):
-        rows = np.flatnonzero((labels == label) & np.isfinite(severity))
-        if len(rows) and np.ptp(severity[rows]) > 1e-6:
-            check_sample(photos[rows], f"rows of '{label}'")
-            errors = ridge_errors(vectors[rows], severity[rows, None], photos[rows])
-            parts[label] = errors, photos[rows]
+    rows, vectors, parts = table.rows[table.rows.severity.notna()], table.embedding(space), {}
+    for label, part in rows.groupby(rows.degradation.fillna("unknown"), sort=False):
+        severity, photos = part.severity.to_numpy(), part.photo.to_numpy()
+        if np.ptp(severity) > 1e-6:
+            check_sample(photos, f"rows of '{label}'")
+            parts[label] = ridge_errors(vectors[part.index], severity[:, None], photos)
     if not parts:
         raise InsufficientDataError("no degradation of this table comes in several severities")
-    errors, members = zip(*parts.values(), strict=True)
-    whole = RegressionErrors(*(np.concatenate(part) for part in zip(*errors, strict=True)))
-    parts["overall"] = whole, np.concatenate(members)
-    rows = {
-        label: estimate_statistic(errors.r2, photos, chance=0.0)._asdict()
-        | {"rmse": float(np.sqrt(errors.model.mean()))}
-        for label, (errors, photos) in parts.items()
+    parts["overall"] = RegressionErrors(*map(np.concatenate, zip(*parts.values(), strict=True)))
+    estimates = {
+        label: {**errors.estimate()._asdict(), "rmse": np.sqrt(errors.model.mean())}
+        for label, errors in parts.items()
     }
-    return pd.DataFrame(rows).T.astype({"n": int, "photos": int})
+    return pd.DataFrame.from_dict(estimates, orient="index")
 
 
 def content_r2(table: EmbeddingTable, space: str) -> Estimate:
@@ -197,7 +190,7 @@ def content_r2(table: EmbeddingTable, space: str) -> Estimate:
     Chance is 0. Rows labelled clean, which show the partner itself, are left out. Raises InsufficientDataError for a
     table without clean partners, fewer than 10 rows, or rows of a single photo.
     """
-    clean, photos = clean_partners(table), table.rows.photo.to_numpy()
+    clean = clean_partners(table)
     rows = (table.rows.degradation != CLEAN).to_numpy()
-    errors = ridge_errors(table.embedding(space)[rows], clean[rows], photos[rows])
-    return estimate_statistic(errors.r2, photos[rows], chance=0.0)
+    photos = table.rows.photo.to_numpy()[rows]
+    return ridge_errors(table.embedding(space)[rows], clean[rows], photos).estimate()

@@ -5,7 +5,7 @@ Hinton, 2008) preserve neighbourhoods, while the sizes of clusters and the gaps 
 are therefore drawn in the original space (`probes`, `class_separation`, `alignment`); a map illustrates them.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.errors import InputError, InsufficientDataError, extra
 from daclip_lab.files.parquet import read_parquet, write_parquet
 
-METHODS = ("umap", "pca", "tsne")
 LIBRARIES = {"umap": "umap-learn", "pca": "scikit-learn", "tsne": "scikit-learn"}
+METHODS = tuple(LIBRARIES)
 MIN_VECTORS = 5
-PLACED_BY = 5
-"""Nearest neighbours that determine where `EmbeddingMap.place` puts a new embedding."""
+NEIGHBOURS = 15
+"""Neighbours that UMAP and the measures of a map look at; fewer where there are few rows."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,22 +50,22 @@ class EmbeddingMap:
         """
         from sklearn.neighbors import KNeighborsRegressor
 
-        vectors = _array(vectors)
+        vectors = _array(vectors, least=1)
         if vectors.shape[1] != self.vectors.shape[1]:
             raise InputError(
                 f"embeddings of {vectors.shape[1]} dimensions on a map of {self.vectors.shape[1]}"
             )
         if self.parameters["method"] == "pca":
             return _pca().fit(_array(self.vectors)).transform(vectors)
-        neighbours = KNeighborsRegressor(PLACED_BY, weights="distance", metric="cosine")
+        neighbours = KNeighborsRegressor(5, weights="distance", metric="cosine")
         return neighbours.fit(self.vectors, self.coordinates).predict(vectors)
 
     def save(self, path: str | Path) -> None:
         """Write the map as Parquet: columns `image`, `x`, `y` and `vector`, with its parameters as metadata."""
-        metadata = {k: v for k, v in asdict(self).items() if isinstance(v, dict | float)}
         x, y = self.coordinates.T
         columns = {"image": np.array(self.images, object), "x": x, "y": y, "vector": self.vectors}
-        write_parquet(path, columns, {"map": metadata})
+        fields = ("parameters", "trustworthiness", "preservation")
+        write_parquet(path, columns, {"map": {name: getattr(self, name) for name in fields}})
 
     @staticmethod
     def load(path: str | Path) -> "EmbeddingMap":
@@ -87,18 +87,17 @@ def map_table(
     """Map one of the spaces of a table; arguments and errors are those of `embedding_map`."""
     vectors = table.embedding(space)
     coordinates = embedding_map(vectors, method, seed)
-    parameters = {
-        "method": method,
-        "seed": seed,
-        "neighbours": _neighbours(len(table)),
-        "space": space,
-        LIBRARIES[method]: version(LIBRARIES[method]),
-    }
     return EmbeddingMap(
         coordinates=coordinates,
         vectors=vectors,
         images=tuple(table.rows.image),
-        parameters=parameters,
+        parameters={
+            "method": method,
+            "seed": seed,
+            "neighbours": min(NEIGHBOURS, len(table) - 1),
+            "space": space,
+            LIBRARIES[method]: version(LIBRARIES[method]),
+        },
         trustworthiness=trustworthiness(vectors, coordinates),
         preservation=preservation(vectors, coordinates),
     )
@@ -120,7 +119,7 @@ def embedding_map(vectors, method: str = "umap", seed: int = 0) -> np.ndarray:
     Raises InputError for another shape or method, or values that are not finite, InsufficientDataError for too few rows
     or equal ones.
     """
-    vectors = _checked(vectors)
+    vectors = _array(vectors)
     if method not in METHODS:
         raise InputError(f"method {method!r} is unknown: use one of {', '.join(METHODS)}")
     if not np.ptp(vectors, axis=0).any():
@@ -132,7 +131,7 @@ def embedding_map(vectors, method: str = "umap", seed: int = 0) -> np.ndarray:
     if method == "umap":
         import umap
 
-        reducer = umap.UMAP(n_neighbors=_neighbours(len(vectors)), **common)
+        reducer = umap.UMAP(n_neighbors=min(NEIGHBOURS, len(vectors) - 1), **common)
     else:
         from sklearn.manifold import TSNE
 
@@ -141,7 +140,7 @@ def embedding_map(vectors, method: str = "umap", seed: int = 0) -> np.ndarray:
 
 
 @extra("analysis")
-def trustworthiness(vectors, coordinates, neighbours: int = 15) -> float:
+def trustworthiness(vectors, coordinates, neighbours: int = NEIGHBOURS) -> float:
     r"""Whether neighbours on a map (n, 2) are neighbours in the original space (n, d), by cosine: 0..1.
 
     $1 - \frac{2}{nk(2n - 3k - 1)} \sum_i \sum_{j \in U_k(i)} (r(i, j) - k)$, where U_k(i) are the k nearest on the map
@@ -152,21 +151,19 @@ def trustworthiness(vectors, coordinates, neighbours: int = 15) -> float:
     """
     from sklearn.manifold import trustworthiness as measure
 
-    vectors, coordinates = _both(vectors, coordinates)
-    neighbours = min(neighbours, (len(vectors) - 1) // 2)
-    return float(measure(vectors, coordinates, n_neighbors=neighbours, metric="cosine"))
+    vectors, coordinates, k = _map_of(vectors, coordinates, neighbours)
+    return float(measure(vectors, coordinates, n_neighbors=k, metric="cosine"))
 
 
 @extra("analysis")
-def preservation(vectors, coordinates, neighbours: int = 15) -> float:
+def preservation(vectors, coordinates, neighbours: int = NEIGHBOURS) -> float:
     """The share (0..1) of the k nearest neighbours in the original space (n, d) that are among those on the map (n, 2).
 
     A random map preserves k / (n - 1) of them. `neighbours` and errors are those of `trustworthiness`.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    vectors, coordinates = _both(vectors, coordinates)
-    k = min(neighbours, (len(vectors) - 1) // 2)
+    vectors, coordinates, k = _map_of(vectors, coordinates, neighbours)
     original, mapped = (
         NearestNeighbors(n_neighbors=k, metric=metric).fit(x).kneighbors(return_distance=False)
         for x, metric in ((vectors, "cosine"), (coordinates, "euclidean"))
@@ -174,14 +171,16 @@ def preservation(vectors, coordinates, neighbours: int = 15) -> float:
     return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(original, mapped, strict=True)]))
 
 
-def _both(vectors, coordinates) -> tuple[np.ndarray, np.ndarray]:
-    vectors, coordinates = _checked(vectors), _checked(coordinates)
+def _map_of(vectors, coordinates, neighbours: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Both as arrays of the same length, and the number of neighbours to compare: less than half of the rows."""
+    vectors, coordinates = _array(vectors), _array(coordinates)
     if len(vectors) != len(coordinates):
         raise InputError(f"{len(coordinates)} coordinates for {len(vectors)} embeddings")
-    return vectors, coordinates
+    return vectors, coordinates, min(neighbours, (len(vectors) - 1) // 2)
 
 
-def _array(vectors) -> np.ndarray:
+def _array(vectors, least: int = MIN_VECTORS) -> np.ndarray:
+    """An array or tensor (n, d) as float64 on the CPU; see `embedding_map` for the errors."""
     if isinstance(vectors, torch.Tensor):
         vectors = vectors.detach().cpu().double().numpy()
     array = np.asarray(vectors, dtype=np.float64)
@@ -189,20 +188,9 @@ def _array(vectors) -> np.ndarray:
         raise InputError(f"embeddings of shape {array.shape}: expected (n, d) with d of at least 2")
     if not np.isfinite(array).all():
         raise InputError("the embeddings contain values that are not finite")
+    if len(array) < least:
+        raise InsufficientDataError(f"{len(array)} embeddings: at least {least} needed")
     return array
-
-
-def _checked(vectors) -> np.ndarray:
-    array = _array(vectors)
-    if len(array) < MIN_VECTORS:
-        raise InsufficientDataError(
-            f"{len(array)} embeddings are too few for a map: at least {MIN_VECTORS} needed"
-        )
-    return array
-
-
-def _neighbours(n: int) -> int:
-    return min(15, n - 1)
 
 
 def _pca():

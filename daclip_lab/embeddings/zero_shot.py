@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.degradations.registry import in_order
-from daclip_lab.embeddings.probes import class_labels
+from daclip_lab.embeddings.probes import labelled_rows
 from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.metrics.bootstrap import MIN_ROWS
-from daclip_lab.metrics.calibration import calibration_bins, expected_calibration_error
+from daclip_lab.metrics.calibration import calibration_bins
 from daclip_lab.metrics.classification import class_accuracy, confusion_matrix
 from daclip_lab.pipeline.pipeline import Pipeline
 
@@ -75,11 +75,6 @@ class ZeroShotResult:
         """The most probable label of each image (n,)."""
         return np.array(self.labels)[self.probabilities.argmax(1)]
 
-    @property
-    def confidence(self) -> np.ndarray:
-        """The probability of the predicted label (n,)."""
-        return self.probabilities.max(1)
-
     def accuracy(self) -> "pd.DataFrame":
         """The accuracy of each class and `overall` (rows), with the columns of `Estimate`; see `class_accuracy`."""
         import pandas as pd
@@ -91,15 +86,6 @@ class ZeroShotResult:
     def confusion(self) -> "pd.DataFrame":
         """See `metrics.classification.confusion_matrix`."""
         return confusion_matrix(self.truth, self.predicted, self.labels)
-
-    def calibration(self) -> "pd.DataFrame":
-        """See `metrics.calibration.calibration_bins`."""
-        return calibration_bins(self.confidence, self.predicted == self.truth)
-
-    @property
-    def calibration_error(self) -> float:
-        """The expected calibration error, 0..1: the mean gap of `calibration`."""
-        return expected_calibration_error(self.confidence, self.predicted == self.truth)
 
 
 def zero_shot_classify(
@@ -128,19 +114,19 @@ def zero_shot_classify(
             f"embeddings of {vectors.shape[1]} dimensions and prompts of {words.shape[1]}: "
             "the table was made by other weights"
         )
-    truth = class_labels(table)
-    known = np.isin(truth.astype(str), labels)
-    if len(found := sorted(set(truth[known]))) < 2:
+    rows, truth = labelled_rows(table)
+    known = np.isin(truth, labels)
+    rows, truth = rows[known], truth[known]
+    if len(found := sorted(set(truth))) < 2:
         raise InsufficientDataError(
             f"of the labels {', '.join(labels)} the table has {found}: at least 2 needed"
         )
     daclip = pipe.require_daclip()
     scale = daclip.clip.scale if space == "clip" else daclip.scale / pipe.settings.temperature
     with torch.inference_mode():
-        logits = scale.cpu().float() * vectors[known] @ words.cpu().float().T
+        logits = scale.cpu().float() * vectors[rows] @ words.cpu().float().T
         probabilities = logits.softmax(1).double().numpy()
-    photos = table.rows.photo.to_numpy()[known]
-    return ZeroShotResult(labels, probabilities, truth[known].astype(str), photos)
+    return ZeroShotResult(labels, probabilities, truth, table.rows.photo.to_numpy()[rows])
 
 
 def accuracy(table: EmbeddingTable) -> "pd.DataFrame":
@@ -152,21 +138,15 @@ def accuracy(table: EmbeddingTable) -> "pd.DataFrame":
     import pandas as pd
 
     _predictions(table, labelled=True)
-    labels, known = table.provenance.get("labels"), predictable(table)
-    rows, chance = table.rows[known], 1 / len(labels) if labels else float("nan")
-    return pd.DataFrame(
-        {
-            model: class_accuracy(
-                rows.degradation,
-                rows[column],
-                rows.photo,
-                in_order(rows.degradation),
-                chance=chance,
-            )
-            for model, column in PREDICTIONS.items()
-            if column in rows
-        }
-    )
+    labels, rows = table.provenance.get("labels"), table.rows[predictable(table)]
+    chance = 1 / len(labels) if labels else float("nan")
+    truth, order = rows.degradation, in_order(rows.degradation)
+    columns = {
+        model: class_accuracy(truth, rows[column], rows.photo, order, chance=chance)
+        for model, column in PREDICTIONS.items()
+        if column in rows
+    }
+    return pd.DataFrame(columns)
 
 
 def confusion(table: EmbeddingTable) -> "pd.DataFrame":
@@ -183,9 +163,7 @@ def calibration(table: EmbeddingTable) -> "pd.DataFrame":
     _predictions(table, labelled=True)
     rows = table.rows[predictable(table)]
     if len(rows) < MIN_ROWS:
-        raise InsufficientDataError(
-            f"{len(rows)} predictions are too few: at least {MIN_ROWS} needed"
-        )
+        raise InsufficientDataError(f"{len(rows)} predictions: at least {MIN_ROWS} needed")
     return calibration_bins(rows.probability, rows.predicted == rows.degradation)
 
 

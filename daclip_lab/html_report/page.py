@@ -1,27 +1,46 @@
 """A report on a folder of images as one self-contained HTML page."""
 
-import html
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.embeddings.layer_summary import MAX_CROPS, MAX_IMAGES, EmbeddedImages
 from daclip_lab.embeddings.summary import ATTRIBUTED, TableSummary, summarize
-from daclip_lab.embeddings.zero_shot import MAX_ERRORS
-from daclip_lab.errors import InputError, InsufficientDataError
+from daclip_lab.errors import InputError
 from daclip_lab.figures import classification, embeddings, interpretability, severity
 from daclip_lab.files.storage import check_output, write_text
 from daclip_lab.html_report import text
-from daclip_lab.html_report.parts import STYLE, card, figure_html, table_html
+from daclip_lab.html_report.parts import card, figure_html, table_html
+from daclip_lab.html_report.text import NOTES
 from daclip_lab.pipeline.image_listing import listing
 from daclip_lab.pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TITLE = "DA-CLIP embedding report"
 NAMES = ("these weights", "other weights")
+PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>DA-CLIP embedding report</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 920px; margin: 2em auto; padding: 0 1em }
+h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2.2em } p, li { max-width: 48em }
+table { border-collapse: collapse; font-size: 14px } td, th { padding: 3px 16px 3px 0; text-align: left }
+th { font-weight: 600; vertical-align: bottom } tbody th { font-weight: 400 } tbody tr { border-top: 1px solid #e3e3e3 }
+td { font-variant-numeric: tabular-nums; white-space: nowrap }
+img { max-width: 100% } .wall { display: flex; flex-wrap: wrap; gap: 14px }
+figure { margin: 0; width: 140px; font-size: 12px } figure img { display: block; margin-bottom: 3px }
+figcaption { overflow-wrap: anywhere; line-height: 1.35 } nav a { margin-right: 1.1em; white-space: nowrap }
+.none { width: 132px; height: 60px; background: #f4f4f4; color: #767676; padding: 4px; box-sizing: border-box }
+.note { color: #5f5f5f } .note:empty { display: none }
+</style></head><body><h1>DA-CLIP embedding report</h1>
+<p>$provenance</p>
+<ul>$results</ul>
+<nav>$links</nav>
+$sections
+</body></html>
+""")
 Section = tuple[str, str, str]
 """Title, explanation, and content in HTML."""
 
@@ -61,13 +80,7 @@ def report(
         table = pipe.embed(list(shown), clean=clean, metadata=metadata)
         if against is not None:
             other = against.embed(list(shown), clean=clean, metadata=metadata)
-    try:
-        embedded, reason = EmbeddedImages(pipe=pipe, table=table, images=shown, clean=clean), None
-    except InsufficientDataError as error:
-        embedded, reason = None, str(error)
-    summary = summarize(table, embedded=embedded, against=other, seed=seed)
-    if reason is not None:
-        summary.skipped.update(dict.fromkeys(("layer by layer", "attributions"), reason))
+    summary = summarize(table, pipe=pipe, images=shown, clean=clean, against=other, seed=seed)
     # Plain ASCII, so that no browser can guess a wrong encoding.
     write_text(Path(out), page(summary, names).encode("ascii", "xmlcharrefreplace").decode())
     return summary
@@ -82,39 +95,28 @@ def page(summary: TableSummary, names: tuple[str, str] = NAMES) -> str:
         *_images(summary),
         *_skipped(summary),
     ]
-    links = (f'<a href="#s{k}">{html.escape(title)}</a>' for k, (title, *_) in enumerate(sections))
-    results = "".join(f"<li>{html.escape(line)}" for line in text.key_results(summary, names))
-    body = "\n".join(
-        f'<h2 id="s{k}">{html.escape(title)}</h2>\n'
-        + (f'<p class="note">{html.escape(note)}</p>\n' if note else "")
-        + content
-        for k, (title, note, content) in enumerate(sections)
-    )
-    table = summary.table
-    weights = f"{names[0]} ({table.provenance.get('weights', 'unknown')})"
-    provenance = (
-        f"{len(table)} images of {table.rows.photo.nunique()} photos, embedded in {table.content.shape[1]} dimensions "
-        f"by {weights}. In brackets: 95\u00a0% bootstrap intervals over photos, since crops of one photo are alike."
-    )
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>\n'
-        f"<style>{STYLE}</style></head><body><h1>{TITLE}</h1>\n<p>{html.escape(provenance)}</p>\n"
-        f"<ul>{results}</ul>\n<nav>{' '.join(links)}</nav>\n{body}\n</body></html>\n"
+    lines = text.key_results(summary, names)
+    return PAGE.substitute(
+        provenance=escape(text.provenance(summary.table, names[0])),
+        results="".join(f"<li>{escape(line)}" for line in lines),
+        links=" ".join(f'<a href="#s{k}">{escape(s[0])}</a>' for k, s in enumerate(sections)),
+        sections="\n".join(
+            f'<h2 id="s{k}">{escape(title)}</h2>\n<p class="note">{escape(note)}</p>\n{content}'
+            for k, (title, note, content) in enumerate(sections)
+        ),
     )
 
 
 def _classification(summary: TableSummary) -> Iterator[Section]:
-    if summary.prediction_counts is not None and not _labelled(summary):
-        counts = table_html(summary.prediction_counts.to_frame("images"))
-        yield "Predicted degradations", "", counts
+    rows = summary.table.rows
+    if "predicted" in rows and not _labelled(summary):
+        counts = rows.predicted.value_counts().to_frame("images")
+        yield "Predicted degradations", "", table_html(counts)
     if summary.accuracy is not None:
-        note = (
-            "Zero-shot classification. An interval of zero width only means that all or none were correct: with n "
-            "photos the true accuracy may still differ by about 3/n."
-        )
-        yield "Accuracy by degradation", note, table_html(text.accuracy_table(summary.accuracy))
+        table = text.accuracy_table(summary.accuracy)
+        yield "Accuracy by degradation", NOTES["accuracy"], table_html(table)
     if summary.confusion is not None:
-        counts = summary.table.rows.degradation.value_counts()
+        counts = rows.degradation.value_counts()
         figure = classification.confusion_heatmap(summary.confusion, counts)
         yield "Confusion matrix", "", figure_html(figure, "confusion matrix")
     if summary.calibration is not None:
@@ -124,109 +126,72 @@ def _classification(summary: TableSummary) -> Iterator[Section]:
 
 def _embeddings(summary: TableSummary) -> Iterator[Section]:
     if summary.maps is not None:
-        labelled = _labelled(summary)
         rows = summary.table.rows
-        labels = rows.degradation if labelled else rows.get("predicted", rows.degradation)
-        note = (
-            f"Colour: the {'label' if labelled else 'prediction'} of an image. Distances on a map are not reliable; "
-            "the tables below measure in the original space."
-        )
+        by_label = _labelled(summary) or "predicted" not in rows
+        labels = rows.degradation if by_label else rows.predicted
         figure = embeddings.map_panels(summary.maps, list(labels))
-        yield "Maps of the degradation embeddings", note, figure_html(figure, "maps")
+        yield "Maps of the degradation embeddings", NOTES["maps"], figure_html(figure, "maps")
     if summary.measures is not None:
-        note = (
-            "clip: CLIP without the controller; content and degradation: the two embeddings of DA-CLIP. The "
-            "degradation should be predictable from the degradation embedding, and the content of the clean image from "
-            "the content embedding. Probes are tested on photos that they were not trained on."
-        )
-        yield "Probes and similarity", note, table_html(text.measure_table(summary.measures))
+        table = text.measure_table(summary.measures)
+        yield "Probes and similarity", NOTES["measures"], table_html(table)
     if summary.severity is not None:
-        note = "Ridge regression within each degradation. R²: 1 is exact, 0 is no better than predicting the mean."
-        yield "Severity", note, table_html(text.severity_table(summary.severity))
+        yield "Severity", NOTES["severity"], table_html(text.severity_table(summary.severity))
     if summary.centroids is not None:
-        note = (
-            "Classes with near centroids in the degradation space are more likely to be confused."
-        )
-        yield "Nearest class centroids", note, table_html(text.centroid_table(summary.centroids))
+        table = text.centroid_table(summary.centroids)
+        yield "Nearest class centroids", NOTES["centroids"], table_html(table)
     if (layers := summary.layers) is not None:
-        note = (
-            f"{layers.images} images of {layers.photos} photos (at most {MAX_IMAGES}, balanced over degradations), "
-            f"with up to {MAX_CROPS} crops of each besides the whole image, through every block of both towers."
-        )
         figures = [interpretability.injection_heatmap(layers.injection)]
         tables = layers.probe, layers.clean_cosine
         if any(table is not None for table in tables):
             figures.insert(0, interpretability.block_curves(*tables, chance=layers.chance))
-        shown = "\n".join(figure_html(figure, "layer by layer") for figure in figures)
-        yield "Layer by layer", note, shown
+        note = f"{layers.images} images of {layers.photos} photos. {NOTES['layers']}"
+        yield "Layer by layer", note, "\n".join(figure_html(f, "layer by layer") for f in figures)
 
 
 def _content(summary: TableSummary, names: tuple[str, str]) -> Iterator[Section]:
-    shown = []
+    shown = ""
     if summary.drift is not None:
-        figure = severity.over_severity(
-            summary.drift,
-            ylabel="cosine to the clean image",
-            caption="Higher is closer to CLIP's embedding of the clean image.",
-        )
-        shown.append(figure_html(figure, "drift over severity"))
+        figure = severity.over_severity(summary.drift, ylabel="cosine to the clean image")
+        shown += figure_html(figure, "drift over severity")
     if summary.clean_cosine is not None:
-        shown.append(table_html(text.cosine_table(summary.clean_cosine)))
+        shown += table_html(text.cosine_table(summary.clean_cosine))
     if shown:
-        note = (
-            "Cosine between the embedding of the degraded image and CLIP's embedding of its clean partner; 1 is no "
-            "drift. DA-CLIP: the content embedding."
-        )
-        yield "Content drift", note, "\n".join(shown)
-    note = (
-        "Paired differences on the same images (second column minus first). A difference is undecided where its "
-        "interval contains 0. Degradations: in the degradation embedding; content: in the content embedding."
-    )
+        yield "Content drift", NOTES["drift"], shown
     sides = (summary.controller, *text.MODELS), (summary.weights, names[1], names[0])
     for table, first, second in sides:
         if table is not None:
-            shown = table_html(text.paired_table(table, first, second))
-            yield f"{first} against {second}", note, shown
+            table = text.paired_table(table, first, second)
+            yield f"{first} against {second}", NOTES["paired"], table_html(table)
 
 
 def _images(summary: TableSummary) -> Iterator[Section]:
-    note = ""
-    if summary.attributions:
-        note = (
-            " Below an image: its attribution by integrated gradients. Orange patches support the prediction, violet "
-            "ones oppose it; colours are scaled for each image."
-        )
-    if summary.errors is not None and len(summary.errors):
+    errors, correct = summary.errors, summary.correct
+    note = NOTES["attributions"] if summary.attributions else ""
+    if errors is not None and len(errors):
         title = "Most confident errors" if _labelled(summary) else "Least confident predictions"
-        limits = f"Up to {MAX_ERRORS}, the first {ATTRIBUTED} with attributions.{note}"
-        yield title, limits, _wall(summary, summary.errors)
-    if summary.correct is not None and len(summary.correct) and summary.attributions:
-        limits = f"One of each degradation, at most {ATTRIBUTED}.{note}"
-        shown = _wall(summary, summary.correct.head(ATTRIBUTED))
-        yield "Most confident correct predictions", limits, shown
+        yield title, f"{NOTES['errors']} {note}", _wall(summary, errors)
+    if correct is not None and len(correct) and summary.attributions:
+        shown = _wall(summary, correct.head(ATTRIBUTED))
+        yield "Most confident correct predictions", f"{NOTES['correct']} {note}", shown
 
 
 def _wall(summary: TableSummary, rows: "pd.DataFrame") -> str:
     cards = []
     for row in rows.itertuples():
-        truth = f"{row.degradation}, " if row.degradation is not None else ""
-        caption = f"{truth}classified as {row.predicted} ({row.probability:.0%})"
+        truth = "" if row.degradation is None else f", labelled {row.degradation}"
+        caption = f"classified as {row.predicted} ({row.probability:.0%}){truth}"
         attribution = summary.attributions.get(row.Index)
         cards.append(card(summary.images[row.Index], Path(row.image).name, caption, attribution))
     return f'<div class="wall">{"".join(cards)}</div>'
 
 
 def _skipped(summary: TableSummary) -> Iterator[Section]:
-    note = (
-        "Folders named like a degradation give labels; pairs <degradation>/LQ and <degradation>/GT give clean "
-        "partners, too; a table that `daclip-lab embed --protocol` made has severities."
-    )
     lines = [
-        f'<li>{html.escape(reason)}<br><span class="note">{html.escape(", ".join(measures))}</span>'
+        f'<li>{escape(reason)}<br><span class="note">{escape(", ".join(measures))}</span>'
         for reason, measures in summary.skipped_by_reason().items()
     ]
     if lines:
-        yield "Skipped measures", note, f"<ul>{''.join(lines)}</ul>"
+        yield "Skipped measures", NOTES["skipped"], f"<ul>{''.join(lines)}</ul>"
 
 
 def _labelled(summary: TableSummary) -> bool:
