@@ -454,10 +454,10 @@ def test_settings_are_compared_image_by_image(perfect):
 @pytest.mark.parametrize("bf16", [False, True])
 def test_results_do_not_depend_on_the_batch(pipe, photos, monkeypatch, bf16):
     """Restored one by one or side by side: the same images within rounding, each by its own embeddings."""
-    monkeypatch.setattr("daclip_lab.pipeline.pipeline.has_bf16", lambda device: bf16)
+    monkeypatch.setattr("daclip_lab.pipeline.restoration.has_bf16", lambda device: bf16)
     protocol = dataclasses.replace(PROTOCOL, steps=3)
     together = evaluate(pipe, photos, protocol)
-    monkeypatch.setattr("daclip_lab.pipeline.inputs.BATCH_PIXELS", 1)
+    monkeypatch.setattr("daclip_lab.pipeline.restoration.BATCH_PIXELS", 1)
     monkeypatch.setattr(evaluator, "BATCH", 1)
     alone = evaluate(pipe, photos, protocol)
     bound = 0.05 if bf16 else 1e-4  # dB
@@ -468,7 +468,7 @@ def test_results_do_not_depend_on_the_batch(pipe, photos, monkeypatch, bf16):
 
 
 def test_images_are_conditioned_on_their_own_embeddings(pipe, photos, monkeypatch):
-    monkeypatch.setattr("daclip_lab.pipeline.pipeline.has_bf16", lambda device: False)
+    monkeypatch.setattr("daclip_lab.pipeline.restoration.has_bf16", lambda device: False)
     protocol = PROTOCOL.resolve(pipe.settings)
     images = degraded_crops(photos, 0, protocol)[1][:3]
     own = pipe.encode(images)

@@ -170,15 +170,15 @@ def test_what_networks_see_is_added(pipe, data, once, monkeypatch, tmp_path):
 
 
 def test_an_interrupted_run_goes_on(pipe, data, once, monkeypatch, tmp_path):
-    prepare, restored = pipe.conditions, []
+    conditioning, restored = pipe.conditioning, []
 
     def interrupted(image):
         if len(restored) == 2:
             raise KeyboardInterrupt
         restored.append(image)
-        return prepare(image)
+        return conditioning(image)
 
-    monkeypatch.setattr(pipe, "conditions", interrupted)
+    monkeypatch.setattr(pipe, "conditioning", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure(pipe, data, PROTOCOL, out=tmp_path / "out")
     part = tmp_path / "out" / "images.jsonl"
@@ -187,7 +187,9 @@ def test_an_interrupted_run_goes_on(pipe, data, once, monkeypatch, tmp_path):
         file.write('{"image": "rainy/1", "degr')  # the power failed here
     (tmp_path / "out" / "hazy" / "2.png").unlink()
     restored.clear()
-    monkeypatch.setattr(pipe, "conditions", lambda image: restored.append(image) or prepare(image))
+    monkeypatch.setattr(
+        pipe, "conditioning", lambda image: restored.append(image) or conditioning(image)
+    )
     result = measure(pipe, data, PROTOCOL, out=tmp_path / "out")
     assert len(restored) == 3
     assert result.images == once[0].images

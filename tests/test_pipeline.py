@@ -42,7 +42,7 @@ def refusal(call, *args, **kwargs):
 def tolerance(request, monkeypatch):
     """How far equal computations may differ, in both formats that a restorer of float32 weights computes in."""
     half = request.param == "bfloat16"
-    monkeypatch.setattr("daclip_lab.pipeline.pipeline.has_bf16", lambda _: half)
+    monkeypatch.setattr("daclip_lab.pipeline.restoration.has_bf16", lambda _: half)
     return {"atol": 2e-2 if half else 1e-5, "rtol": 0}
 
 

@@ -566,7 +566,7 @@ def test_a_daclip_on_another_device_stays_there(scale):
 
 def test_daclip_runs_in_float32_in_training_and_in_use(pipe, scale, monkeypatch):
     """Also where the restorer itself runs in bfloat16."""
-    for module in ("daclip_lab.training.loop", "daclip_lab.pipeline.pipeline"):
+    for module in ("daclip_lab.training.loop", "daclip_lab.pipeline.restoration"):
         monkeypatch.setattr(f"{module}.has_bf16", lambda device: True)
     seen = {"daclip": set(), "restorer": set()}
     parts = {

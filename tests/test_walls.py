@@ -78,7 +78,7 @@ def test_the_command_draws_a_wall_of_photos_of_different_sizes(
 ):
     from PIL import Image
 
-    target = tmp_path / "wall.png"
+    target = tmp_path / "wall.bmp"  # matplotlib alone writes none
     run = ["wall", "--data", str(photo_folder), "--weights", str(weights), "--whole"]
     assert main([*run, "-o", str(target)]) == 0
     with Image.open(target) as picture:

@@ -5,19 +5,18 @@ import argparse
 from daclip_lab.commands import arguments
 
 
-def add(commands: arguments.Commands) -> None:
+def add_to(commands: arguments.Commands) -> None:
     """Add the command to the parser."""
-    one = arguments.command(commands, "captions", captions)
-    one.add_argument("folder", metavar="DIR", help="pairs <degradation>/LQ and /GT, or any images")
-    arguments.output(one, "CSV", help="the table; lines that it holds are kept")
-    one.add_argument(
+    add = arguments.command(commands, captions, "--device").add_argument
+    add("folder", metavar="DIR", help="pairs <degradation>/LQ and /GT, or any images")
+    add("-o", "--output", required=True, metavar="CSV", help="the table; its lines are kept")
+    add(
         "--captioner",
         choices=("attributes", "blip"),
         default="attributes",
         help="attributes: by rule, colours and layout; blip: as the paper, needs transformers",
     )
-    one.add_argument("--model", help="instead of BLIP large: a folder, or a name on the hub")
-    arguments.device(one)
+    add("--model", help="instead of BLIP large: a folder, or a name on the hub")
 
 
 def captions(options: argparse.Namespace) -> None:

@@ -13,43 +13,31 @@ LAB_ONLY = ("limit", "crops", "whole", "view", "window", "mixtures", "no_restore
 """Options of `evaluate` that the paper's protocol does not have."""
 
 
-def add(commands: arguments.Commands) -> None:
+def add_to(commands: arguments.Commands) -> None:
     """Add the commands to the parser."""
-    one = arguments.command(commands, "evaluate", evaluate)
+    shared = (*arguments.PHOTOS, "--sampler", "--seed", *arguments.NETWORKS)
+    parser = arguments.command(commands, evaluate, *shared)
+    add = parser.add_argument
     kinds = "lab: degrade clean photos; paper: real test pairs, measured as the paper does"
-    one.add_argument("--protocol", choices=("lab", "paper"), default="lab", help=kinds)
-    _photos(one)
-    one.add_argument("--mixtures", type=int, help="pairs of degradations per crop (default: 2)")
+    add("--protocol", choices=("lab", "paper"), default="lab", help=kinds)
+    add("--mixtures", type=int, help="pairs of degradations per crop (default: 2)")
     several = "(default: the weights' own); several are compared"
     views = f"views of an image that CLIP gets: resize, crops or both {several}"
-    one.add_argument("--view", nargs="+", metavar="VIEW", help=views)
+    add("--view", nargs="+", metavar="VIEW", help=views)
     window = f"side in pixels of the window of the restorer's channel means {several}"
-    one.add_argument("--window", type=int, nargs="+", metavar="SIDE", help=window)
-    one.add_argument("--steps", type=int, nargs="+", help=f"calls of the network {several}")
-    arguments.sampler(one)
-    arguments.seed(one)
-    arguments.networks(one)
-    one.add_argument("--no-restore", action="store_true", help="leave the restoration out")
+    add("--window", type=int, nargs="+", metavar="SIDE", help=window)
+    add("--steps", type=int, nargs="+", help=f"calls of the network {several}")
+    add("--no-restore", action="store_true", help="leave the restoration out")
     out = "results of each photo: an interrupted run is continued, a finished one is read"
-    one.add_argument("--out", metavar="DIR", help=out)
-    form = one.add_mutually_exclusive_group()
+    add("--out", metavar="DIR", help=out)
+    form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the tables as JSON")
     form.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
 
-    one = arguments.command(commands, "wall", wall)
-    _photos(one)
-    arguments.output(one, "PNG")
-    one.add_argument("--out", metavar="DIR", help="as of evaluate, and shared with it")
-    arguments.networks(one)
-    arguments.sampling(one)
-
-
-def _photos(to: argparse.ArgumentParser) -> None:
-    arguments.photos(to)
-    to.add_argument("--limit", type=int, help="only the first photos, so many")
-    crops = "crops per photo and degradation (default: 100 in all)"
-    to.add_argument("--crops", type=int, help=crops)
-    to.add_argument("--whole", action="store_true", help="whole photos instead of 64 px crops")
+    shared = (*arguments.PHOTOS, *arguments.NETWORKS, *arguments.SAMPLING)
+    add = arguments.command(commands, wall, *shared).add_argument
+    add("-o", "--output", required=True, metavar="PNG")
+    add("--out", metavar="DIR", help="as of evaluate, and shared with it")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -111,9 +99,10 @@ def _paper_protocol(options: argparse.Namespace) -> None:
 
 def wall(options: argparse.Namespace) -> None:
     """Draw the best, the median and the worst restoration of each degradation."""
-    from daclip_lab.data.image_io import OUTPUT_SUFFIXES
+    from daclip_lab.data.image_io import OUTPUT_SUFFIXES, read_image, save_image
     from daclip_lab.evaluation.evaluation import evaluate
     from daclip_lab.evaluation.examples import examples
+    from daclip_lab.figures.primitives import figure_png
     from daclip_lab.figures.restoration import restoration_wall
     from daclip_lab.files.storage import check_output
 
@@ -123,7 +112,7 @@ def wall(options: argparse.Namespace) -> None:
     protocol = _protocol(options, photos, steps=options.steps)
     result = evaluate(pipe, photos, protocol, out=options.out)
     figure = restoration_wall(examples(pipe, photos, result), photos=len(photos))
-    figure.savefig(options.output)
+    save_image(read_image(figure_png(figure)), options.output)
     print(f"{options.output}: best, median and worst of {len(photos)} photos")
 
 
@@ -140,13 +129,10 @@ def _protocol(options: argparse.Namespace, photos, **settings):
     """The protocol that the options name; the settings are those of its fields that differ between commands."""
     from daclip_lab.evaluation.protocol import Protocol
 
-    # Few photos are looked at in many places.
-    crops = options.crops
-    if crops is None:
-        crops = 1 if options.whole else math.ceil(100 / len(photos))
+    few = 1 if options.whole else math.ceil(100 / len(photos))
     return Protocol(
         crop=None if options.whole else 64,
-        crops=crops,
+        crops=few if options.crops is None else options.crops,
         sampler=options.sampler,
         seed=options.seed,
         **settings,

@@ -6,12 +6,12 @@ from pathlib import Path
 from daclip_lab.commands import arguments
 
 
-def add(commands: arguments.Commands) -> None:
+def add_to(commands: arguments.Commands) -> None:
     """Add the command to the parser."""
-    one = arguments.command(commands, "fetch", fetch)
-    one.add_argument("name", nargs="?", metavar="NAME", help="without a name: the table of all")
-    one.add_argument("--list", action="store_true", help="print the table of all")
-    one.add_argument("--to", metavar="DIR", help="instead of data/NAME, weights/NAME")
+    add = arguments.command(commands, fetch).add_argument
+    add("name", nargs="?", metavar="NAME", help="without a name: the table of all")
+    add("--list", action="store_true", help="print the table of all")
+    add("--to", metavar="DIR", help="instead of data/NAME, weights/NAME")
 
 
 def fetch(options: argparse.Namespace) -> None:

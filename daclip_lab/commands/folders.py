@@ -6,27 +6,23 @@ from daclip_lab.commands import arguments
 from daclip_lab.errors import InputError
 
 
-def add(commands: arguments.Commands) -> None:
+def add_to(commands: arguments.Commands) -> None:
     """Add the commands to the parser."""
-    one = arguments.command(commands, "embed", embed)
+    shared = (*arguments.NETWORKS, "--seed")
+    add = arguments.command(commands, embed, "--data", *shared).add_argument
     folder = "any images, or pairs <degradation>/LQ and /GT"
-    one.add_argument("folder", nargs="?", metavar="DIR", help=folder)
-    arguments.output(one, "PARQUET")
+    add("folder", nargs="?", metavar="DIR", help=folder)
+    add("-o", "--output", required=True, metavar="PARQUET")
     protocol = "degrade the clean photos of --data as `evaluate` does, and embed those crops"
-    one.add_argument("--protocol", action="store_true", help=protocol)
-    arguments.photos(one)
+    add("--protocol", action="store_true", help=protocol)
     crops = "per photo and degradation, for --protocol (default: 1)"
-    one.add_argument("--crops", type=int, default=1, help=crops)
-    one.add_argument("--half", action="store_true", help="write the embeddings in half precision")
-    arguments.networks(one)
-    arguments.seed(one)
+    add("--crops", type=int, default=1, help=crops)
+    add("--half", action="store_true", help="write the embeddings in half precision")
 
-    one = arguments.command(commands, "report", report)
-    one.add_argument("folder", metavar="DIR", help=f"{folder}, or a table of `embed` (.parquet)")
-    arguments.output(one, "HTML")
-    one.add_argument("--against", metavar="WEIGHTS", help="other weights, for a paired comparison")
-    arguments.networks(one)
-    arguments.seed(one)
+    add = arguments.command(commands, report, *shared).add_argument
+    add("folder", metavar="DIR", help=f"{folder}, or a table of `embed` (.parquet)")
+    add("-o", "--output", required=True, metavar="HTML")
+    add("--against", metavar="WEIGHTS", help="other weights, for a paired comparison")
 
 
 def embed(options: argparse.Namespace) -> None:

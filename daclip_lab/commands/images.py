@@ -7,53 +7,50 @@ from daclip_lab.commands import arguments
 from daclip_lab.errors import InputError
 
 
-def add(commands: arguments.Commands) -> None:
+def add_to(commands: arguments.Commands) -> None:
     """Add the commands to the parser."""
-    one = arguments.command(commands, "classify", classify)
-    one.add_argument("images", nargs="+", metavar="IMAGE")
-    one.add_argument("--json", action="store_true", help="print all probabilities as JSON")
-    arguments.networks(one)
+    add = arguments.command(commands, classify, *arguments.NETWORKS).add_argument
+    add("images", nargs="+", metavar="IMAGE")
+    add("--json", action="store_true", help="print all probabilities as JSON")
 
-    one = arguments.command(commands, "restore", restore)
-    one.add_argument("image", metavar="IMAGE")
-    arguments.output(one, "OUT")
-    arguments.networks(one)
-    arguments.sampling(one)
+    shared = (*arguments.NETWORKS, *arguments.SAMPLING)
+    add = arguments.command(commands, restore, *shared).add_argument
+    add("image", metavar="IMAGE")
+    add("-o", "--output", required=True, metavar="OUT")
     spacing = "time steps spread evenly in time (linspace, the default) or in log-SNR (logsnr)"
-    one.add_argument("--timestep-spacing", default="linspace", help=spacing)
+    add("--timestep-spacing", default="linspace", help=spacing)
     tile = "side of the tiles of large images, in pixels; 0 for none (default: by size)"
-    one.add_argument("--tile", type=int, metavar="SIDE", help=tile)
-    own = "condition each tile on its own embeddings"
-    one.add_argument("--embed-tiles", action="store_true", help=own)
+    add("--tile", type=int, metavar="SIDE", help=tile)
+    add("--embed-tiles", action="store_true", help="condition each tile on its own embeddings")
 
-    one = arguments.command(commands, "degrade", degrade)
-    one.add_argument("image", metavar="IMAGE")
-    one.add_argument("--as", dest="name", metavar="NAME", help="the degradation")
-    one.add_argument("--severity", type=float, help="0 to 1 (default: 0.5)")
-    arguments.output(one, "OUT")
+    add = arguments.command(commands, degrade, "--seed").add_argument
+    add("image", metavar="IMAGE")
+    add("--as", dest="name", metavar="NAME", help="the degradation")
+    add("--severity", type=float, help="0 to 1 (default: 0.5)")
+    add("-o", "--output", required=True, metavar="OUT")
     sheet = "one picture of all severities: four seeds with --as, otherwise all degradations"
-    one.add_argument("--sheet", action="store_true", help=sheet)
-    one.add_argument("--crop", type=int, metavar="SIDE", help="only the middle square, for --sheet")
-    arguments.seed(one)
+    add("--sheet", action="store_true", help=sheet)
+    add("--crop", type=int, metavar="SIDE", help="only the middle square, for --sheet")
 
 
 def classify(options: argparse.Namespace) -> None:
     """Print the most probable degradation of each image."""
     table = arguments.loaded(options).classify(options.images)
-    answers = [
+    rows = list(zip(options.images, (row for _, row in table.iterrows()), strict=True))
+    if not options.json:
+        for image, row in rows:
+            print(f"{image}: {row.idxmax()} ({row.max():.1%})")
+        return
+    results = [
         {
             "image": image,
             "degradation": row.idxmax(),
             "probability": row.max(),
             "probabilities": row.to_dict(),
         }
-        for image, (_, row) in zip(options.images, table.iterrows(), strict=True)
+        for image, row in rows
     ]
-    if options.json:
-        print(json.dumps(answers, indent=2))
-        return
-    for answer in answers:
-        print(f"{answer['image']}: {answer['degradation']} ({answer['probability']:.1%})")
+    print(json.dumps(results, indent=2))
 
 
 def restore(options: argparse.Namespace) -> None:
@@ -86,16 +83,15 @@ def degrade(options: argparse.Namespace) -> None:
     check_output(options.output, OUTPUT_SUFFIXES)
     if options.sheet:
         if options.severity is not None:
-            raise InputError(
-                f"--severity {options.severity:g}: leave it out, a sheet shows all from 0 to 1"
-            )
+            given = f"--severity {options.severity:g}"
+            raise InputError(f"{given}: leave it out, a sheet shows all from 0 to 1")
         picture = degradation_sheet(options.image, options.name, options.seed, options.crop)
         save_image(picture, options.output)
         return
     if options.name is None:
-        raise InputError("which degradation? Name it with --as, or draw all of them with --sheet")
+        raise InputError("no degradation: name one with --as, or draw all of them with --sheet")
     if options.crop is not None:
-        raise InputError("--crop is for a --sheet; one degraded image is as large as it was")
+        raise InputError("--crop is for a --sheet: a degraded image keeps its size")
     severity = 0.5 if options.severity is None else options.severity
     degraded = degraded_image(options.image, options.name, severity=severity, seed=options.seed)
     save_image(degraded, options.output)

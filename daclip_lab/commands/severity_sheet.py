@@ -1,12 +1,6 @@
 """The picture that `daclip-lab degrade --sheet` writes: one image at several severities."""
 
-import io
-from typing import TYPE_CHECKING
-
 from daclip_lab.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 SEEDS = 4
 """Rows of a sheet of one degradation."""
@@ -14,16 +8,12 @@ MOST_PIXELS = 25_000_000
 """In all pictures of a sheet together: drawing them takes about 40 bytes per pixel."""
 
 
-def degradation_sheet(
-    image, name: str | None = None, seed: int = 0, crop: int | None = None
-) -> "Image.Image":
-    """One degradation with four seeds, or all degradations where `name` is None, over severity.
+def degradation_sheet(image, name: str | None = None, seed: int = 0, crop: int | None = None):
+    """A picture (3, h, w) over severity: of one degradation with four seeds, or of all where `name` is None.
 
     `seed` is that of the first row (of all rows for all degradations). `crop` takes the middle square of so many pixels
     first; no pixel is ever resampled. Raises InputError where the sheet would be too large to draw.
     """
-    from PIL import Image
-
     from daclip_lab.data.image_io import read_image
     from daclip_lab.data.photos import degrade
     from daclip_lab.degradations.registry import degradation_names
@@ -55,4 +45,4 @@ def degradation_sheet(
     }
     caption = f"{name or 'All degradations'}, at the image's own pixels."
     figure = sheet(rows, caption=caption + (f" Seed {seed}." if name is None else ""))
-    return Image.open(io.BytesIO(figure_png(figure)))
+    return read_image(figure_png(figure))

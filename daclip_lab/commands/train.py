@@ -17,35 +17,34 @@ LOG_STEPS, LOG_SECONDS = 20, 10.0
 """A line is logged every so many steps, and at least every so many seconds."""
 
 
-def add(commands: arguments.Commands) -> None:
+def add_to(commands: arguments.Commands) -> None:
     """Add the command to the parser."""
-    one = arguments.command(commands, "train", train)
-    one.add_argument("part", choices=PARTS)
-    one.add_argument("--scale", default="lab", help="smoke, lab or paper")
+    add = arguments.command(commands, train).add_argument
+    add("part", choices=PARTS)
+    add("--scale", default="lab", help="smoke, lab or paper")
     data = "'bundled', folders of photos, or folders or tables of pairs"
-    one.add_argument("--data", nargs="+", default=["bundled"], help=data)
-    only = "take these degradations of the pairs"
-    one.add_argument("--only", nargs="+", metavar="DEGRADATION", help=only)
-    one.add_argument("--out", required=True, metavar="RUN", help="folder of state, log and weights")
-    one.add_argument("--resume", action="store_true", help="continue the interrupted RUN")
+    add("--data", nargs="+", default=["bundled"], help=data)
+    add("--only", nargs="+", metavar="DEGRADATION", help="take these degradations of the pairs")
+    add("--out", required=True, metavar="RUN", help="folder of state, log and weights")
+    add("--resume", action="store_true", help="continue the interrupted RUN")
     weights = (
         "initial weights: a folder, shipped weights by name, 'pretrained' (the scale's CLIP, downloaded once) or "
         "'random' (to try out); default: lab, and at the paper's scale its CLIP if it is on this machine"
     )
-    one.add_argument("--weights", help=weights)
-    one.add_argument("--start", help="a folder whose controller or restorer is trained further")
+    add("--weights", help=weights)
+    add("--start", help="a folder whose controller or restorer is trained further")
     degradation = "train the degradation embedding alone, in less than half the time"
-    one.add_argument("--degradation-only", action="store_true", help=degradation)
+    add("--degradation-only", action="store_true", help=degradation)
     oracle = "condition the restorer on CLIP's embedding of the clean image and on the true label"
-    one.add_argument("--oracle", action="store_true", help=oracle)
-    one.add_argument("--steps", type=int, help="instead of the scale's own")
-    one.add_argument("--batch", type=int, help="instead of the scale's own, in all processes")
-    one.add_argument("--learning-rate", type=float, help="instead of the scale's own")
-    one.add_argument("--seed", type=int, help="instead of the scale's own")
+    add("--oracle", action="store_true", help=oracle)
+    add("--steps", type=int, help="instead of the scale's own")
+    add("--batch", type=int, help="instead of the scale's own, in all processes")
+    add("--learning-rate", type=float, help="instead of the scale's own")
+    add("--seed", type=int, help="instead of the scale's own")
     workers = "processes that make batches, per training process (default: all cores but one)"
-    one.add_argument("--workers", type=int, help=workers)
-    one.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    one.add_argument("--half", action="store_true", help="write the weights in half precision")
+    add("--workers", type=int, help=workers)
+    add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    add("--half", action="store_true", help="write the weights in half precision")
 
 
 def train(options: argparse.Namespace) -> None:

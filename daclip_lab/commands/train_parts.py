@@ -11,6 +11,7 @@ from daclip_lab.data.pairs import PairFolder
 from daclip_lab.data.training_pairs import Source, Synthetic
 from daclip_lab.degradations.registry import label_names
 from daclip_lab.errors import InputError
+from daclip_lab.models.clip import Clip
 from daclip_lab.models.daclip import DaCLIP, build_daclip
 from daclip_lab.models.restorer import build_restorer
 from daclip_lab.pipeline.loading import load
@@ -20,7 +21,7 @@ from daclip_lab.training import objectives
 from daclip_lab.training.checkpoints import load_weights
 from daclip_lab.training.loop import Step
 from daclip_lab.training.presets import Scale
-from daclip_lab.training.recipes import Recipe, steps_of
+from daclip_lab.training.recipes import ClipRecipe, Recipe, steps_of
 
 R = TypeVar("R", bound=Recipe)
 
@@ -39,25 +40,30 @@ def clip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) 
     if scale.clip_training is None:
         raise InputError(f"the {scale.name} scale takes a pretrained CLIP: there is none to train")
     recipe = _recipe(options, scale.clip_training)
-    model = scale.build_clip(recipe.seed)
-    pipe = Pipeline(settings_of(scale), clip=model)
-    steps = objectives.train_clip(model, _mostly_clean(source, scale), recipe, **loop)
-    return Training(recipe, pipe, steps)
+    return _of_clip(settings_of(scale), scale.build_clip(recipe.seed), recipe, scale, source, loop)
 
 
 def words(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
     """Train the text tower of a CLIP of --weights."""
     if scale.words is None:
-        raise InputError(
-            f"the {scale.name} scale takes a pretrained CLIP: its text tower is trained"
-        )
+        taken = f"the {scale.name} scale takes a pretrained CLIP"
+        raise InputError(f"{taken}: its text tower is trained")
     given = starting_weights(options.weights, scale)
     if given.clip is None:
         raise InputError(f"{options.weights} holds no CLIP to train the text tower of")
     recipe = _recipe(options, scale.words)
-    pipe = Pipeline(given.settings, clip=given.clip)
-    steps = objectives.train_clip(given.clip, _mostly_clean(source, scale), recipe, **loop)
-    return Training(recipe, pipe, steps)
+    return _of_clip(given.settings, given.clip, recipe, scale, source, loop)
+
+
+def _of_clip(
+    settings: Settings, clip: Clip, recipe: ClipRecipe, scale: Scale, source: Source, loop: dict
+) -> Training:
+    """The training of a CLIP, on degradations as rare as web captions mention them."""
+    if isinstance(source, Synthetic):
+        clean_prob = 1 - scale.caption_degradation_prob
+        source = replace(source, clean_prob=clean_prob, second_degradation_prob=0.0)
+    steps = objectives.train_clip(clip, source, recipe, **loop)
+    return Training(recipe, Pipeline(settings, clip=clip), steps)
 
 
 def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
@@ -116,11 +122,11 @@ def restorer(options: argparse.Namespace, scale: Scale, source: Source, loop: di
         if started.restorer is None:
             raise InputError(f"{options.start} holds no restorer to start from")
         net: Any = started.restorer
-        its: Settings | Scale = started.settings
+        origin: Settings | Scale = started.settings
     else:
         net = build_restorer(scale.network, given.settings.clip.embed_dim, recipe.seed)
-        its = scale
-    settings = replace(given.settings, network=its.network, sde=its.sde, steps=its.steps)
+        origin = scale
+    settings = replace(given.settings, network=origin.network, sde=origin.sde, steps=origin.steps)
     pipe = Pipeline(settings, clip=given.clip, daclip=given.daclip, restorer=net)
     model = given.daclip or DaCLIP(given.clip)
     steps = objectives.train_restorer(net, model, pipe.sde, source, recipe, **loop)
@@ -140,12 +146,3 @@ def _recipe(options: argparse.Namespace, default: R, **fixed) -> R:
         "workers": options.workers,
     }
     return replace(default, **{k: v for k, v in given.items() if v is not None}, **fixed)
-
-
-def _mostly_clean(source: Source, scale: Scale) -> Source:
-    """The source with degradations as rare as web captions mention them."""
-    if isinstance(source, Synthetic):
-        return replace(
-            source, clean_prob=1 - scale.caption_degradation_prob, second_degradation_prob=0.0
-        )
-    return source

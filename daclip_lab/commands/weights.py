@@ -8,16 +8,15 @@ from daclip_lab.commands.training_data import held_out
 from daclip_lab.errors import InputError
 
 
-def add(commands: arguments.Commands) -> None:
+def add_to(commands: arguments.Commands) -> None:
     """Add the commands to the parser."""
-    one = arguments.command(commands, "import-official", import_official)
-    one.add_argument("daclip", metavar="DACLIP.pt", help="such as daclip_ViT-B-32.pt")
-    one.add_argument("restorer", metavar="RESTORER.pth", nargs="?", help="such as universal-ir.pth")
-    arguments.output(one, "FOLDER", help="a new folder")
+    add = arguments.command(commands, import_official).add_argument
+    add("daclip", metavar="DACLIP.pt", help="such as daclip_ViT-B-32.pt")
+    add("restorer", metavar="RESTORER.pth", nargs="?", help="such as universal-ir.pth")
+    add("-o", "--output", required=True, metavar="FOLDER", help="a new folder")
 
-    one = arguments.command(commands, "calibrate", calibrate)
-    one.add_argument("--data", nargs="+", required=True, help="the folders that were trained on")
-    arguments.networks(one)
+    add = arguments.command(commands, calibrate, *arguments.NETWORKS).add_argument
+    add("--data", nargs="+", required=True, help="the folders that were trained on")
 
 
 def import_official(options: argparse.Namespace) -> None:
@@ -29,8 +28,7 @@ def import_official(options: argparse.Namespace) -> None:
     settings = convert_official.import_official(options.daclip, options.restorer, options.output)
     for name, digest in settings.source.items():
         print(f"{name}: SHA-256 {digest}")
-    labels = ", ".join(settings.labels) or "none (trained without words for degradations)"
-    print(f"labels: {labels}")
+    print("labels:", ", ".join(settings.labels) or "none (trained without words for degradations)")
     print(f"weights written to {options.output}")
 
 
@@ -41,6 +39,7 @@ def calibrate(options: argparse.Namespace) -> None:
     from daclip_lab.data.photos import image_folder
     from daclip_lab.evaluation.calibrate import calibrate
     from daclip_lab.files.storage import check_output_folder
+    from daclip_lab.pipeline.serialization import write_settings
 
     if not Path(options.weights, "pipeline.json").is_file():
         raise InputError(f"--weights {options.weights}: wanted a folder with a pipeline.json")
@@ -48,6 +47,5 @@ def calibrate(options: argparse.Namespace) -> None:
     pipe = arguments.loaded(options)
     photos = held_out(image_folder(*options.data))
     temperature = round(calibrate(pipe, photos), 4)
-    pipe.settings = replace(pipe.settings, temperature=temperature)
-    pipe.save_settings(options.weights)
+    write_settings(options.weights, replace(pipe.settings, temperature=temperature))
     print(f"temperature {temperature}, fitted on {len(photos)} held-out photos")

@@ -181,11 +181,12 @@ def _restoration(pipe: Pipeline, degraded: Tensor, protocol: PaperProtocol) -> T
     """An image (3, h, w), whole and in float32, as the authors do: `Pipeline.restore` may use tiles and bfloat16."""
     assert protocol.steps is not None, "an unresolved protocol"
     batch, restorer = degraded[None].to(pipe.device), pipe.require_restorer()
-    predict = denoiser(restorer, pipe.sde, batch, pipe.conditions(degraded[None]))
     sampler: Callable = euler_maruyama
     if protocol.sampler != PAPER_SAMPLER:
         sampler = partial(sample, **SAMPLERS[protocol.sampler])
+    embeddings = pipe.conditioning(batch)
     with running(restorer):
+        predict = denoiser(restorer, pipe.sde, batch, restorer.prepare(*embeddings))
         path = sampler(
             predict, pipe.sde, batch, steps=protocol.steps, generator=seeded(protocol.seed)
         )

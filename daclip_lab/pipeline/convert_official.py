@@ -113,11 +113,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is a folder: wanted the file itself") from None
     except Exception as error:  # a broken pickle raises almost anything
         # The rest of torch's message tells how to run the code that the file holds.
-        strange = re.search(r"GLOBAL ([\w.]+)", str(error))
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
         fault = (
-            f"asks for {strange[1]} when it is read: wanted tensors alone"
-            if strange
-            else "cannot be read as a PyTorch checkpoint: is it whole?"
+            f"needs {code[1]} to be read: wanted tensors alone"
+            if code
+            else "cannot be read as a PyTorch checkpoint: it may be incomplete"
         )
         raise InputError(f"{path} {fault} (weights_only=True)") from None
     if isinstance(content, dict) and all(isinstance(name, str) for name in content):

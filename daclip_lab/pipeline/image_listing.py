@@ -25,6 +25,18 @@ class Listing(NamedTuple):
     rows: "pd.DataFrame"
     """n rows, with the column `image` and perhaps others of `EmbeddingTable.rows`."""
 
+    def part(self, which: slice) -> "Listing":
+        """The listing of some of the images."""
+        clean = None if self.clean is None else self.clean[which]
+        return Listing(self.images[which], clean, self.rows[which])
+
+    @property
+    def units(self) -> list[tuple]:
+        """What a run is resumed by, see `gather`: of each image its columns, its pixels and those of its partner."""
+        columns = map(str, self.rows.itertuples(index=False, name=None))
+        partners = self.images if self.clean is None else self.clean
+        return list(zip(columns, self.images, partners, strict=True))
+
 
 def listing(
     images: Images, *, labels: Sequence[str] = (), clean: Sequence | None = None, metadata=None
@@ -63,7 +75,9 @@ def _of_pairs(path: Path) -> Listing:
     import pandas as pd
 
     pairs = [pair for some in PairFolder(path).pairs.values() for pair in some]
-    photos = _photos([pair.clean for pair in pairs])
+    # Data sets keep one photo below several degradations: it is named by the first file of the same bytes.
+    first: dict[str, str] = {}
+    photos = [first.setdefault(file_hash(pair.clean), str(pair.clean)) for pair in pairs]
     rows = pd.DataFrame(
         {
             "image": [str(pair.degraded) for pair in pairs],
@@ -74,12 +88,6 @@ def _of_pairs(path: Path) -> Listing:
         }
     )
     return Listing([pair.degraded for pair in pairs], [pair.clean for pair in pairs], rows)
-
-
-def _photos(clean: Sequence[Path]) -> list[str]:
-    """For each clean file the first one of the same bytes: data sets keep one photo below several degradations."""
-    photos: dict[str, str] = {}
-    return [photos.setdefault(file_hash(path), str(path)) for path in clean]
 
 
 def _of_folder(folder: Path, labels: Sequence[str]) -> Listing:

@@ -1,31 +1,38 @@
-"""The pipeline: classify, embed and restore images with DA-CLIP and the restorer that it conditions."""
+"""The pipeline: classifies, embeds and restores images with DA-CLIP and the restorer that it conditions."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from daclip_lab.data.seeding import seeded
-from daclip_lab.diffusion.samplers import SAMPLERS, SampleStep, denoiser, sample
+from daclip_lab.data.embedding_table import EmbeddingTable, fingerprint, gather
 from daclip_lab.diffusion.sde import MeanRevertingSDE
-from daclip_lab.diffusion.tiling import Tiled, in_tiles
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import check_output
 from daclip_lab.models.clip import Clip
 from daclip_lab.models.daclip import DaCLIP, Embeddings
-from daclip_lab.pipeline import inputs, serialization
-from daclip_lab.pipeline.encoder import Encoder
+from daclip_lab.pipeline import encoding, inputs, restoration, serialization
+from daclip_lab.pipeline.image_listing import listing
 from daclip_lab.pipeline.inputs import Images
-from daclip_lab.pipeline.running import HALVES, evaluation_mode, running
+from daclip_lab.pipeline.running import HALVES, usable_device
 from daclip_lab.pipeline.serialization import Settings
-from daclip_lab.training.devices import has_bf16
+from daclip_lab.training.checkpoints import strip_prefixes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-class Pipeline(Encoder):
-    """DA-CLIP, which classifies and embeds images (see `Encoder`), and the restorer that it conditions."""
+class Pipeline:
+    """DA-CLIP and the restorer that it conditions; either may be absent, and InputError says so where it is needed.
+
+    `images` is one image (anything that `data.image_io.read_image` takes), a list of images of any sizes, or a batch:
+    a tensor (b, 3, h, w) or an array (b, h, w, 3). Embeddings and probabilities are returned on the CPU.
+
+    Nothing about the modules that are given is changed: during a call they run without gradients and in evaluation
+    mode. Modules that are in evaluation mode, as `load` returns them, may be used by several threads at once.
+    """
 
     def __init__(
         self,
@@ -35,177 +42,237 @@ class Pipeline(Encoder):
         daclip: DaCLIP | None = None,
         restorer: nn.Module | None = None,
     ):
-        super().__init__(settings, clip=clip, daclip=daclip)
+        self.settings = settings
+        self.clip = clip if daclip is None else daclip.clip
+        self.daclip = daclip
         self.restorer = restorer
         self.sde = MeanRevertingSDE(**settings.sde)
+        self._words: dict[tuple, Tensor] = {}
 
     @property
-    def _parts(self) -> dict[str, nn.Module]:
-        restorer = {} if self.restorer is None else {"restorer": self.restorer}
-        return super()._parts | restorer
+    def _networks(self) -> dict[str, nn.Module]:
+        """The networks by name, each parameter in one of them."""
+        clip = {"clip": self.clip} if self.daclip is None else {"daclip": self.daclip}
+        networks = {**clip, "restorer": self.restorer}
+        return {name: net for name, net in networks.items() if net is not None}
 
-    def restore(
+    def __repr__(self) -> str:
+        networks = " and ".join(
+            f"{type(net).__name__} ({sum(p.numel() for p in net.parameters()) / 1e6:.1f} M parameters)"
+            for net in self._networks.values()
+        )
+        labels, steps = len(self.settings.labels), self.settings.steps
+        place = f"{self.device}, {str(self.dtype).removeprefix('torch.')}"
+        return f"<Pipeline: {networks or 'no networks'}; {labels} labels, {steps} steps; {place}>"
+
+    # ---- where and in which precision ----
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return self._first_parameter.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the weights."""
+        return self._first_parameter.dtype
+
+    @property
+    def _first_parameter(self) -> Tensor:
+        parameters = (p for net in self._networks.values() for p in net.parameters())
+        return next(parameters, torch.empty(0))
+
+    def to(
+        self,
+        device: str | torch.device | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Move the networks to a device, convert their weights, or both; returns the pipeline.
+
+        Args:
+            device: such as "cuda" or "cuda:1".
+            dtype: torch.float32; or torch.bfloat16 or torch.float16, which halve the memory of the weights: the
+                networks then compute under autocast, and results change slightly.
+
+        Raises InputError for a device that is not there, and for another number format.
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        if dtype not in (None, torch.float32, *HALVES):
+            raise InputError(f"dtype {dtype}: wanted torch.float32, bfloat16 or float16")
+        place = self.device if device is None else usable_device(device)
+        for net in self._networks.values():
+            net.to(place, dtype)
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve characters that identify the weights of all networks, see `data.embedding_table.fingerprint`."""
+        tensors = {name: strip_prefixes(net.state_dict()) for name, net in self._networks.items()}
+        return fingerprint(
+            {
+                f"{name}.{key}": tensor
+                for name, own in tensors.items()
+                for key, tensor in own.items()
+            }
+        )
+
+    # ---- classification ----
+
+    def classify(self, images: Images) -> "pd.Series | pd.DataFrame":
+        """The probability of each degradation, and of "clean" where the weights have that label.
+
+        Returns a Series over `settings.labels`, which sums to 1; for several images a DataFrame with a row for each.
+        """
+        import pandas as pd
+
+        images, several = inputs.as_list(images)
+        probabilities = self.probabilities(self.encode_degradation(images)).double().numpy()
+        table = pd.DataFrame(probabilities, columns=self.settings.labels)
+        return table if several else table.loc[0].rename(None)
+
+    def probabilities(self, degradation: Tensor) -> Tensor:
+        """The probabilities (n, k) of the k `settings.labels` for degradation embeddings (n, d), on their device."""
+        return (self.logits(degradation) / self.settings.temperature).softmax(1)
+
+    @torch.inference_mode()
+    def logits(self, degradation: Tensor) -> Tensor:
+        """The scaled cosines (n, k) between degradation embeddings (n, d) and `word_embeddings`, on their device."""
+        words, scale = self.word_embeddings.to(degradation.device), self.require_daclip().scale
+        return scale.float().to(degradation.device) * degradation @ words.T
+
+    @property
+    def word_embeddings(self) -> Tensor:
+        """The text embeddings (k, d) of the k `settings.labels`, of length 1; kept until settings or weights change."""
+        labels, synonyms = self.settings.labels, self.settings.synonyms
+        if not labels:
+            raise InputError(
+                "these weights have no labels: their controller was trained without words (wild-IR)"
+            )
+        daclip = self.require_daclip()
+        weights = tuple(p._version for p in daclip.clip.parameters())
+        key = (labels, synonyms, self.device, self.dtype, weights)
+        if key not in self._words:
+            self._words = {key: encoding.encode_labels(daclip, self.settings).cpu()}
+        return self._words[key]
+
+    def word(self, words: str) -> Tensor:
+        """The degradation embedding (d,) of words: for one of `settings.labels`, its row of `word_embeddings`.
+
+        Raises InputError for words outside of the text tower's vocabulary.
+        """
+        if words in self.settings.labels:
+            return self.word_embeddings[self.settings.labels.index(words)]
+        self.require_daclip().clip.check_words(words)
+        return self.encode_text([words])[0]
+
+    # ---- embeddings ----
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """The embeddings (n, d) of texts, of length 1."""
+        return encoding.encode_texts(self.require_daclip(), texts).cpu()
+
+    def encode(self, images: Images) -> Embeddings:
+        """Content and degradation embeddings (n, d) of n images: means over the views of each, of length 1."""
+        return Embeddings(*self._encode(images, self.require_daclip().encode_image))
+
+    def encode_degradation(self, images: Images) -> Tensor:
+        """The degradation embeddings (n, d) alone, for which the frozen image tower need not run."""
+        encode = self.require_daclip().encode_degradation
+        return self._encode(images, lambda views: [encode(views)])[0]
+
+    def encode_clip(self, images: Images) -> Tensor:
+        """CLIP's embeddings (n, d) of n images, without the controller."""
+        encode = self.require_daclip().clip.encode_image
+        return self._encode(images, lambda views: [encode(views)])[0]
+
+    def encode_all(self, images: Images) -> list[Tensor]:
+        """Content, degradation and CLIP's embeddings of n images, each read once: three tensors (n, d)."""
+        daclip = self.require_daclip()
+        return self._encode(
+            images, lambda views: [*daclip.encode_image(views), daclip.clip.encode_image(views)]
+        )
+
+    def _encode(self, images: Images, encode: Callable) -> list[Tensor]:
+        listed, _ = inputs.as_list(images)
+        means = encoding.encode_images(self.require_daclip(), self.settings, listed, encode)
+        return [mean.cpu() for mean in means]
+
+    def embed(
         self,
         images: Images,
         *,
-        steps: int | None = None,
-        sampler: str = "posterior",
-        timestep_spacing: str = "linspace",
-        seed: int | Sequence[int] = 0,
-        tile: int | None = None,
-        embed_tiles: bool = False,
-        degradation: str | Sequence[float] | Tensor | None = None,
-        embeddings: Embeddings | None = None,
-        output_type: str = "pil",
-        progress: bool = True,
-    ):
-        """Restore one image, or several, of at least 16x16 pixels each; several of one size run as a batch.
+        clean: Sequence | None = None,
+        metadata: "pd.DataFrame | Mapping[str, Sequence] | None" = None,
+        out: str | Path | None = None,
+        half: bool = False,
+    ) -> EmbeddingTable:
+        """Content and degradation embeddings of images, CLIP's own, and what is known about each, as a table.
 
-        To restore many images of one size, compile the network first: `pipe.restorer.compile()`.
+        A few images are in memory at a time; a bar shows the progress.
 
         Args:
-            steps, sampler, timestep_spacing, tile, embed_tiles, degradation, embeddings: see `trajectory`.
-            seed: image k gets its noise from `seed` + k, or from the k-th of a list of seeds: a result does not depend
-                on the other images.
-            output_type: "pil"; "pt" for float32 tensors (3, h, w); "np" for float32 arrays (h, w, 3); in [0, 1].
-            progress: show a bar when it takes longer than two seconds.
+            images: besides images, a folder or a table of pairs, see `image_listing.listing`.
+            clean: the clean partners of a list of images.
+            metadata: columns about a list of images, such as `degradation`, `severity` or `photo`.
+            out: Parquet file to write; an interrupted run continues where it stopped.
+            half: write the embeddings in float16.
 
-        Returns an image of the same size, or a list of them. Raises InputError for an argument that cannot be used.
+        Raises InputError, naming the file, for an image that cannot be read or a file that cannot be written.
         """
-        images, several = inputs.as_list(images)
-        seeds = inputs.seeds_of(seed, len(images))
-        if output_type not in inputs.OUTPUT_TYPES:
-            raise InputError(f"output_type={output_type!r}: use one of {inputs.OUTPUT_TYPES}")
-        if embeddings is not None and any(len(e) != len(images) for e in embeddings):
-            raise InputError(
-                f"{len(embeddings[0])} embeddings for {len(images)} images: wanted one for each"
+        self.require_daclip()
+        if out is not None:
+            check_output(out, (".parquet",))
+        listed = listing(images, labels=self.settings.labels, clean=clean, metadata=metadata)
+
+        def make(which: range) -> EmbeddingTable:
+            part = listed.part(slice(which.start, which.stop))
+            return self.embed_batch(part.images, part.rows, part.clean)
+
+        return gather(listed.units, make, provenance=self.provenance, out=out, half=half)
+
+    def embed_batch(
+        self, images: Sequence, rows: "pd.DataFrame", clean: Sequence | None = None
+    ) -> EmbeddingTable:
+        """The table of as many images as fit into memory; predictions of DA-CLIP and CLIP are added to its `rows`."""
+        content, degradation, plain = self.encode_all(images)
+        if labels := self.settings.labels:
+            probabilities = self.probabilities(degradation)
+            rows = rows.assign(
+                predicted=[labels[k] for k in probabilities.argmax(1)],
+                probability=probabilities.amax(1).double().numpy(),
+                clip_predicted=[labels[k] for k in (plain @ self.word_embeddings.T).argmax(1)],
             )
-        restored = [None] * len(images)
-        total = len(images) * (steps or self.settings.steps)
-        with tqdm(
-            None, "restoring", total, unit="step", leave=False, delay=2, disable=not progress
-        ) as bar:
-            for places, batch in inputs.equal_sizes(images):
-                path = self.trajectory(
-                    batch,
-                    steps=steps,
-                    sampler=sampler,
-                    timestep_spacing=timestep_spacing,
-                    seed=[seeds[k] for k in places],
-                    tile=tile,
-                    embed_tiles=embed_tiles,
-                    degradation=degradation,
-                    embeddings=embeddings and Embeddings(*(e[places] for e in embeddings)),
-                )
-                for step in path:  # all states of a large photo would not fit into memory
-                    state = step.state
-                    bar.update(len(places))
-                for k, image in zip(places, state, strict=True):
-                    restored[k] = inputs.as_output(image, output_type)
-        return restored if several else restored[0]
+        return EmbeddingTable(
+            rows=rows,
+            content=content.numpy(),
+            degradation=degradation.numpy(),
+            clip=plain.numpy(),
+            clean=None if clean is None else self.encode_clip(clean).numpy(),
+        )
 
-    def trajectory(
-        self,
-        degraded: Tensor,
-        *,
-        steps: int | None = None,
-        sampler: str = "posterior",
-        timestep_spacing: str = "linspace",
-        seed: int | Sequence[int] = 0,
-        tile: int | None = None,
-        embed_tiles: bool = False,
-        degradation: str | Sequence[float] | Tensor | None = None,
-        embeddings: Embeddings | None = None,
-    ) -> Iterator[SampleStep]:
-        """Restore a batch (b, 3, h, w) in [0, 1] step by step: yields a `SampleStep` each, on the pipeline's device.
+    @property
+    def provenance(self) -> dict:
+        """What embeddings depend on besides the images: fingerprint of DA-CLIP, labels and view."""
+        return {
+            "weights": fingerprint(strip_prefixes(self.require_daclip().state_dict())),
+            "labels": list(self.settings.labels),
+            "view": self.settings.view,
+        }
 
-        The network computes in bfloat16 where the processor has it, or in the number format of its weights.
+    # ---- restoration: methods in a module of their own ----
 
-        Args:
-            steps: calls of the network, 1 to T; None takes `settings.steps`.
-            sampler: one of `diffusion.samplers.SAMPLERS`.
-            timestep_spacing: how the times of the steps are spread, see `diffusion.samplers.time_points`.
-            seed: image k gets its noise from `seed` + k, or from the k-th of a list of seeds.
-            tile: side in pixels of the tiles that the network sees, 0 for none; None tiles large images only, see
-                `diffusion.tiling`.
-            embed_tiles: condition each tile on its own embeddings instead of those of the whole image, for damage that
-                is not the same everywhere. Colours may then differ between tiles.
-            degradation: what to remove instead of what DA-CLIP sees: words, or an embedding (d,). The content stays the
-                image's own. `ablation.embedding_arithmetic` measures whether the restorer follows.
-            embeddings: (b, d) each, used instead of the images' own, see `conditioning`.
-        """
-        restorer = self.require_restorer()
-        if sampler not in SAMPLERS:
-            raise InputError(f"sampler {sampler!r} is unknown: use one of {', '.join(SAMPLERS)}")
-        steps = self.settings.steps if steps is None else steps
-        inputs.whole_number("steps", steps, 1, self.sde.steps)
-        if tile is not None:
-            inputs.whole_number("tile", tile)
-        seeds = inputs.seeds_of(seed, len(degraded))
-        height, width = degraded.shape[-2:]
-        net: Any = in_tiles(restorer, height, width, tile)
-        options = {"steps": steps, "timestep_spacing": timestep_spacing, **SAMPLERS[sampler]}
-        by_tile = embed_tiles and embeddings is None and self.daclip and isinstance(net, Tiled)
+    restore = restoration.restore
+    trajectory = restoration.trajectory
+    conditioning = restoration.conditioning
 
-        @torch.inference_mode()
-        def path() -> Iterator[SampleStep]:
-            if by_tile:
-                conditions = [
-                    self.conditions(part, None, degradation) for part in net.cut(degraded)
-                ]
-            else:
-                conditions = self.conditions(degraded, embeddings, degradation)
-            images = degraded.to(self.device)
-            half = torch.bfloat16 if has_bf16(images.device) else None
-            dtype = self.dtype if self.dtype in HALVES else half
-            predict = denoiser(net, self.sde, images, conditions, dtype=dtype)
+    # ---- parts and files ----
 
-            def evaluated(state: Tensor, t: int) -> Tensor:
-                with evaluation_mode(restorer):
-                    return predict(state, t)
-
-            yield from sample(
-                evaluated, self.sde, images, generator=[seeded(s) for s in seeds], **options
-            )
-
-        return path()
-
-    @torch.inference_mode()
-    def conditions(self, degraded: Tensor, embeddings: Embeddings | None = None, degradation=None):
-        """What the restorer's `prepare` computes from `conditioning` for a batch (b, 3, h, w), once for all steps."""
-        given = self.conditioning(degraded, embeddings, degradation)
-        restorer = self.require_restorer()
-        with running(restorer):
-            return restorer.prepare(*(e if e is None else e.to(self.device) for e in given))
-
-    @torch.inference_mode()
-    def conditioning(self, images, embeddings: Embeddings | None = None, degradation=None):
-        """The embeddings (n, d) that the restorer is conditioned on for n images, on the pipeline's device.
-
-        They are the images' own, or `embeddings`, with `degradation` (words, or an embedding (d,)) in the place of the
-        degradation embedding. A restorer that `uses_unnormalized_embeddings` (the paper's U-Net) gets them at the
-        lengths that the controlled CLIP gives to the images' own; the lab's restorer gets unit vectors.
-        """
+    def require_daclip(self) -> DaCLIP:
+        """The DA-CLIP; InputError for weights without a controller."""
         if self.daclip is None:
-            return embeddings or (None, None)
-        unnormalized = self.require_restorer().uses_unnormalized_embeddings
-        if embeddings is None or unnormalized:
-            encode = partial(self.daclip.encode_image, normalize=not unnormalized)
-            own = Embeddings(*self._encoded(images, encode, normalize=not unnormalized))
-        chosen = own if embeddings is None else Embeddings(*(e.to(self.device) for e in embeddings))
-        if degradation is not None:
-            vectors = self._vector(degradation).expand(len(chosen.content), -1)
-            chosen = Embeddings(chosen.content, vectors)
-        return chosen.rescaled_like(own) if unnormalized and chosen is not own else chosen
-
-    def _vector(self, degradation: str | Sequence[float] | Tensor) -> Tensor:
-        """The degradation embedding (d,) that words or numbers stand for, on the pipeline's device."""
-        if isinstance(degradation, str):
-            return self.word(degradation).to(self.device)
-        vector, d = torch.as_tensor(degradation, dtype=torch.float32), self.settings.clip.embed_dim
-        if vector.shape != (d,):
-            raise InputError(f"degradation: {tuple(vector.shape)}, wanted words or ({d},)")
-        return vector.to(self.device)
+            raise InputError("these weights hold no controller: load some that do, such as 'lab'")
+        return self.daclip
 
     def require_restorer(self) -> Any:
         """The restorer, a module that is a `Restorer`; InputError for weights without one."""
@@ -217,7 +284,3 @@ class Pipeline(Encoder):
         """Write the pipeline into a folder; `half` stores the weights in float16, at half the size."""
         weights = serialization.tensors_of(self.clip, self.daclip, self.restorer, half=half)
         serialization.write_folder(folder, self.settings, weights)
-
-    def save_settings(self, folder: str | Path) -> None:
-        """Write `pipeline.json` alone."""
-        serialization.write_settings(folder, self.settings)
