@@ -6,9 +6,10 @@ from what a restorer gains by being *trained* with an embedding: for that see `a
 
 from collections.abc import Collection, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -22,9 +23,6 @@ from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.metrics.image_quality import psnr
 from daclip_lab.models.daclip import Embeddings
 from daclip_lab.pipeline.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class EvalSet(NamedTuple):
@@ -48,8 +46,6 @@ def build_eval_set(photos: Photos, protocol: Protocol) -> EvalSet:
 
     Raises InputError for a photo that is smaller than a crop.
     """
-    import pandas as pd
-
     parts = (degraded_crops(photos, index, protocol) for index in range(len(photos)))
     clean, degraded, rows = zip(*parts, strict=True)
     metadata = pd.DataFrame(chain(*rows))
@@ -111,8 +107,6 @@ def conditioning_gains(
     `options` are those of `Pipeline.restore`, such as `steps`. Returns the gain in PSNR (dB) of every image (row) under
     every variant (column), and the restorations (n, 3, h, w) of each variant.
     """
-    import pandas as pd
-
     images, restored = list(eval_set.degraded), {}
     for name, embeddings in tqdm(variants.items(), desc="conditioning", leave=False):
         made = pipe.restore(
@@ -131,8 +125,6 @@ def paired_differences(
     `values` has a row for each row of `metadata`. Returns a row for each other column and degradation ("overall"
     first), with the columns conditioning, degradation, difference, low, high, n (images) and photos.
     """
-    import pandas as pd
-
     rows = []
     for conditioning in values.columns.drop(against):
         difference = (values[conditioning] - values[against]).to_numpy()

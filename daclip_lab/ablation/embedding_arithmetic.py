@@ -6,8 +6,8 @@ several. `steering_gains` measures what that does to many images.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,9 +15,6 @@ from torch.nn import functional as F
 from daclip_lab.ablation.conditioning import EvalSet, conditioning_gains, mask_embeddings
 from daclip_lab.errors import InputError
 from daclip_lab.pipeline.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def interpolate(first: Tensor, second: Tensor, share: float) -> Tensor:
@@ -64,8 +61,6 @@ def steering_gains(
             embeddings; "negated", the opposite of their degradation embeddings; "none", zeros for both embeddings.
         options: those of `Pipeline.restore`, such as `steps`, `sampler` and `seed`.
     """
-    import pandas as pd
-
     own = pipe.encode(list(degraded))
     variants = {
         name: own._replace(degradation=vector.expand_as(own.degradation))

@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -29,9 +30,6 @@ from daclip_lab.models.restorer import build_restorer
 from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training.objectives import train_restorer
 from daclip_lab.training.recipes import RestorerRecipe
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VARIANTS = {
     "none": (),
@@ -122,8 +120,6 @@ def ablate(
 
     Raises InputError for an unknown variant, and where `out` holds runs of another plan, data or DA-CLIP.
     """
-    import pandas as pd
-
     if unknown := set(variants) - set(VARIANTS):
         raise InputError(f"variant {unknown.pop()!r} is unknown: use {', '.join(VARIANTS)}")
     log = ResumeLog(out, _header(pipe, plan))
@@ -224,8 +220,6 @@ def differences_to(
     over seeds of the difference between runs of one seed. `seed_low` and `seed_high`: its interval over seeds, for
     repeated trainings. `photo_low` and `photo_high`: its interval over photos, for other photos and these networks.
     """
-    import pandas as pd
-
     rows = {}
     for variant in gains.columns.unique("variant"):
         runs, difference = gains[variant].mean(), gains[variant] - gains[baseline]

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -17,9 +17,6 @@ from daclip_lab.data.image_io import read_image
 from daclip_lab.errors import InputError
 from daclip_lab.files.parquet import check_parquet, read_parquet, write_parquet
 from daclip_lab.files.storage import file_hash
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SPACES = ("content", "degradation", "clip", "clean")
 COLUMNS = ("image", "photo", "partner", "degradation", "severity", "caption")
@@ -54,8 +51,6 @@ class EmbeddingTable:
     """Where the table comes from: fingerprint of the weights, labels, view, and more."""
 
     def __post_init__(self):
-        import pandas as pd
-
         if "image" not in self.rows or len(self.rows) == 0:
             raise InputError("a table of embeddings needs rows with a column `image`")
         others = [name for name in self.rows if name not in COLUMNS]
@@ -116,8 +111,6 @@ class EmbeddingTable:
     @staticmethod
     def join(tables: Sequence["EmbeddingTable"]) -> "EmbeddingTable":
         """Concatenate tables of equal `spaces` and dimension, else InputError; `provenance` is that of the first."""
-        import pandas as pd
-
         first = tables[0]
         for table in tables[1:]:
             if table.spaces != first.spaces or table.content.shape[1] != first.content.shape[1]:
@@ -143,8 +136,6 @@ class EmbeddingTable:
     @staticmethod
     def load(path: str | Path) -> "EmbeddingTable":
         """Read a table that `save` wrote; raises InputError, naming the file, for another file."""
-        import pandas as pd
-
         columns, provenance = read_parquet(path)
         arrays = {s: columns.pop(f"{s}_embedding", None) for s in SPACES}
         for space in ("content", "degradation"):

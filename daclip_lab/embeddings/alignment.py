@@ -4,9 +4,8 @@ DA-CLIP's content embedding of a degraded image is trained to match what CLIP ou
 section 3.1). So each measure is computed in two spaces: "clip", CLIP without the controller, and "content".
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.degradations.registry import CLEAN, in_order
@@ -19,9 +18,6 @@ from daclip_lab.metrics.bootstrap import (
     estimate_mean,
     estimate_statistic,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SEVERITY_BINS = 5
 
@@ -68,8 +64,6 @@ def cosine_by_degradation(table: EmbeddingTable) -> "pd.DataFrame":
     Columns: "CLIP alone", "DA-CLIP" (its content embedding), and their paired "difference". Degradations of fewer than
     10 rows, or of a single photo, count in `overall` only. Raises InsufficientDataError, see `clean_cosine`.
     """
-    import pandas as pd
-
     rows = _with_cosines(table)
     rows["difference"] = rows["DA-CLIP"] - rows["CLIP alone"]
     groups = {name: part for name, part in rows.groupby("degradation") if _large_enough(part)}
@@ -91,8 +85,6 @@ def content_drift(table: EmbeddingTable) -> "pd.DataFrame":
 
     Raises InsufficientDataError for a table without clean partners or severities, or where no bin is large enough.
     """
-    import pandas as pd
-
     rows = _with_cosines(table).dropna(subset="severity")
     if rows.empty:
         raise InsufficientDataError("no degraded image of the table has a severity")
@@ -134,8 +126,6 @@ def retrieval(table: EmbeddingTable, space: str) -> "pd.DataFrame":
     Returns the rows `R@1`, `R@5` (share of images with the partner among the nearest one or five) and `median rank`,
     with the columns of `Estimate`. Raises InsufficientDataError, see `clean_cosine`.
     """
-    import pandas as pd
-
     ranks, photos = partner_ranks(table, space), table.rows.photo.to_numpy()
     degraded = np.isfinite(ranks)
     ranks, photos, partners = ranks[degraded], photos[degraded], table.rows.partner.nunique()

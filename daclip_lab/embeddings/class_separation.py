@@ -1,16 +1,12 @@
 """How well classes are separated in an embedding space: silhouette, and distances between class centroids."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.embeddings.probes import labelled_rows
 from daclip_lab.errors import InsufficientDataError, extra
 from daclip_lab.metrics.bootstrap import Estimate, bootstrap_statistic, estimate_mean
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def silhouette(table: EmbeddingTable, space: str, target: str = "degradation") -> Estimate:
@@ -46,8 +42,6 @@ def centroid_distances(
     Returns a row for each pair, the nearest first: `first`, `second`, and the columns of `Estimate`. Raises
     InsufficientDataError for fewer than 10 rows, 2 classes, or 2 photos of a class.
     """
-    import pandas as pd
-
     labelled, labels = labelled_rows(table, target)
     vectors, photos = table.embedding(space)[labelled], table.rows.photo.to_numpy()[labelled]
     names, number = np.unique(labels, return_inverse=True)

@@ -6,9 +6,9 @@ does not grow with the folder.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -26,9 +26,6 @@ from daclip_lab.embeddings.layers import (
 from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.models.clip import views
 from daclip_lab.pipeline.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MAX_IMAGES = 200
 MAX_CROPS = 4

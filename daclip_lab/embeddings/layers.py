@@ -5,9 +5,10 @@ figure 2). Blocks are numbered from 1, in the order in which an image passes the
 """
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,9 +19,6 @@ from daclip_lab.metrics.bootstrap import bootstrap_interval, check_sample
 from daclip_lab.models.clip import tokens_of
 from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.pipeline.running import running
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TOWERS = ("controller", "clip", "controlled")
 """The controller, CLIP's image tower alone, and the same tower with the controller's corrections."""
@@ -166,8 +164,6 @@ def injection_by_block(
     Returns a row for each label and block: `from_block` of the controller, `share` (see `BlockFeatures.injected`), and
     its 95 % interval over photos, `low` and `high`; NaN for a label with a single photo.
     """
-    import pandas as pd
-
     labels, photos = _per_image(features, labels), _per_image(features, photos)
     blocks = features.injected.shape[1]
     rows = [
@@ -200,8 +196,6 @@ def _by_block(
     towers: dict[str, np.ndarray], measure: Callable[[np.ndarray], dict[str, float]]
 ) -> "pd.DataFrame":
     """A row for every tower, kind of token and block of arrays (n, blocks, 2, ...)."""
-    import pandas as pd
-
     rows = [
         {"tower": tower, "tokens": tokens, "block": block + 1, **measure(values[:, block, place])}
         for tower, values in towers.items()

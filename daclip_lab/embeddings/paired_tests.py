@@ -5,9 +5,10 @@ of the two sides suggest, and decides which side is better.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.embeddings.alignment import clean_cosines, partner_ranks
@@ -16,9 +17,6 @@ from daclip_lab.embeddings.probes import probe_correct
 from daclip_lab.embeddings.zero_shot import predictable
 from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.metrics.bootstrap import estimate_mean
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TableSpace = tuple[EmbeddingTable, str]
 """A table and one of its spaces."""
@@ -109,8 +107,6 @@ def _compare(
     first: EmbeddingTable, second: EmbeddingTable, attempt: Callable, first_space: str | None = None
 ) -> "pd.DataFrame | None":
     """All measures of two tables, in the same space, or in `first_space` of the first."""
-    import pandas as pd
-
     measures = {name: (measure, "degradation") for name, measure in DEGRADATION_MEASURES.items()}
     if not ("predicted" in first.rows and "predicted" in second.rows):
         del measures["zero-shot accuracy"]

@@ -5,18 +5,16 @@ since crops of one photo are alike. A probe shows what can be predicted by a mod
 may still be in the embedding (Alain and Bengio, 1610.01644).
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.embeddings.alignment import clean_partners
 from daclip_lab.errors import InputError, InsufficientDataError, extra
 from daclip_lab.metrics.bootstrap import Estimate, check_sample, estimate_mean, estimate_statistic
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FOLDS = 5
 PROBES = ("linear", "knn")
@@ -75,7 +73,6 @@ def predict_labels(
     vectors: np.ndarray, labels: np.ndarray, photos: np.ndarray, *, probe: str = "linear"
 ) -> np.ndarray:
     """The label (n,) that a probe trained on other photos predicts from each vector (n, d); see `probe_accuracy`."""
-    import pandas as pd
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
@@ -166,8 +163,6 @@ def severity_regression(table: EmbeddingTable, space: str = "degradation") -> "p
 
     Raises InsufficientDataError where no degradation has several severities, or one has fewer than 10 rows.
     """
-    import pandas as pd
-
     rows, vectors, parts = table.rows[table.rows.severity.notna()], table.embedding(space), {}
     for label, part in rows.groupby(rows.degradation.fillna("unknown"), sort=False):
         severity, photos = part.severity.to_numpy(), part.photo.to_numpy()

@@ -6,8 +6,9 @@ and the reason is kept.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from tqdm.auto import tqdm
 
 from daclip_lab.data.embedding_table import EmbeddingTable
@@ -19,9 +20,6 @@ from daclip_lab.embeddings.projection import METHODS, EmbeddingMap, map_table
 from daclip_lab.errors import InsufficientDataError
 from daclip_lab.metrics.bootstrap import Estimate
 from daclip_lab.pipeline.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ATTRIBUTED = 6
 """Misclassified images, and correctly classified ones, that get an attribution."""
@@ -164,8 +162,6 @@ def _maps(table: EmbeddingTable, seed: int) -> dict[str, EmbeddingMap]:
 
 
 def _measures(table: EmbeddingTable, attempt: Callable) -> "pd.DataFrame | None":
-    import pandas as pd
-
     measures: dict[str, Callable[[EmbeddingTable, str], Estimate]] = {
         "degradation, linear probe accuracy": probes.probe_accuracy,
         "degradation, k-NN probe accuracy": lambda t, s: probes.probe_accuracy(t, s, probe="knn"),

@@ -7,9 +7,9 @@ depends on the prompts, so they are an argument here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,9 +22,6 @@ from daclip_lab.metrics.bootstrap import MIN_ROWS
 from daclip_lab.metrics.calibration import calibration_bins
 from daclip_lab.metrics.classification import class_accuracy, confusion_matrix
 from daclip_lab.pipeline.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Prompts = str | Mapping[str, str | Sequence[str]]
 MAX_ERRORS = 24
@@ -77,8 +74,6 @@ class ZeroShotResult:
 
     def accuracy(self) -> "pd.DataFrame":
         """The accuracy of each class and `overall` (rows), with the columns of `Estimate`; see `class_accuracy`."""
-        import pandas as pd
-
         chance, classes = 1 / len(self.labels), [x for x in self.labels if x in self.truth]
         rows = class_accuracy(self.truth, self.predicted, self.photos, classes, chance=chance)
         return pd.DataFrame(list(rows.values()), index=list(rows))
@@ -135,8 +130,6 @@ def accuracy(table: EmbeddingTable) -> "pd.DataFrame":
     Degradations that the weights have no label for are left out; see `class_accuracy` for small classes. Raises
     InsufficientDataError for a table without labels or predictions, or fewer than 10 rows.
     """
-    import pandas as pd
-
     _predictions(table, labelled=True)
     labels, rows = table.provenance.get("labels"), table.rows[predictable(table)]
     chance = 1 / len(labels) if labels else float("nan")

@@ -3,6 +3,8 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pandas as pd
+
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.embedding_table import EmbeddingTable, gather
 from daclip_lab.data.photos import Photos
@@ -23,8 +25,6 @@ def embed_protocol(
     `partner` names the crop that a row was made of, `clean` holds CLIP's embedding of it, and `caption` describes it.
     `out` and `half` are those of `Pipeline.embed`; an interrupted run is resumed.
     """
-    import pandas as pd
-
     protocol = (protocol or Protocol()).resolve(pipe.settings)
     labels = protocol.labels
 

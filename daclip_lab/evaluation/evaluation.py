@@ -2,9 +2,9 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from daclip_lab.data.photos import Photos
@@ -26,9 +26,6 @@ from daclip_lab.metrics.calibration import expected_calibration_error
 from daclip_lab.metrics.classification import OVERALL, confusion_matrix
 from daclip_lab.metrics.formatting import json_rows, markdown_table
 from daclip_lab.pipeline.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,6 @@ class Evaluation:
         `accuracy` is among the degradations; of clean images it is the share that is classified as clean. `fid` has no
         interval, and its `overall` is the mean over the degradations.
         """
-        import pandas as pd
-
         rows, names = self.measures(), self.protocol.labels[:-1]
         groups = {name: rows[rows.degradation == name] for name in names}
         groups[OVERALL] = rows[rows.degradation != CLEAN]
@@ -181,8 +176,6 @@ def evaluate(
 
     Raises InputError where that file holds results of other weights, or of photos with other contents.
     """
-    import pandas as pd
-
     protocol = (protocol or Protocol()).resolve(pipe.settings)
     restore = restore and pipe.restorer is not None
     networks, notes = image_quality.available_networks()

@@ -1,16 +1,13 @@
 """The results of the paper's protocol as a table: one row per degradation, and their average."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from daclip_lab.degradations.registry import in_order
 from daclip_lab.evaluation.tables import Column, cells, interval_columns
 from daclip_lab.metrics.formatting import json_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ON_LUMA = ("rainy",)  # the paper's numbers for Rain100H are PSNR_Y and SSIM_Y
 REPORTED = {
@@ -52,8 +49,6 @@ class PaperTable:
         The columns `m`, `m_low` and `m_high` are mean and 95 % bootstrap interval over images; FID and the average have
         none. `psnr_reported` and `ssim_reported` are those the paper prints: on the luma for rain, else in RGB.
         """
-        import pandas as pd
-
         rows = pd.DataFrame(self.images)
         for prefix in ("", "clip_"):
             if (predicted := f"{prefix}predicted_degradation") in rows:

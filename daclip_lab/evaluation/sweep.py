@@ -1,16 +1,14 @@
 """The same photos under several settings: the effect of more steps, another view or other windows."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.evaluation import Evaluation
 from daclip_lab.evaluation.tables import MEASURES, cells, interval_columns
 from daclip_lab.metrics.formatting import markdown_table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COMPARED = ("accuracy", "cosine", "retrieval", "psnr", "ssim", "ms_ssim", "gms", "lpips")
 
@@ -24,8 +22,6 @@ def compare(results: Mapping[str, Evaluation]) -> "pd.DataFrame":
 
     Raises InputError where the settings were not measured on the same images.
     """
-    import pandas as pd
-
     key = ["photo", "crop", "degradation", "severity"]
     tables = {name: result.measures() for name, result in results.items()}
     first = next(iter(tables.values()))
@@ -42,8 +38,6 @@ def compare(results: Mapping[str, Evaluation]) -> "pd.DataFrame":
 
 def text(table: "pd.DataFrame", *, markdown: bool = False) -> str:
     """A comparison as text: the means of each setting, and below them the differences to the first."""
-    import pandas as pd
-
     columns = {name: MEASURES[name] for name in COMPARED}
     means, gains = cells(table, columns), cells(table, columns, "_gain")
     gains.index = [f"{name} against {table.index[0]}" for name in gains.index]

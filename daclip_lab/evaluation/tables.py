@@ -1,13 +1,12 @@
 """Measures of rows as tables: means with intervals, and these as text."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.metrics.formatting import format_interval
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Column(NamedTuple):

@@ -1,16 +1,13 @@
 """What the lab's weights should reach, and what they reach: one line for each target."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.metrics.formatting import format_interval
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Interval = tuple[float, float, float]
 """A value with the two ends of its 95 % interval over photos."""
@@ -30,8 +27,6 @@ def target_table(
     Columns: `target` ("" where there is none), `value`, `low` and `high` (95 % interval over photos), `clip` (CLIP
     alone), `met` (None without a target), `note` (which degradation is the worst).
     """
-    import pandas as pd
-
     degraded, clean = rows[rows.degradation != CLEAN], rows[rows.degradation == CLEAN]
     found = [
         *_classification(degraded, clean, *((99.2, 97) if whole else (96, 90))),

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.embeddings.summary import ATTRIBUTED, TableSummary, summarize
@@ -16,9 +17,6 @@ from daclip_lab.html_report.parts import card, figure_html, table_html
 from daclip_lab.html_report.text import NOTES
 from daclip_lab.pipeline.image_listing import listing
 from daclip_lab.pipeline.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NAMES = ("these weights", "other weights")
 PAGE = Template("""<!doctype html>

@@ -5,6 +5,7 @@ import html
 import io
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from PIL import Image
 
 from daclip_lab.data.image_io import ImageLike, read_image, to_pil
@@ -15,7 +16,6 @@ from daclip_lab.figures.primitives import figure_png
 from daclip_lab.figures.style import pixels_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 THUMBNAIL = 132
@@ -24,8 +24,6 @@ THUMBNAIL = 132
 
 def table_html(table: "pd.DataFrame") -> str:
     """A table of texts and whole numbers; its index is the first column, without a header."""
-    import pandas as pd
-
     with pd.option_context("display.max_colwidth", None):
         return table.rename_axis(None).to_html(border=0, justify="unset")
 

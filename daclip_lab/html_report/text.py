@@ -1,8 +1,7 @@
 """The sentences and the text tables of a report; everything is computed before, by `embeddings.summary`."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
 from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.embeddings.layer_summary import MAX_CROPS, MAX_IMAGES
@@ -10,9 +9,6 @@ from daclip_lab.embeddings.summary import ATTRIBUTED, TableSummary
 from daclip_lab.embeddings.zero_shot import MAX_ERRORS
 from daclip_lab.metrics.bootstrap import Estimate
 from daclip_lab.metrics.formatting import format_interval
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FEW_PHOTOS = 10
 """Number of photos below which intervals over photos are too narrow."""

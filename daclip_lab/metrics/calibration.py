@@ -4,15 +4,11 @@ One number, the temperature T in $\mathrm{softmax}(z / T)$, is fitted on photos 
 Calibration of Modern Neural Networks*, 1706.04599, section 4.2). It changes no classification, only the confidence.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BINS = 15
 
@@ -46,8 +42,6 @@ def calibration_bins(
 
     Columns: `confidence` and `accuracy` (means in the bin), and `n`. Empty bins are left out.
     """
-    import pandas as pd
-
     confidence = np.asarray(confidence, float)
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     table = pd.DataFrame(

@@ -1,14 +1,11 @@
 """Confusion matrix and accuracy of each class."""
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from daclip_lab.metrics.bootstrap import MIN_ROWS, Estimate, estimate_mean
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 OVERALL = "overall"
 
@@ -24,8 +21,6 @@ def confusion_matrix(
         labels: the order of rows and columns. All are columns; those that occur in `truth` are rows. What occurs but
             is not among them follows, in alphabetical order.
     """
-    import pandas as pd
-
     counts = pd.crosstab(np.asarray(truth, dtype=object), np.asarray(predicted, dtype=object))
     rows = [label for label in labels if label in counts.index]
     rows += [label for label in counts.index if label not in labels]

@@ -1,10 +1,8 @@
 """Numbers as text: a value with its interval, tables in Markdown, tables ready for JSON."""
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 
 def format_interval(value: float, low: float, high: float, digits: int = 3) -> str:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from daclip_lab.data.image_io import ImageLike, find_images
 from daclip_lab.data.pair_files import is_pairs
@@ -10,9 +12,6 @@ from daclip_lab.data.pairs import PairFolder
 from daclip_lab.errors import InputError
 from daclip_lab.files.storage import file_hash
 from daclip_lab.pipeline.inputs import Images, as_list
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Listing(NamedTuple):
@@ -53,8 +52,6 @@ def listing(
 
     Raises InputError for an empty folder or list, and where `clean` or `metadata` do not have one entry per image.
     """
-    import pandas as pd
-
     path = Path(images) if isinstance(images, str | Path) else None
     if path is not None and (path.is_dir() or path.suffix.lower() in (".csv", ".tsv")):
         if clean is not None or metadata is not None:
@@ -72,8 +69,6 @@ def listing(
 
 
 def _of_pairs(path: Path) -> Listing:
-    import pandas as pd
-
     pairs = [pair for some in PairFolder(path).pairs.values() for pair in some]
     # Data sets keep one photo below several degradations: it is named by the first file of the same bytes.
     first: dict[str, str] = {}
@@ -91,8 +86,6 @@ def _of_pairs(path: Path) -> Listing:
 
 
 def _of_folder(folder: Path, labels: Sequence[str]) -> Listing:
-    import pandas as pd
-
     paths = find_images(folder)
     rows = pd.DataFrame({"image": [str(path) for path in paths]})
     found = [

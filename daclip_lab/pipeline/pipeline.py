@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +20,6 @@ from daclip_lab.pipeline.inputs import Images
 from daclip_lab.pipeline.running import HALVES, usable_device
 from daclip_lab.pipeline.serialization import Settings
 from daclip_lab.training.checkpoints import strip_prefixes
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Pipeline:
@@ -124,8 +122,6 @@ class Pipeline:
 
         Returns a Series over `settings.labels`, which sums to 1; for several images a DataFrame with a row for each.
         """
-        import pandas as pd
-
         images, several = inputs.as_list(images)
         probabilities = self.probabilities(self.encode_degradation(images)).double().numpy()
         table = pd.DataFrame(probabilities, columns=self.settings.labels)
