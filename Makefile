@@ -44,10 +44,10 @@ site: $(VENV)/ready-dev ## render the course and the reference to pages that ope
 
 # Set-up. `ready` is what `make run` needs; `ready-dev` adds what the tests need.
 
-OLD = daclip_lab needs Python 3.11 or newer; name one, for example: make PYTHON=python3.12 $(MAKECMDGOALS)
+OLD = daclip_lab needs Python 3.11.4 or newer; name one, for example: make PYTHON=python3.12 $(MAKECMDGOALS)
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(OLD)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || { echo "$(OLD)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/ready: pyproject.toml | $(BIN)/python

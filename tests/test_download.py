@@ -156,6 +156,18 @@ def test_a_file_of_the_hub_comes_through_its_library(server, tmp_path, monkeypat
         fetch(file, tmp_path / "other")
 
 
+def test_a_file_of_a_folder_of_the_hub_arrives_under_its_own_name(tmp_path, monkeypatch):
+    """The Hub's library would put it into that folder."""
+    import gdown
+
+    place = "https://huggingface.co/some/repo/resolve/main/sub/w.pth"
+    monkeypatch.setattr(
+        gdown, "download", lambda url, output, **options: Path(output).write_text(url)
+    )
+    assert fetch(File(url=place), tmp_path).paths == [tmp_path / "w.pth"]
+    assert (tmp_path / "w.pth").read_text() == place
+
+
 def test_a_wrong_hash_names_both_and_leaves_no_file_under_the_name(server, tmp_path):
     wrong = File(url=server.url("w.pth"), sha256="0" * 64)
     with pytest.raises(InputError, match=f"{SHA256}, wanted {'0' * 64}"):

@@ -446,6 +446,8 @@ def test_settings_are_compared_image_by_image(perfect):
         assert table.loc["steps 1", f"psnr_gain{bound}"] == 0
     assert "against steps 1" in compared(table)
     assert compared(table, markdown=True).startswith("|")
+    without = Evaluation(result.protocol, result.rows.drop(columns="ms_ssim"), result.mixtures)
+    assert "ms_ssim_gain" not in compare({"a": without, "b": result})
     other = Evaluation(result.protocol, result.rows.assign(severity=0.5), result.mixtures)
     with pytest.raises(InputError, match="other images"):
         compare({"a": result, "b": other})

@@ -209,6 +209,9 @@ for call in {list(NEEDS)}:
 def test_conda_installs_what_pyproject_says():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
     assert f"python{PROJECT['requires-python']}" in environment
+    lowest = PROJECT["requires-python"].removeprefix(">=")
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert f"Python {lowest} or newer" in makefile and f"({lowest.replace('.', ', ')})" in makefile
     assert {"pip": ["-e .[dev]"]} in environment
 
 

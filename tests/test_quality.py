@@ -1,6 +1,7 @@
 """The measures are the field's: they agree with the libraries that people know, and keep the laws they promise."""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,19 @@ def test_lpips_is_read_from_the_checkpoints_folder(checkpoints, two):
     assert lpips(image[1:], clean[1:]).item() == pytest.approx(distance[1].item(), rel=1e-4)
     with pytest.raises(InputError, match=r"40x30 .* 31x31"):
         lpips(image[..., :30, :40], clean[..., :30, :40])
+
+
+@pytest.mark.parametrize("measure, package", [(lpips, "torchmetrics"), (fid, "torch_fidelity")])
+def test_without_the_extra_a_measure_is_skipped(checkpoints, two, monkeypatch, measure, package):
+    """Its weights may be on the machine all the same."""
+    torch.save({}, checkpoints / image_quality.NETWORKS[measure.__name__])
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"{package} .*daclip-lab\[analysis\]"):
+        measure(*two)
+    found, notes = image_quality.available_networks()
+    assert not found and any(package in note for note in notes)
 
 
 def test_fid_is_read_from_the_checkpoints_folder(checkpoints, two):

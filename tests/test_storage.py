@@ -7,7 +7,7 @@ import pytest
 
 from daclip_lab.errors import InputError
 from daclip_lab.files.resume_log import ResumeLog
-from daclip_lab.files.storage import atomic_write, check_output
+from daclip_lab.files.storage import atomic_write, check_output, check_output_folder
 
 
 def test_output_paths_that_cannot_be_written_are_named(tmp_path):
@@ -23,6 +23,17 @@ def test_output_paths_that_cannot_be_written_are_named(tmp_path):
         tmp_path.chmod(0o500)
         with pytest.raises(InputError, match=str(tmp_path)):
             check_output(tmp_path / "a.png")
+
+
+def test_output_folders_that_cannot_be_made_are_named(tmp_path):
+    (tmp_path / "file").mkdir()  # a folder of any name may lie beside the output
+    for path in (tmp_path, tmp_path / "new" / "folder"):
+        assert check_output_folder(str(path)) == path
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "a.txt").touch()
+    for path in (tmp_path / "a.txt", tmp_path / "a.txt" / "new"):
+        with pytest.raises(InputError, match=r"a\.txt is a file"):
+            check_output_folder(path)
 
 
 def test_two_threads_that_write_one_file_do_not_mix(tmp_path):

@@ -58,14 +58,15 @@ class Evaluation:
         groups = {name: rows[rows.degradation == name] for name in names}
         groups[OVERALL] = rows[rows.degradation != CLEAN]
         groups[CLEAN] = rows[rows.degradation == CLEAN]
-        fid = self.fid and self.fid | {OVERALL: np.mean([self.fid[name] for name in names])}
         lines = {
             name: {"n": len(group), "photos": group.photo.nunique()}
             | interval_columns(group, MEASURES)
-            | ({"fid": fid[name]} if fid else {})
             for name, group in groups.items()
         }
         table = pd.DataFrame(lines).T.astype({"n": int, "photos": int})
+        if self.fid:
+            overall = np.mean([self.fid[name] for name in names])
+            table["fid"] = table.index.map({OVERALL: overall} | self.fid)
         return table.rename_axis("degradation")
 
     def measures(self) -> "pd.DataFrame":
@@ -98,7 +99,7 @@ class Evaluation:
         return target_table(self.measures(), self.mixtures, whole=whole, steps=steps)
 
     def confusion(self) -> "pd.DataFrame":
-        """How often each degradation (row) was classified as each degradation (column): shares of the row."""
+        """The confusion matrix of the degradations, without "clean"; each row (a true one) sums to 1."""
         rows = self.rows[self.rows.degradation != CLEAN]
         return confusion_matrix(
             rows.degradation, rows.predicted_degradation, self.protocol.labels[:-1]
@@ -125,9 +126,8 @@ class Evaluation:
     def markdown(self) -> str:
         """The tables in Markdown, for a README or a card."""
         parts = self._parts(CLASSIFICATION, (*RESTORATION, *SIMILARITY))
-        return (
-            "\n\n".join([*(markdown_table(part, OVERALL) for part in parts), self._legend]) + "\n"
-        )
+        tables = (markdown_table(part, OVERALL) for part in parts)
+        return "\n\n".join([*tables, self._legend]) + "\n"
 
     def __str__(self) -> str:
         parts = self._parts(CLASSIFICATION, RESTORATION, SIMILARITY)

@@ -40,7 +40,6 @@ class Evaluator:
 
     Args:
         pipe: weights with a controller; they are not changed.
-        photos: clean photos.
         protocol: a resolved one, see `Protocol.resolve`.
         restore: whether to restore; it needs a restorer.
         networks: of `image_quality.NETWORKS`: measure LPIPS, and keep the features that FID compares.
@@ -54,8 +53,8 @@ class Evaluator:
         photos: Photos,
         protocol: Protocol,
         *,
-        restore: bool = True,
-        networks: Collection[str] = (),
+        restore: bool,
+        networks: Collection[str],
     ):
         pipe.require_daclip()
         self.labels, self.names = pipe.settings.labels, protocol.labels[:-1]
@@ -70,7 +69,7 @@ class Evaluator:
         self.places = [self.labels.index(name) for name in self.names]
         means = [pipe.encode_text(held_out_texts(name)).mean(0) for name in self.names]
         self.held_out = F.normalize(torch.stack(means), dim=-1)
-        # The crops of all photos are described, since every caption is a wrong candidate for the other crops.
+        # Every caption is a candidate for the crops of all photos.
         self.captions = [
             [caption(crop) for crop in clean_crops(photos, index, protocol)]
             for index in range(len(photos))
@@ -91,34 +90,30 @@ class Evaluator:
             mixed_clean, mixed, mixtures = mixed_crops(self.photos, index, self.protocol)
             clean, images = torch.cat([clean, mixed_clean]), torch.cat([images, mixed])
         content, degradation, clip = self.pipe.encode_all(images)
-        single, several = slice(len(rows)), slice(len(rows), None)
-        self._classify(rows, degradation[single], clip[single])
-        self._compare_content(rows, index, clean, content[single], clip[single])
-        self._classify_mixtures(mixtures, degradation[several], clip[several])
-        kinds = {"_input": images}
-        if self.restore:
-            embeddings = Embeddings(content, degradation)
-            kinds[""] = restored(self.pipe, images, embeddings, self.protocol)
-        for end, some in kinds.items():
-            for name, values in self._quality(some, clean).items():
-                _add([*rows, *mixtures], name + end, values)
+        n = len(rows)  # the images with one degradation or none; the mixtures follow
+        self._classify(rows, degradation[:n], clip[:n])
+        self._compare_content(rows, index, clean, content[:n], clip[:n])
+        self._classify_mixtures(mixtures, degradation[n:], clip[n:])
+        self._add_quality([*rows, *mixtures], "_input", images, clean)
         found: dict = {"rows": rows, "mixtures": mixtures}
-        if self.fid:
-            found["features"] = self._features(rows, clean[single], kinds[""][single])
+        if self.restore:
+            outputs = restored(self.pipe, images, Embeddings(content, degradation), self.protocol)
+            self._add_quality([*rows, *mixtures], "", outputs, clean)
+            if self.fid:
+                found["features"] = self._features(rows, clean[:n], outputs[:n])
         return found
 
     def _classify(self, rows: list[dict], degradation: Tensor, clip: Tensor) -> None:
         """Add the classifications of DA-CLIP and of CLIP alone: among all labels, and among the degradations."""
         logits, by_clip = self.pipe.logits(degradation), clip @ self.words.T
-
-        def names(scores: Tensor, labels) -> list[str]:
-            return [labels[k] for k in scores.argmax(1).tolist()]
-
-        _add(rows, "predicted", names(logits, self.labels))
-        _add(rows, "clip_predicted", names(by_clip, self.labels))
-        _add(rows, "predicted_degradation", names(logits[:, self.places], self.names))
-        _add(rows, "clip_predicted_degradation", names(by_clip[:, self.places], self.names))
-        _add(rows, "held_out_predicted", names(degradation @ self.held_out.T, self.names))
+        for column, scores, labels in (
+            ("predicted", logits, self.labels),
+            ("clip_predicted", by_clip, self.labels),
+            ("predicted_degradation", logits[:, self.places], self.names),
+            ("clip_predicted_degradation", by_clip[:, self.places], self.names),
+            ("held_out_predicted", degradation @ self.held_out.T, self.names),
+        ):
+            _add(rows, column, [labels[k] for k in scores.argmax(1).tolist()])
         calibrated = self.pipe.probabilities(degradation)
         _add(rows, "probability", calibrated.amax(1).tolist())
         _add(rows, "probability_uncalibrated", logits.softmax(1).amax(1).tolist())
@@ -143,20 +138,20 @@ class Evaluator:
 
     def _classify_mixtures(self, rows: list[dict], degradation: Tensor, clip: Tensor) -> None:
         """Add the two best degradations by DA-CLIP and by CLIP alone."""
+        if not rows:
+            return
         words = self.words[self.places]
-        for kind, embeddings in (("top", degradation), ("clip_top", clip)) if rows else ():
+        for kind, embeddings in (("top", degradation), ("clip_top", clip)):
             best = (embeddings @ words.T).topk(2).indices.tolist()
             _add(rows, kind, [[self.names[k] for k in two] for two in best])
 
-    def _quality(self, images: Tensor, clean: Tensor) -> dict[str, list[float]]:
-        """Every measure of images (n, 3, h, w), computed where the pipeline runs."""
-        device = self.pipe.device
-        scores: dict[str, list[float]] = {name: [] for name in self.quality}
-        for some, partners in zip(images.split(BATCH), clean.split(BATCH), strict=True):
-            pair = some.to(device), partners.to(device)
+    def _add_quality(self, rows: list[dict], suffix: str, images: Tensor, clean: Tensor) -> None:
+        """Add every measure of images (n, 3, h, w), computed on the device of the pipeline."""
+        for start in range(0, len(rows), BATCH):
+            batch = slice(start, start + BATCH)
+            pair = images[batch].to(self.pipe.device), clean[batch].to(self.pipe.device)
             for name, measure in self.quality.items():
-                scores[name] += measure(*pair).tolist()
-        return scores
+                _add(rows[batch], name + suffix, measure(*pair).tolist())
 
     def _features(self, rows: list[dict], clean: Tensor, images: Tensor) -> dict[str, str]:
         """The Inception features of the clean crops, and of the restorations of each label, packed as text."""
@@ -214,14 +209,11 @@ def configured(pipe: Pipeline, *, view: str | None = None, window: int | None = 
 
 def _with_window(restorer: nn.Module, window: int) -> nn.Module:
     """A restorer that shares all weights and takes channel means over windows of `window` pixels a side."""
-    means = [module for module in restorer.modules() if isinstance(module, ChannelMean)]
-    if not means:
-        raise InputError(f"window={window}: this restorer has no windows, only a NAFNet does")
-    if all(module.window == window for module in means):
-        return restorer
     shared = [*restorer.parameters(), *restorer.buffers()]
     other = copy.deepcopy(restorer, {id(tensor): tensor for tensor in shared})
-    for module in other.modules():
-        if isinstance(module, ChannelMean):
-            module.window = window
+    means = [module for module in other.modules() if isinstance(module, ChannelMean)]
+    if not means:
+        raise InputError(f"window={window}: this restorer has no windows, only a NAFNet does")
+    for module in means:
+        module.window = window
     return other

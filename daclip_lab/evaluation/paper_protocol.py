@@ -69,7 +69,7 @@ def measure(
     """Classify and restore all test pairs of a folder, and measure the results.
 
     Args:
-        pipe: weights without a restorer only classify; those without labels (wild-IR) only restore.
+        pipe: without a restorer, images are only classified; without labels (wild-IR), only restored.
         root: holds `test/<degradation>/{LQ,GT}`, or `val` instead of `test`, or `<degradation>/{LQ,GT}`.
         out: folder for the restored images and `images.jsonl`, a line for each. A later call with the same weights and
             settings resumes there; images whose files have changed are measured again.
@@ -89,7 +89,6 @@ def measure(
 
 
 def _test_pairs(root: Path) -> list[Pair]:
-    """The pairs of the test part."""
     if not root.exists():
         raise InputError(
             f"{root}: no such folder; the paper's protocol wants --data with pairs in <degradation>/LQ and GT"
@@ -129,10 +128,10 @@ def _rows(
     """The measurements of each image; those that an earlier run has logged are not repeated."""
     rows = {part["image"]: part for part in log.parts}
     words = None if pipe.daclip is None else pipe.encode_text(DEGRADATIONS)
+    restore = pipe.restorer is not None
     for name, pair in tqdm(pairs.items(), desc="measuring", unit="image", leave=False):
         path, row = folder / f"{name}.png", rows.get(name)
         content = [file_hash(pair.degraded), file_hash(pair.clean)]
-        restore = pipe.restorer is not None
         if row is None or row["content"] != content or (restore and not path.is_file()):
             row = {"image": name, "degradation": pair.label, "content": content}
             if words is not None and pipe.settings.labels and pair.label in DEGRADATIONS:

@@ -1,4 +1,4 @@
-"""The images of an evaluation, which come back the same at every run.
+"""The images of an evaluation, the same at every run.
 
 Every photo is degraded in each way, left clean once, and degraded in two ways at once, with crops, severities and noise
 from a seed. Numbers of different protocols must not be compared: the hash of the protocol is printed with them.
@@ -109,8 +109,8 @@ def degraded_crops(
             severity = 0.0 if name == CLEAN else uniform(generator, *protocol.severity)
             clean.append(crop)
             degraded.append(camera(degrade(crop, name, severity, generator), generator))
-            facts.append({"photo": photos.names[index], "crop": number, "degradation": name,
-                          "severity": severity})  # fmt: skip
+            facts.append({"photo": photos.names[index], "crop": number,
+                          "degradation": name, "severity": severity})  # fmt: skip
     return torch.stack(clean), torch.stack(degraded), facts
 
 

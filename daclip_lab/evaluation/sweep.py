@@ -30,9 +30,10 @@ def compare(results: Mapping[str, Evaluation]) -> "pd.DataFrame":
         if not rows[key].equals(first[key]):
             raise InputError(f"{name} was measured on other images than {next(iter(tables))}")
         degraded = rows.degradation != CLEAN
-        gains = rows.assign(**{m: rows[m] - first[m] for m in COMPARED if m in rows})
+        shared = [m for m in COMPARED if m in rows and m in first]
+        gains = rows.assign(**{m: rows[m] - first[m] for m in shared})
         lines[name] = interval_columns(rows[degraded], COMPARED)
-        lines[name] |= interval_columns(gains[degraded], COMPARED, suffix="_gain")
+        lines[name] |= interval_columns(gains[degraded], shared, suffix="_gain")
     return pd.DataFrame(lines).T
 
 

@@ -1,4 +1,4 @@
-"""What the lab's weights should reach, and what they reach: one line for each target."""
+"""The targets of the lab's weights, and the values that an evaluation reached: one row for each."""
 
 from functools import partial
 
@@ -25,18 +25,16 @@ def target_table(
         steps: of the restoration.
 
     Columns: `target` ("" where there is none), `value`, `low` and `high` (95 % interval over photos), `clip` (CLIP
-    alone), `met` (None without a target), `note` (which degradation is the worst).
+    alone), `met` (None without a target), `note` (the degradation with the lowest mean).
     """
     degraded, clean = rows[rows.degradation != CLEAN], rows[rows.degradation == CLEAN]
-    found = [
-        *_classification(degraded, clean, *((99.2, 97) if whole else (96, 90))),
-        *_mixtures(mixtures),
-        *_content(degraded, np.nan if whole else 85),
-    ]
+    found = _classification(degraded, clean, *((99.2, 97) if whole else (96, 90)))
+    if len(mixtures):
+        found += _mixtures(mixtures)
+    found += _content(degraded, np.nan if whole else 85)
     if "psnr" in rows:
-        found += _restoration(
-            degraded, clean, has_target=whole and steps is not None and steps <= 5
-        )
+        few_steps = whole and steps is not None and steps <= 5
+        found += _restoration(degraded, clean, *((8, 0, 35) if few_steps else (np.nan,) * 3))
     return pd.DataFrame(found).set_index("measure")
 
 
@@ -46,11 +44,10 @@ def target_cells(table: "pd.DataFrame") -> "pd.DataFrame":
     digits = [3 if name.startswith("cosine") or "SSIM" in name else 1 for name in table.index]
     lines = list(zip(table.itertuples(), digits, strict=True))
     shown["reached"] = [
-        format_interval(line.value, line.low, line.high, n)
-        + (f", {line.note}" if line.note else "")
+        format_interval(line.value, line.low, line.high, n) + (line.note and f", {line.note}")
         for line, n in lines
     ]
-    shown["met"] = ["" if line.met is None else "yes" if line.met else "no" for line, _ in lines]
+    shown["met"] = table.met.map({True: "yes", False: "no", None: ""})
     shown["CLIP alone"] = [format_interval(line.clip, np.nan, np.nan, n) for line, n in lines]
     return shown
 
@@ -83,36 +80,33 @@ def _classification(
     degraded: "pd.DataFrame", clean: "pd.DataFrame", overall: float, each: float
 ) -> list[dict]:
     worst, own = _worst(degraded, "accuracy")
-    alarms = clean.assign(false=1 - clean.accuracy)
+    mean, clip = _mean(degraded, "accuracy"), degraded.clip_accuracy.mean()
+    of_worst, clip_of_worst = _mean(own, "accuracy"), own.clip_accuracy.mean()
+    held_out = _mean(degraded, "held_out_accuracy")
+    false = _mean(clean.assign(false=1 - clean.accuracy), "false")
+    clip_false = 1 - clean.clip_accuracy.mean()
+    title = "ten-way accuracy, worst of the ten (%)"
     return [
-        _percent("ten-way accuracy (%)", _mean(degraded, "accuracy"),
-                 degraded.clip_accuracy.mean(), least=overall),
-        _percent("ten-way accuracy, worst of the ten (%)", _mean(own, "accuracy"),
-                 own.clip_accuracy.mean(), least=each, note=worst),
-        _percent("ten-way accuracy, words held out (%)", _mean(degraded, "held_out_accuracy")),
-        _percent("false alarms on clean photos (%)", _mean(alarms, "false"),
-                 1 - clean.clip_accuracy.mean(), most=5),
-    ]  # fmt: skip
+        _percent("ten-way accuracy (%)", mean, clip, least=overall),
+        _percent(title, of_worst, clip_of_worst, least=each, note=worst),
+        _percent("ten-way accuracy, words held out (%)", held_out),
+        _percent("false alarms on clean photos (%)", false, clip_false, most=5),
+    ]
 
 
 def _mixtures(mixtures: "pd.DataFrame") -> list[dict]:
-    if not len(mixtures):
-        return []
-    pairs = [{*pair} for pair in zip(mixtures["first"], mixtures["second"], strict=True)]
-    both = {
-        column: [pair == {*top} for pair, top in zip(pairs, mixtures[column], strict=True)]
-        for column in ("top", "clip_top")
-    }
-    rows = mixtures.assign(**both)
+    both = mixtures[["first", "second"]].apply(set, axis=1)
+    rows = mixtures.assign(
+        top=both == mixtures.top.map(set), clip_top=both == mixtures.clip_top.map(set)
+    )
     title = "both of two degradations in the top two (%)"
     found = [_percent(title, _mean(rows, "top"), rows.clip_top.mean(), least=80)]
     if "psnr" in rows:
         gain = rows.psnr - rows.psnr_input
         rows = rows.assign(gain=gain, above=gain > 0)
-        found += [
-            _line("gain on two degradations (dB)", _mean(rows, "gain"), least=0),
-            _percent("share of these restored above their input (%)", _mean(rows, "above")),
-        ]
+        title = "share of these restored above their input (%)"
+        found.append(_line("gain on two degradations (dB)", _mean(rows, "gain"), least=0))
+        found.append(_percent(title, _mean(rows, "above")))
     return found
 
 
@@ -120,31 +114,30 @@ def _content(degraded: "pd.DataFrame", retrieval: float) -> list[dict]:
     over = partial(bootstrap_interval, photos=degraded.photo)
     # The mean gap with the controller, as a share of the mean gap without it.
     left, low, high = over(1 - degraded.cosine, denominators=1 - degraded.clip_cosine)
-    clean = degraded.clean_retrieved
+    closed = 1 - left, 1 - high, 1 - low
+    cosine, clip_cosine = _mean(degraded, "cosine"), degraded.clip_cosine.mean()
+    recall, clip_recall = _mean(degraded, "retrieval"), degraded.clip_retrieval.mean()
+    relative = over(degraded.retrieval, denominators=degraded.clean_retrieved)
+    clip_relative, *_ = over(degraded.clip_retrieval, denominators=degraded.clean_retrieved)
+    title = "of the R@1 of CLIP on clean images (%)"
     return [
-        _line("cosine to the clean image's embedding", _mean(degraded, "cosine"),
-              degraded.clip_cosine.mean()),
-        _percent("gap of that cosine to 1 that is closed (%)", (1 - left, 1 - high, 1 - low), 0.0,
-                 least=75),
-        _percent("caption retrieval, R@1 (%)", _mean(degraded, "retrieval"),
-                 degraded.clip_retrieval.mean()),
-        _percent("of the R@1 of CLIP on clean images (%)",
-                 over(degraded.retrieval, denominators=clean),
-                 over(degraded.clip_retrieval, denominators=clean)[0], least=retrieval),
-    ]  # fmt: skip
+        _line("cosine to the clean image's embedding", cosine, clip_cosine),
+        _percent("gap of that cosine to 1 that is closed (%)", closed, 0.0, least=75),
+        _percent("caption retrieval, R@1 (%)", recall, clip_recall),
+        _percent(title, relative, clip_relative, least=retrieval),
+    ]
 
 
 def _restoration(
-    degraded: "pd.DataFrame", clean: "pd.DataFrame", *, has_target: bool
+    degraded: "pd.DataFrame", clean: "pd.DataFrame", gain: float, each: float, itself: float
 ) -> list[dict]:
-    gain, none, itself = (8, 0, 35) if has_target else (np.nan,) * 3
     found = [_line("gain in PSNR (dB)", _mean(degraded, "psnr_gain"), least=gain)]
     for measure, title in (
         ("psnr_gain", "gain in PSNR, worst of the ten (dB)"),
         ("ssim_gain", "gain in SSIM, worst of the ten"),
     ):
         worst, own = _worst(degraded, measure)
-        found.append(_line(title, _mean(own, measure), least=none, note=worst))
+        found.append(_line(title, _mean(own, measure), least=each, note=worst))
     title = "a clean photo restored, PSNR to itself (dB)"
     return [*found, _line(title, _mean(clean, "psnr"), least=itself)]
 

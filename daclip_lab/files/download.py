@@ -15,7 +15,7 @@ from daclip_lab.files.sources import File
 from daclip_lab.files.storage import file_hash
 
 HUB_FILE = re.compile(
-    r"https://huggingface\.co/(?P<dataset>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)"
+    r"https://huggingface\.co/(?P<dataset>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>[^/]+)"
 )
 RETRIES = 3
 TIMEOUT = 60.0
@@ -43,12 +43,13 @@ class Fetched(NamedTuple):
 
 
 def fetch(file: File, folder: Path) -> Fetched:
-    """Bring one file of the table into a folder: downloaded, verified, and unpacked if it is an archive.
+    """Download one file of the table into a folder, verify it, and unpack it if it is an archive.
 
     Existing files and folders are kept, an interrupted download is resumed. A file that was put into the folder by hand
     is treated as if it had been downloaded. An archive is removed after unpacking.
 
-    Raises InputError where the server, the file, the archive or the disk does not allow it, naming the way out.
+    Raises InputError, naming the remedy, where the server or the disk fails. A file of another size or hash, and an
+    archive that cannot be unpacked, are renamed to `<name>.refused`.
     """
     target = folder / file.name
     paths = [folder / name for name in file.folders] or [target]
@@ -59,7 +60,13 @@ def fetch(file: File, folder: Path) -> Fetched:
         if new:
             folder.mkdir(parents=True, exist_ok=True)
             _download(file, target)
-        sha256 = verify(file, target)
+        if file.size not in (None, size := target.stat().st_size):
+            raise InputError(f"{target}: {size} bytes, wanted {file.size}; {_refuse(target)}")
+        sha256 = file_hash(target)
+        if file.sha256 not in (None, sha256):
+            raise InputError(
+                f"{target}: its SHA-256 is {sha256}, wanted {file.sha256}; {_refuse(target)}"
+            )
         if file.folders:
             unpack(target, {folder / name: inside for name, inside in file.folders.items()})
             target.unlink()
@@ -78,7 +85,7 @@ def _download(file: File, target: Path) -> None:
             return
         if file.size not in (None, total):
             raise InputError(
-                f"{file.url}: {total} bytes at the server, {file.size} in the table: it is another file"
+                f"{file.url}: {total} bytes at the server, {file.size} in the table: it has changed"
             )
         free = shutil.disk_usage(target.parent).free
         if total - done > free:
@@ -95,7 +102,7 @@ def _download(file: File, target: Path) -> None:
             )
         else:
             if not file.sha256:
-                # Without a hash nobody would notice that the beginning is of another version.
+                # Without a hash, parts of two versions could be joined unnoticed.
                 for part in target.parent.glob(f"{target.name}{'?' * 8}.part"):
                     part.unlink()
             # gdown downloads from any address, not only from Google Drive.
@@ -116,20 +123,6 @@ def _download(file: File, target: Path) -> None:
         raise InputError(
             f"{file.url}: {reason}; run it again to resume, or put the file by hand at {target}"
         ) from error
-
-
-def verify(file: File, path: Path) -> str:
-    """The SHA-256 of a file whose size and hash are those of the table.
-
-    Raises InputError where they are not, and renames the file to `<name>.refused`.
-    """
-    size = path.stat().st_size
-    if file.size not in (None, size):
-        raise InputError(f"{path}: {size} bytes, wanted {file.size}; {_refuse(path)}")
-    sha256 = file_hash(path)
-    if file.sha256 not in (None, sha256):
-        raise InputError(f"{path}: its SHA-256 is {sha256}, wanted {file.sha256}; {_refuse(path)}")
-    return sha256
 
 
 def unpack(archive: Path, folders: dict[Path, str]) -> None:

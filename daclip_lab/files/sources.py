@@ -42,14 +42,11 @@ class Entry:
 
 
 def _read(path: Path) -> dict[str, Entry]:
-    table = tomllib.loads(path.read_text("utf-8"))
-    return {
-        name: Entry(
-            **row | {"pages": tuple(row["pages"])}
-            | {"files": tuple(File(**file) for file in row.get("files", ()))}
-        )
-        for name, row in table.items()
-    }  # fmt: skip
+    entries = {}
+    for name, row in tomllib.loads(path.read_text("utf-8")).items():
+        files = tuple(File(**file) for file in row.pop("files", ()))
+        entries[name] = Entry(pages=tuple(row.pop("pages")), files=files, **row)
+    return entries
 
 
 SOURCES = _read(Path(__file__).with_name("sources.toml"))

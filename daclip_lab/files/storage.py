@@ -48,23 +48,27 @@ def check_output(path: str | os.PathLike, suffixes: Collection[str] = ()) -> Pat
         raise InputError(f"{path}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; name a file in it")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    _check_writable(path, path.parent)
     return path
 
 
 def check_output_folder(path: str | Path) -> Path:
     """Refuse, before any work is done, a folder that cannot be made or written to; returns it as a Path."""
     path = Path(path)
-    if path.is_file():
-        raise InputError(f"{path} is a file: wanted a folder to write to")
-    above = next(
-        folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists()
-    )
-    check_output(above / "file")
+    above = path.absolute()
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise InputError(f"{above} is a file: wanted a folder to write to")
+    _check_writable(path, above)
     return path
+
+
+def _check_writable(path: Path, folder: Path) -> None:
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def file_hash(path: str | Path) -> str:

@@ -44,16 +44,9 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """The mean of some values with its interval over photos: (value, low, high).
+    """The mean of values (n,) with its interval over photos (n,): (value, low, high).
 
-    Args:
-        values: (n,).
-        photos: (n,) the photo that each row comes from.
-        denominators: (n,); then the value is the mean of `values` divided by the mean of these, both of the same
-            resample.
-        resamples: number of resamples.
-        seed: of the resamples.
-
+    With `denominators` (n,), the value is the mean of `values` divided by the mean of these, both of the same resample.
     Rows with NaN are left out. Without any row, or with denominators of 0 only, all three are NaN.
     """
     values = np.asarray(values, float)
@@ -63,11 +56,10 @@ def bootstrap_interval(
     if not below.any():
         return (float("nan"),) * 3
     _, group = np.unique(_text(photos)[keep], return_inverse=True)
-    sums, counts = np.bincount(group, values), np.bincount(group, below)
-    drawn = _draws(len(sums), resamples, seed)
+    drawn = _draws(group.max() + 1, resamples, seed)
     # A resample whose denominators are all 0 has no value.
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = (drawn @ sums) / (drawn @ counts)
+        ratios = (drawn @ np.bincount(group, values)) / (drawn @ np.bincount(group, below))
     low, high = np.nanquantile(ratios, [0.025, 0.975])
     return float(values.sum() / below.sum()), float(low), float(high)
 
@@ -80,17 +72,14 @@ def bootstrap_statistic(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Any statistic with its interval over photos: (value, low, high), each of the statistic's own shape.
+    """Any statistic with its interval over photos (n,): (value, low, high), each of the statistic's own shape.
 
     Args:
         statistic: a function of row numbers (m,), which may repeat; NaN where it does not exist.
-        photos: (n,) the photo that each row comes from.
         recentre: shift the interval so that the mean of the resamples is the value. Repeated photos push some
             statistics up or down as a whole, such as a similarity of two spaces.
-        resamples: number of resamples.
-        seed: of the resamples.
 
-    Raises InputError, see `check_sample`.
+    Raises InsufficientDataError, see `check_sample`.
     """
     photos = _text(photos)
     check_sample(photos)
@@ -105,10 +94,7 @@ def bootstrap_statistic(
 
 
 def estimate_mean(values: np.ndarray, photos: np.ndarray, chance: float = float("nan")) -> Estimate:
-    """The mean of one value per row (n,) as an `Estimate`; rows with NaN are left out.
-
-    Raises InputError, see `check_sample`.
-    """
+    """The mean of values (n,) as an `Estimate`, see `bootstrap_interval`; InsufficientDataError as `check_sample`."""
     values, photos = np.asarray(values, float), _text(photos)
     if values.shape != photos.shape:
         raise InputError(f"{len(values)} values for {len(photos)} rows: wanted one for each")

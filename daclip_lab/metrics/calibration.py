@@ -38,7 +38,6 @@ def calibration_bins(
     Args:
         confidence: (n,) the probability of the predicted class, in [0, 1].
         correct: (n,) whether the prediction is right.
-        bins: number of equal bins of [0, 1].
 
     Columns: `confidence` and `accuracy` (means in the bin), and `n`. Empty bins are left out.
     """

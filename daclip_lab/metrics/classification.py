@@ -13,13 +13,12 @@ OVERALL = "overall"
 def confusion_matrix(
     truth: Collection[str], predicted: Collection[str], labels: Sequence[str]
 ) -> "pd.DataFrame":
-    """How often each class (row) was classified as each label (column): shares that sum to 1 in each row.
+    """The confusion matrix, normalized so that each row (a true class) sums to 1; columns are predicted classes.
 
     Args:
-        truth: (n,) the class of each row.
-        predicted: (n,) its classification.
-        labels: the order of rows and columns. All are columns; those that occur in `truth` are rows. What occurs but
-            is not among them follows, in alphabetical order.
+        truth, predicted: (n,) the true and the predicted class of each image.
+        labels: the order of rows and columns. All are columns; those that occur in `truth` are rows. Other classes that
+            occur follow, in alphabetical order.
     """
     counts = pd.crosstab(np.asarray(truth, dtype=object), np.asarray(predicted, dtype=object))
     rows = [label for label in labels if label in counts.index]
@@ -37,16 +36,14 @@ def class_accuracy(
     *,
     chance: float = float("nan"),
 ) -> dict[str, Estimate]:
-    """The share of each class that is classified right, and that of all rows as "overall".
+    """The accuracy on each class, and on all images as "overall", with intervals over photos.
 
     Args:
-        truth: (n,) the class of each row.
-        predicted: (n,) its classification.
-        photos: (n,) the photo that each row comes from.
+        truth, predicted, photos: (n,) the true class, the predicted class and the photo of each image.
         labels: the order of the classes. One with fewer than 10 rows, or of a single photo, counts in "overall" only.
         chance: the accuracy of a random classification.
 
-    Raises InputError where there are fewer than 10 rows in all, or a single photo.
+    Raises InsufficientDataError where there are fewer than 10 rows in all, or a single photo.
     """
     truth, predicted, photos = (np.asarray(a, dtype=object) for a in (truth, predicted, photos))
     correct, found = (truth == predicted).astype(float), {}

@@ -27,10 +27,4 @@ def markdown_table(table: "pd.DataFrame", bold: str | None = None) -> str:
 
 def json_rows(table: "pd.DataFrame") -> dict[str, dict]:
     """The rows of a table by their index, ready for JSON: NaN, which JSON does not have, becomes None."""
-    return {
-        name: {
-            column: None if isinstance(value, float) and math.isnan(value) else value
-            for column, value in row.items()
-        }
-        for name, row in table.to_dict("index").items()
-    }
+    return table.astype(object).where(table.notna(), None).to_dict("index")

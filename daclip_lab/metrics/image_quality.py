@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from daclip_lab.errors import InputError
+from daclip_lab.errors import InputError, extra
 
 NETWORKS = {
     "lpips": "alexnet-owt-7be5be79.pth",
@@ -132,8 +132,8 @@ def fid(restored: Iterable[Tensor], clean: Iterable[Tensor]) -> float:
     Each set holds at least two images (3, h, w) in [0, 1], of any sizes; they are resized to 299x299 as in pytorch-fid,
     which the paper uses. Raises InputError where Inception's weights are not on this machine.
     """
-    parts = ([*map(inception_features, part)] for part in (restored, clean))
-    return frechet_distance(*(torch.stack(part) for part in parts))
+    x, y = (torch.stack([*map(inception_features, part)]) for part in (restored, clean))
+    return frechet_distance(x, y)
 
 
 @torch.inference_mode()
@@ -149,7 +149,9 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     $|\mu_x - \mu_y|^2 + \mathrm{tr}(\Sigma_x + \Sigma_y - 2 (\Sigma_x \Sigma_y)^{1/2})$.
     """
     if min(len(features), len(others)) < 2:
-        raise InputError("one image has no spread: a Fréchet distance wants two in each set")
+        raise InputError(
+            "a Fréchet distance needs two images or more in each set: one has no covariance"
+        )
     x, y = features.double(), others.double()
     shift = (x.mean(0) - y.mean(0)).square().sum()
     # With centred rows X and Y, the covariances are X'X and Y'Y, and the trace of the root of their product is the
@@ -162,7 +164,7 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
 
 
 def available_networks() -> tuple[list[str], list[str]]:
-    """Which of `NETWORKS` can be used, and for each of the others a line with the reason."""
+    """Those of `NETWORKS` that can be used, and for each of the others a line with the reason."""
     found, notes = [], []
     for name in NETWORKS:
         try:
@@ -176,7 +178,8 @@ def available_networks() -> tuple[list[str], list[str]]:
 def network(measure: str, device: torch.device | str = "cpu") -> nn.Module:
     """The network behind `"lpips"` or `"fid"`, with weights from the checkpoints folder of torch.hub.
 
-    Raises InputError where the file is missing, with the command that fetches it, or where it holds something else.
+    Raises InputError where the file is missing, with the command that fetches it, where it holds something else, or
+    where the packages of the extra `analysis` are missing.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / NETWORKS[measure]
     if not path.is_file():
@@ -188,9 +191,10 @@ def network(measure: str, device: torch.device | str = "cpu") -> nn.Module:
 
 
 @cache
+@extra("analysis")
 def _load(measure: str, path: Path, device: str) -> nn.Module:
     try:
-        # The libraries below unpickle without restraint; a file that passes here holds nothing but tensors.
+        # The libraries below unpickle any object; a file that passes here holds only tensors.
         torch.load(path, map_location="meta", weights_only=True)
         if measure == "lpips":
             from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
