@@ -15,7 +15,7 @@ from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import read_image, save_image
 from daclip_lab.data.pairs import PairFolder
 from daclip_lab.data.seeding import seeded
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 
 SCRIPT = Path(__file__).resolve().parents[1] / "data" / "mixed" / "prepare.py"
 
@@ -95,9 +95,9 @@ def names(folder):
 def test_all_ten_are_built_and_can_be_trained_on(prepare, data):
     assert run(prepare, data) == 0
     train, test = (PairFolder(data / "mixed" / part) for part in ("train", "test"))
-    assert train.labels == test.labels == NAMES
-    counts = {label: (len(train.pairs[label]), len(test.pairs[label])) for label in NAMES}
-    assert counts == dict.fromkeys(NAMES, (1, 1)) | {
+    assert train.labels == test.labels == DEGRADATIONS
+    counts = {label: (len(train.pairs[label]), len(test.pairs[label])) for label in DEGRADATIONS}
+    assert counts == dict.fromkeys(DEGRADATIONS, (1, 1)) | {
         "motion-blurry": (2, 2),
         "jpeg-compressed": (3, 1),
         "noisy": (3, 1),
@@ -189,7 +189,7 @@ def test_missing_sets_are_all_named_with_what_to_do(prepare, data, capsys):
 
     assert run(prepare, data, "--skip-missing") == 0
     assert PairFolder(data / "mixed" / "train").labels == tuple(
-        name for name in NAMES if name not in ("motion-blurry", "low-light")
+        name for name in DEGRADATIONS if name not in ("motion-blurry", "low-light")
     )
     assert "low-light" in PairFolder(data / "mixed" / "test").labels
 

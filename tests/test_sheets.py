@@ -8,7 +8,7 @@ from daclip_lab import degrade
 from daclip_lab.cli import main
 from daclip_lab.commands import severity_sheet
 from daclip_lab.data.image_io import save_image
-from daclip_lab.degradations.rules import NAMES
+from daclip_lab.degradations.registry import DEGRADATIONS
 from daclip_lab.figures.severity import SEVERITIES
 
 
@@ -47,7 +47,9 @@ def test_one_degradation_gets_a_row_for_each_of_four_seeds(picture, tmp_path):
 def test_all_ten_share_a_sheet_and_a_seed(picture, tmp_path):
     assert run(picture, "--sheet", "-o", tmp_path / "s.png") == 0
     page = Image.open(tmp_path / "s.png")
-    tops = [places(page, degrade(picture, name, severity=0.5, seed=0))[0][0] for name in NAMES]
+    tops = [
+        places(page, degrade(picture, name, severity=0.5, seed=0))[0][0] for name in DEGRADATIONS
+    ]
     assert tops == sorted(tops) and len(set(tops)) == 10
 
 
