@@ -1,4 +1,4 @@
-"""The command line, `daclip-lab`: a thin layer over the library.
+"""Classify, restore, degrade and evaluate images with DA-CLIP, and train it.
 
 Input that cannot be used ends in one line on standard error and exit code 2.
 """

@@ -577,3 +577,9 @@ def test_loaded_parts_are_frozen_and_in_evaluation_mode(pipe):
     for part in (pipe.clip, pipe.daclip, pipe.restorer):
         assert not part.training
         assert not any(p.requires_grad for p in part.parameters())
+
+
+def test_word_embeddings_follow_the_daclip_that_is_set(pipe, scale):
+    before = pipe.word_embeddings
+    pipe.daclip = scale.build_daclip(scale.build_clip(seed=5)).eval()
+    assert not torch.equal(pipe.word_embeddings, before)

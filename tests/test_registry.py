@@ -19,6 +19,7 @@ from daclip_lab.degradations.registry import (
     degradation_names,
     in_order,
     label_names,
+    lookup,
     mixing_order,
     register_degradation,
     unregister_degradation,
@@ -164,3 +165,11 @@ def test_labels_come_in_the_order_of_the_registry(faded):
         "blur",
         "zoom",
     )
+
+
+def test_names_that_are_no_degradation_are_refused():
+    with pytest.raises(InputError, match="wanted a tuple"):
+        Words("fogged")
+    with pytest.raises(InputError) as error:
+        lookup("clean")
+    assert "did you mean" not in str(error.value)

@@ -107,3 +107,9 @@ def test_a_class_of_one_photo_counts_in_overall_only(table):
     photos = table.rows.photo.where(table.rows.degradation != "hazy", "one")
     found = zero_shot.accuracy(changed(table, photo=photos))
     assert list(found.index) == ["noisy", "rainy", "overall"]
+
+
+def test_a_template_may_hold_other_braces(pipe):
+    with pytest.warns(UserWarning):
+        labels, embeddings = prompt_embeddings(pipe, "a {} photo {x}")
+    assert len(labels) == len(embeddings) == len(pipe.settings.labels)

@@ -4,6 +4,8 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from daclip_lab.errors import InputError
+
 
 @dataclass(frozen=True)
 class Words:
@@ -20,7 +22,10 @@ class Words:
 
     def __post_init__(self):
         for kind in fields(self):
-            object.__setattr__(self, kind.name, tuple(getattr(self, kind.name)))
+            phrases = getattr(self, kind.name)
+            if isinstance(phrases, str):
+                raise InputError(f"{kind.name}={phrases!r}: wanted a tuple of phrases")
+            object.__setattr__(self, kind.name, tuple(phrases))
 
     @property
     def canonical(self) -> str:

@@ -69,7 +69,7 @@ def mixing_order() -> tuple[str, ...]:
 def lookup(name: str) -> Degradation:
     """The degradation of that name; raises InputError, with the known names, for another."""
     if name not in _registered:
-        near = difflib.get_close_matches(str(name), label_names(), n=1)
+        near = difflib.get_close_matches(str(name), _registered, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         known = ", ".join(_registered)
         raise InputError(f"unknown degradation {name!r}{hint}; it is one of: {known}, or {CLEAN}")
@@ -86,8 +86,8 @@ def register_degradation(
 ) -> None:
     """Add a degradation to those that synthetic pairs, trainings and evaluations use.
 
-    Weights keep the labels they were trained with, and neither classify nor evaluate a later one. A spawned process
-    has to import the module that registers the degradation.
+    Existing weights keep their labels: a degradation registered later is ignored by their classifier and evaluation. A
+    spawned process has to import the module that registers the degradation.
 
     Args:
         name: its label, which must be the first adjective in `words`.
@@ -95,8 +95,8 @@ def register_degradation(
         words: its phrasings, at least one of them held out from training.
         after: the degradation after which it is applied in a mixture; None applies it last.
 
-    Raises InputError for a name that is taken, for words that do not begin with the name or hold none out, and for an
-    unknown `after`.
+    Raises InputError for a name that is taken, for words that do not begin with the name or have no held-out phrasing,
+    and for an unknown `after`.
     """
     if name in label_names():
         raise InputError(f"degradation {name!r} is registered already")
@@ -105,7 +105,7 @@ def register_degradation(
             f"the adjectives of {name!r} are {words.adjectives}: wanted the name first"
         )
     if not words.held_out:
-        raise InputError(f"the words of {name!r} hold none out: wanted held_out_adjectives")
+        raise InputError(f"{name!r} has no held-out phrasing: give Words(held_out_adjectives=...)")
     if after is None:
         _mixing_order.append(name)
     else:
@@ -124,6 +124,6 @@ def unregister_degradation(name: str) -> None:
 
 
 def in_order(labels) -> tuple[str, ...]:
-    """Labels without repetition: first those of `label_names`, in its order, then others by the alphabet."""
+    """Labels without repetition: first those of `label_names`, in its order, then unknown ones, sorted."""
     labels, known = set(labels), label_names()
     return (*(name for name in known if name in labels), *sorted(labels.difference(known)))

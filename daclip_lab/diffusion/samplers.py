@@ -2,7 +2,7 @@ r"""Samplers: from the degraded image back to the clean one, in any number of st
 
 Every sampler works on the network's estimate of the clean image (x0-prediction). With $u = x - \mu$, log
 signal-to-noise ratio $\lambda_t = \ln\alpha_t - \ln\bar\sigma_t$ and $h = \lambda_s - \lambda_t$, a first-order step
-from t to s < t is
+from t to s < t, with noise (k = 1, SDE) or without (k = 0, ODE), is
 
 $$u_s = \tfrac{\bar\sigma_s}{\bar\sigma_t}\,e^{-kh}\,u_t + \alpha_s\bigl(1 - e^{-(1+k)h}\bigr)(\hat x_0 - \mu)
         + k\,\bar\sigma_s\sqrt{1 - e^{-2h}}\;\epsilon$$

@@ -1,8 +1,8 @@
 r"""Zero-shot classification of degradations: with prompts of one's own, and the predictions that a table stores.
 
 An image gets the label whose text embedding has the largest cosine to its embedding (2310.01018, table 1 and section
-4.1): $p_k = \mathrm{softmax}_k(s \cdot e^T w_k / T)$ with the learned scale s and the fitted temperature T. Accuracy
-depends on the prompts, so they are an argument here.
+4.1): $p_k = \mathrm{softmax}_k(s\, e^\top w_k / \tau)$ with the learned scale s and the fitted temperature
+$\tau$. Accuracy depends on the prompts, so they are an argument here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def prompt_embeddings(pipe: Pipeline, prompts: Prompts) -> tuple[tuple[str, ...]
     if isinstance(prompts, str):
         if "{}" not in prompts:
             raise InputError(f"template {prompts!r} contains no {{}}")
-        prompts = {label: prompts.format(label) for label in pipe.settings.labels}
+        prompts = {label: prompts.replace("{}", label) for label in pipe.settings.labels}
     if len(prompts) < 2:
         raise InputError(f"prompts for {len(prompts)} labels: at least 2 needed")
     means = []
@@ -95,7 +95,8 @@ def zero_shot_classify(
     Args:
         table: embedded by the same weights. Rows whose degradation is not among the labels are left out.
         prompts: see `prompt_embeddings`; None takes those of the pipeline's own classifier.
-        space: `"degradation"` is DA-CLIP, `"clip"` CLIP alone.
+        space: `"degradation"` is DA-CLIP, `"clip"` CLIP alone; another raises InputError. The temperature is the one
+            that was fitted for the built-in words.
 
     Raises InputError for a table of other weights, and InsufficientDataError where fewer than two of the labels occur.
     """
@@ -103,6 +104,8 @@ def zero_shot_classify(
         labels, words = pipe.settings.labels, pipe.word_embeddings
     else:
         labels, words = prompt_embeddings(pipe, prompts)
+    if space not in ("degradation", "clip"):
+        raise InputError(f"space {space!r}: wanted 'degradation' or 'clip'")
     vectors = torch.as_tensor(table.embedding(space))
     if vectors.shape[1] != words.shape[1]:
         raise InputError(

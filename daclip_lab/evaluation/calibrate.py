@@ -3,6 +3,7 @@
 import torch
 
 from daclip_lab.data.photos import Photos
+from daclip_lab.degradations.registry import degradation_names
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
 from daclip_lab.metrics.calibration import fit_temperature
 from daclip_lab.pipeline.pipeline import Pipeline
@@ -17,8 +18,10 @@ def calibrate(pipe: Pipeline, photos: Photos, *, crops: int = 4, seed: int = 0) 
         crops: crops of each photo, degraded as in an evaluation with the same seed.
         seed: decides crops, severities and degradations.
     """
-    protocol = Protocol(crops=crops, seed=seed, crop=pipe.settings.clip.image_size)
     known = pipe.settings.labels
+    degradations = tuple(name for name in degradation_names() if name in known)
+    size = pipe.settings.clip.image_size
+    protocol = Protocol(crops=crops, seed=seed, crop=size, degradations=degradations)
     logits, labels = [], []
     for index in range(len(photos)):
         _, degraded, facts = degraded_crops(photos, index, protocol)

@@ -51,8 +51,8 @@ class Evaluation:
         """One row per degradation, `overall` (all of them) and `clean`: n, photos, each measure with its interval.
 
         Columns of a measure m are `m`, `m_low` and `m_high`: mean and 95 % bootstrap interval over photos.
-        `accuracy` is among the degradations; of clean images it is the share that is classified as clean. `fid` has no
-        interval, and its `overall` is the mean over the degradations.
+        `accuracy` of a degraded image compares the degradations without "clean"; that of a clean image, all labels.
+        `fid` has no interval, and its `overall` is the mean over the degradations.
         """
         rows, names = self.measures(), self.protocol.labels[:-1]
         groups = {name: rows[rows.degradation == name] for name in names}

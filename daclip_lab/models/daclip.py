@@ -19,7 +19,7 @@ from daclip_lab.models.clip import Clip, project, tokens_of
 
 
 class Embeddings(NamedTuple):
-    """DA-CLIP's output for a batch: two (b, d) tensors, of length 1 unless requested otherwise."""
+    """DA-CLIP's output for a batch: two (b, d) tensors, whose rows have unit norm unless `normalize=False`."""
 
     content: Tensor
     degradation: Tensor
@@ -117,7 +117,7 @@ class DaCLIP(nn.Module):
         super().__init__()
         self.clip = clip.requires_grad_(False)
         self.controller = Controller(clip.visual, stem)
-        # The paper's own temperature, copied from CLIP; it hardly moves in training.
+        # A trainable copy of CLIP's log inverse temperature, as in the paper; it hardly moves.
         self.logit_scale = nn.Parameter(clip.model.logit_scale.detach().clone())
 
     @property

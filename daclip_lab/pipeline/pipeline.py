@@ -146,8 +146,8 @@ class Pipeline:
                 "these weights have no labels: their controller was trained without words (wild-IR)"
             )
         daclip = self.require_daclip()
-        weights = tuple(p._version for p in daclip.clip.parameters())
-        key = (labels, synonyms, self.device, self.dtype, weights)
+        versions = tuple(p._version for p in daclip.clip.parameters())
+        key = (labels, synonyms, self.device, self.dtype, daclip.clip, versions)
         if key not in self._words:
             self._words = {key: encoding.encode_labels(daclip, self.settings).cpu()}
         return self._words[key]

@@ -4,8 +4,8 @@ A training is a generator: the caller owns the loop and may plot, stop, inspect 
 of (batch, generator); `fit` does the rest: the learning rate, the average of the weights, checkpoints, and resuming so
 exactly that an interrupted training ends with the same bytes as an uninterrupted one.
 
-Several processes, such as one per GPU, train as one (see `devices`): step k of n processes uses the batches nk to
-nk + n - 1 of one endless list, one each, of the recipe's batch size divided by n, and averages gradients.
+Several processes, such as one per GPU, train as one (see `devices`): with n processes, step k (from 0) uses the batches
+nk to nk + n - 1, one per process, each of the recipe's batch size divided by n; gradients are averaged.
 """
 
 import atexit
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 SAVE_SECONDS = 600.0
-"""A checkpoint is written after this time, however few steps were taken."""
+"""The longest time between two checkpoints, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def fit(
 
     Args:
         model: may be compiled.
-        loss: called once per step.
+        loss: `loss(batch, generator)` returns a scalar and metrics; called once per step.
         source: where batches come from.
         captions: whether the loss reads captions.
         run: a folder for checkpoints; one is written every `save_every` steps, or every ten minutes where these take
@@ -93,6 +93,8 @@ def fit(
             fails; the loss or the gradient is not finite, in which case weights, average and checkpoint remain those of
             the last good step.
     """
+    if save_every < 1:
+        raise InputError(f"save_every={save_every}: wanted 1 or more")
     rank, processes = rank_and_world_size(accelerator, recipe.batch_size)
     device = place(model, accelerator)
     autocast_bf16 = recipe.bf16 and has_bf16(device)
@@ -180,7 +182,7 @@ def fit(
     finally:
         atexit.unregister(stop_workers)
         shut_down(batches)
-        # Interrupted in the middle of an update, the weights belong to no step: the last checkpoint stands.
+        # Interrupted in the middle of an update, the weights are half updated: the last checkpoint stays.
         if folder and consistent and saved != done:
             save_state(folder, asdict(recipe), weights, average, optimizer, done)
     with torch.no_grad():
