@@ -74,6 +74,8 @@ def train(options: argparse.Namespace) -> None:
     if accelerator.is_main_process:
         training.pipe.save(out, half=options.half)
         print(f"weights written to {out}")
+    # Torch 2.4 can deadlock where a process group is destroyed before its last reduction is cleaned up.
+    accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
