@@ -7,7 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from daclip_lab.degradations import fields, sensor, weather
+from daclip_lab.degradations import (
+    fields,
+    missing_pixels,
+    motion_blur,
+    raindrops,
+    sensor,
+    weather,
+)
 from daclip_lab.degradations.apply import camera, degrade, mix
 from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS, mixing_order
 from daclip_lab.errors import InputError
@@ -160,12 +167,12 @@ def test_haze_is_airlight_weighed_by_transmission():
         t = (bright - dark) / 0.8
         assert torch.allclose(t[0], t[1], atol=1e-5) and torch.allclose(t[0], t[2], atol=1e-5)
         assert t.min() > 0 and t.max() < 1
-        # Mean optical depth is 2 per unit of severity, give or take 15 %.
+        # Mean optical depth is 2 per unit of severity, give or take 15 %; indoors it may be 1.1.
         depth = -t.log().mean() / severity
-        assert depth > 2 * 0.84 and depth < 2 * 1.16
+        assert depth > 2 * 0.54 and depth < 2 * 1.16
         airlight = (dark - 0.1 * t) / (1 - t)
         assert airlight.flatten(1).std(dim=1).max() < 1e-4
-        assert airlight.min() > 0.55 and airlight.max() < 1 + 1e-4
+        assert airlight.min() > 0.5 and airlight.max() < 1 + 1e-4
 
 
 @pytest.mark.parametrize(("quality", "subsampling"), [(10, "4:2:0"), (40, "4:4:4"), (95, "4:2:0")])
@@ -194,7 +201,9 @@ def test_noise_has_the_promised_strength_and_no_bias():
             sensor.noisy(gray, severity, np.random.default_rng(seed)) - 0.5 for seed in range(30)
         ]
         spread = [255 * float(n.std()) / (68 * severity) for n in noise]
-        assert min(spread) > 0.8 and max(spread) < 1.2
+        # A quarter is a camera's, and may be much milder.
+        assert min(spread) > 0.2 and max(spread) < 1.2
+        assert 0.9 < np.median(spread) < 1.1 and np.mean(np.array(spread) > 0.8) > 0.6
         assert abs(np.mean(noise)) < 0.01
 
 
@@ -212,16 +221,27 @@ def test_noise_comes_coloured_gray_and_grainy():
 
 
 def test_low_light_is_dark_but_not_black():
-    for seed in range(30):
+    ratios = []
+    for seed in range(100):
         image = photo(seed)
-        result = degrade(image, "low-light", 1, generator(seed))
-        assert 0.02 < result.mean() / image.mean() < 0.3
+        ratios.append(float(degrade(image, "low-light", 1, generator(seed)).mean() / image.mean()))
+    assert min(ratios) > 0.006 and max(ratios) < 0.6
+    assert np.quantile(ratios, 0.15) > 0.02 and np.quantile(ratios, 0.7) < 0.3
+
+
+def test_low_light_goes_four_stops_down_and_keeps_a_bright_sky():
+    white, middle = np.ones((3, 40, 40), np.float32), np.full((3, 40, 40), 0.5, np.float32)
+    generators = [np.random.default_rng(k) for k in range(200)]
+    brightest = [float(sensor.low_light(white, 1, rng).max()) for rng in generators]
+    means = [float(sensor.low_light(middle, 1, rng).mean()) for rng in generators]
+    assert min(brightest) < 2**-3.5 and max(brightest) > 0.6
+    assert min(means) > 2 / 255
 
 
 def test_motion_kernel_is_a_centred_path_that_keeps_brightness():
     for seed in range(50):
         length = 2 + seed / 2
-        kernel = sensor.motion_kernel(length, np.random.default_rng(seed))
+        kernel = motion_blur.motion_kernel(length, np.random.default_rng(seed))
         assert kernel.min() >= 0
         assert kernel.sum() == pytest.approx(1, abs=1e-5)
         offset = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
@@ -363,7 +383,9 @@ def test_a_drop_shows_the_scene_upside_down_and_smaller():
     for seed in range(10):
         alpha, gain = np.zeros((2, 400, 400), np.float32)
         source = np.zeros((2, 400, 400), np.int32)
-        weather._add_drop(alpha, gain, source, 10, 0.3, np.random.default_rng(seed))
+        raindrops._add_drops(
+            alpha, gain, source, np.array([10.0]), 0.3, np.random.default_rng(seed)
+        )
         inside = (alpha[1:] > 0) & (alpha[:-1] > 0)
         slope = np.diff(source[0], axis=0)[inside]
         # Where no mirror at the image's edge turns it once more.
@@ -391,3 +413,143 @@ def test_blur_has_the_asked_width_and_keeps_a_constant(sigma):
     width = np.sqrt((across * (np.arange(121) - 60) ** 2).sum() / across.sum())
     assert width == pytest.approx(sigma, rel=0.15)
     assert np.allclose(fields.blur(np.full((30, 40), 0.3, np.float32), sigma), 0.3, atol=1e-5)
+
+
+def unchanged(result, image) -> float:
+    return float((result == image).all(dim=0).float().mean())
+
+
+def test_all_moves_or_an_object_before_a_still_scene():
+    image = photo(0, 160, 160)
+    still = [
+        unchanged(degrade(image, "motion-blurry", 0.6, generator(k)), image) for k in range(80)
+    ]
+    assert np.mean(np.array(still) < 0.05) > 0.5  # all of it, as before
+    assert 0.03 < np.mean(np.array(still) > 0.3) < 0.3
+
+
+def test_indoor_haze_has_the_depth_of_walls_and_objects():
+    image = photo(1, 120, 160).numpy()
+    for seed in range(40):
+        depth = weather._indoor_depth(image, np.random.default_rng(seed))
+        assert depth.shape == (120, 160) and np.isfinite(depth).all() and depth.min() > 0
+        assert depth.max() / depth.min() < 30
+
+
+def test_haze_may_be_white_where_it_is_thick():
+    black = np.zeros((3, 40, 40), np.float32)
+    tops = [float(weather.hazy(black, 1, np.random.default_rng(k)).max()) for k in range(200)]
+    assert min(tops) < 0.6 and max(tops) > 0.9
+
+
+def test_camera_noise_is_as_in_files_of_cameras():
+    gray = np.full((3, 128, 128), 0.5, np.float32)
+    spread, channels, neighbours, far = [], [], [], []
+    for seed in range(30):
+        n = sensor._camera_noise(gray, 4 / 255, np.random.default_rng(seed))
+        assert n.shape == gray.shape and n.dtype == np.float32
+        spread.append(255 * n.std())
+        channels.append(np.corrcoef(n[0].ravel(), n[1].ravel())[0, 1])
+        neighbours.append(np.corrcoef(n[0, :, 1:].ravel(), n[0, :, :-1].ravel())[0, 1])
+        far.append(np.corrcoef(n[0, :, 9:].ravel(), n[0, :, :-9].ravel())[0, 1])
+    assert min(spread) > 3.3 and max(spread) < 5
+    assert min(channels) > 0.3 and max(channels) > 0.85
+    assert min(neighbours) > 0.1 and np.median(neighbours) > 0.45
+    assert np.abs(far).max() < 0.15
+    # Mild as in PolyU at severity 0.2: about 36 dB, and never more than is promised.
+    errors = [
+        float((sensor.noisy(gray, 0.2, np.random.default_rng(k)) - gray).std()) for k in range(200)
+    ]
+    psnr = -20 * np.log10(errors)
+    assert psnr.max() > 35 and psnr.min() > 23
+
+
+def test_the_camera_makes_both_kinds_of_noise():
+    image = photo(3)
+    correlations = []
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        n = sensor.camera(image.numpy(), rng) - image.numpy()
+        if n.std() > 2.5 / 255:
+            correlations.append(np.corrcoef(n[0].ravel(), n[1].ravel())[0, 1])
+    assert min(correlations) < 0.2 and max(correlations) > 0.5
+
+
+@pytest.mark.parametrize("style", missing_pixels.STYLES)
+def test_every_style_of_mask_covers_about_what_is_asked(style):
+    for coverage in (0.01, 0.1, 0.3, 0.6):
+        for size in ((64, 64), (90, 130), (320, 320)):
+            shares = [
+                missing_pixels._mask(size, coverage, style, np.random.default_rng(k)).mean()
+                for k in range(20)
+            ]
+            assert min(shares) > 0 and 0.6 * coverage < np.mean(shares) < 1.45 * coverage + 0.02
+
+
+def test_masks_are_fine_as_before_and_large_as_in_repaint():
+    image = photo(2, 128, 128)
+    shares = []
+    for seed in range(150):
+        result = degrade(image, "uncompleted", 1, generator(seed))
+        shares.append(1 - unchanged(result, image))
+    assert max(shares) > 0.55 and max(shares) < 0.9 and min(shares) > 0.1
+    assert np.mean((np.array(shares) > 0.25) & (np.array(shares) < 0.6)) > 0.6
+
+
+def test_drops_may_be_small_or_larger_than_a_tenth_of_the_photo():
+    image = photo(3, 400, 400)
+    small, large = 0, 0
+    for seed in range(30):
+        radii = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(raindrops, "_add_drops", lambda *planes: radii.extend(planes[3]))  # noqa: B023
+            raindrops.raindrop(image.numpy(), 0.6, np.random.default_rng(seed))
+        small += np.median(radii) < 7
+        large += max(radii) > 0.1 * 400
+        assert max(radii) <= 0.4 * 400
+    assert small >= 1 and 3 <= large <= 20
+
+
+def test_rain_is_laid_over_the_light_or_added_to_it():
+    added = 0
+    for seed in range(60):
+        dark, light = (
+            weather.rainy(np.full((3, 48, 48), j, np.float32), 0.6, np.random.default_rng(seed))
+            for j in (0.1, 0.3)
+        )
+        contrast = (light - dark) / 0.2
+        # Added light leaves the contrast as the veil leaves it; laid over it takes some away.
+        added += contrast.max() - contrast.min() < 1e-3
+    assert 12 <= added <= 36
+
+
+# The rules that version 3 of the protocol widened, as they were in version 2: 10 % and 90 % quantiles over 400 seeds of
+# the mean and the standard deviation of the change at severity 0.7, and of the share of pixels that change by more than
+# 4/255.
+VERSION_2 = {
+    "motion-blurry": ((0.000, 0.006), (0.042, 0.053), (0.790, 0.905)),
+    "hazy": ((0.174, 0.415), (0.091, 0.104), (1.000, 1.000)),
+    "low-light": ((-0.336, -0.298), (0.093, 0.104), (1.000, 1.000)),
+    "noisy": ((0.000, 0.005), (0.165, 0.192), (0.999, 1.000)),
+    "raindrop": ((-0.031, 0.007), (0.074, 0.122), (0.230, 0.528)),
+    "rainy": ((0.077, 0.132), (0.118, 0.159), (0.457, 1.000)),
+    "shadowed": ((-0.121, -0.049), (0.082, 0.114), (0.281, 0.649)),
+    "uncompleted": ((-0.115, 0.197), (0.168, 0.291), (0.225, 0.339)),
+    "camera": ((0.000, 0.000), (0.000, 0.018), (0.000, 0.472)),
+}
+
+
+@pytest.mark.parametrize("name", VERSION_2)
+def test_rules_only_get_wider(name):
+    image, found = photo(0, 96, 96), []
+    for seed in range(150):
+        source = generator(seed)
+        result = camera(image, source) if name == "camera" else degrade(image, name, 0.7, source)
+        change = result - image
+        seen = change.abs().amax(dim=0) > 4 / 255
+        found.append([change.mean(), change.std(correction=0), seen.float().mean()])
+    low, high = np.array(VERSION_2[name]).T
+    found = np.array(found)
+    assert (found.min(axis=0) <= low + 1e-3).all() and (found.max(axis=0) >= high).all()
+    # What was likely before is still made often.
+    assert ((found >= low - 1e-3) & (found <= high + 1e-3)).all(axis=1).mean() > 0.25

@@ -116,12 +116,18 @@ def test_trained_weights_keep_their_labels(faded, pipe, photo_folder):
     assert in_order(rows.degradation) == LABELS
 
 
-def test_words_that_the_text_tower_lacks_are_refused(faded, scale, photo_folder):
+def test_words_that_the_text_tower_lacks_are_refused(scale, photo_folder):
     """The session's CLIP was built before the registration: its vocabulary does not hold the new words."""
     clip = scale.build_clip(seed=1)
-    source = Synthetic(photos=image_folder(photo_folder), degradations=(faded,), clean_prob=0)
-    with pytest.raises(InputError, match="'faded' is not in the vocabulary"):
-        list(train_daclip(DaCLIP(clip), source, replace(scale.daclip, steps=1, synonyms=False)))
+    register_degradation("glazed", fade, Words(("glazed",), (), ("glossy",)))
+    try:
+        source = Synthetic(
+            photos=image_folder(photo_folder), degradations=("glazed",), clean_prob=0
+        )
+        with pytest.raises(InputError, match="'glazed' is not in the vocabulary"):
+            list(train_daclip(DaCLIP(clip), source, replace(scale.daclip, steps=1, synonyms=False)))
+    finally:
+        unregister_degradation("glazed")
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,12 @@ def test_the_vocabulary_is_small():
     assert len({token for text in all_texts() for token in TOKENIZER.encode(text)}) < 800
 
 
+def test_common_words_are_some_hundred_and_none_is_there_twice():
+    words = prompts.COMMON_WORDS.read_text("utf-8").split()
+    assert len(words) == len(set(words)) >= 500
+    assert {"scratched", "pixelated", "overexposed", "fisheye", "moire"} <= set(words)
+
+
 @pytest.mark.parametrize("call", [training_texts, held_out_texts])
 def test_an_unknown_name_is_refused(call):
     with pytest.raises(InputError, match="motion-blurry"):

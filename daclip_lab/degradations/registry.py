@@ -1,6 +1,7 @@
 """Which degradations there are: the ten of DA-CLIP, and those that users register.
 
-The functions of the ten are in `weather` (between the scene and the camera) and `sensor` (the camera and its file).
+The functions of the ten are in `weather` (between the scene and the camera), `raindrops` (on the lens), `motion_blur`,
+`sensor` (the sensor and its file) and `missing_pixels` (after it).
 """
 
 import difflib
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daclip_lab.degradations import sensor, weather
+from daclip_lab.degradations import missing_pixels, motion_blur, raindrops, sensor, weather
 from daclip_lab.degradations.prompt_phrases import WORDS, Words
 from daclip_lab.errors import InputError
 
@@ -29,16 +30,16 @@ class Degradation(NamedTuple):
 
 
 _TEN: dict[str, Function] = {
-    "motion-blurry": sensor.motion_blurry,
+    "motion-blurry": motion_blur.motion_blurry,
     "hazy": weather.hazy,
     "jpeg-compressed": sensor.jpeg_compressed,
     "low-light": sensor.low_light,
     "noisy": sensor.noisy,
-    "raindrop": weather.raindrop,
+    "raindrop": raindrops.raindrop,
     "rainy": weather.rainy,
     "shadowed": weather.shadowed,
     "snowy": weather.snowy,
-    "uncompleted": sensor.uncompleted,
+    "uncompleted": missing_pixels.uncompleted,
 }
 DEGRADATIONS = tuple(_TEN)
 """The ten degradations of the paper, in its order."""

@@ -20,7 +20,7 @@ from daclip_lab.errors import InputError
 from daclip_lab.models.clip import VIEWS
 from daclip_lab.pipeline.serialization import Settings
 
-VERSION = 2
+VERSION = 3
 """Raised by one whenever a degradation or a measure changes, since old numbers are then not comparable any more."""
 
 
