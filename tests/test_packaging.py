@@ -59,12 +59,18 @@ def test_a_wheel_holds_every_file_of_the_package(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read(f"daclip_lab-{daclip_lab.__version__}.dist-info/METADATA").decode()
+        weights = [
+            file.file_size for file in archive.filelist if file.filename.endswith(".safetensors")
+        ]
     assert {name for name in names if name.startswith("daclip_lab/")} == committed
     suffixes = {Path(name).suffix for name in names}
     assert suffixes >= {".safetensors", ".json", ".parquet", ".webp", ".js", ".css", ".toml"}
     assert "daclip_lab/py.typed" in names
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
-    assert "License-Expression: MIT" in metadata
+    assert 0 < sum(weights) <= 24e6
+    for path in PROJECT["license-files"]:
+        assert any(name.endswith(f".dist-info/licenses/{path}") for name in names)
+    assert len(PROJECT["license-files"]) == 2  # of the code and of the weights
+    assert f"License-Expression: {PROJECT['license']}" in metadata
 
 
 def test_an_installed_wheel_works_from_another_folder(wheel, tmp_path):
