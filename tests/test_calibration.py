@@ -1,11 +1,14 @@
 """Calibration finds the temperature that was hidden, and measures how far confidence is from truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from daclip_lab.data.photos import image_folder
-from daclip_lab.evaluation.calibrate import calibrate
+from daclip_lab.degradations.registry import CLEAN
+from daclip_lab.evaluation.calibrate import calibrate, largest_bias
 from daclip_lab.metrics.calibration import (
     calibration_bins,
     expected_calibration_error,
@@ -64,5 +67,27 @@ def test_the_error_is_the_mean_gap_of_the_diagram(bins):
 def test_a_pipeline_is_calibrated_the_same_at_every_run(pipe, photo_folder):
     photos = image_folder(photo_folder)
     first = calibrate(pipe, photos, crops=1)
-    assert first == calibrate(pipe, photos, crops=1)
-    assert first > 0
+    assert first.temperature > 0 and first.clean_bias != 0
+    pipe.settings = replace(pipe.settings, **first._asdict())
+    again = calibrate(pipe, photos, crops=1)
+    assert again == pytest.approx(first, abs=1e-4)
+
+
+@pytest.mark.parametrize("clean", [0, 2, 4])
+@pytest.mark.parametrize("misses", [0.0, 0.03, 0.5])
+def test_the_bias_is_the_largest_that_keeps_the_misses_rare(clean, misses):
+    logits = 5 * torch.randn(200, 5, generator=torch.Generator().manual_seed(2))
+
+    def missed(bias):
+        biased = logits.clone()
+        biased[:, clean] += bias
+        return (biased.argmax(1) == clean).float().mean().item()
+
+    bias = largest_bias(logits, clean, misses)
+    assert missed(bias - 1e-4) <= misses < missed(bias + 1e-4)
+
+
+def test_weights_without_a_clean_label_have_no_bias(pipe, photo_folder):
+    labels = tuple(label for label in pipe.settings.labels if label != CLEAN)
+    pipe.settings = replace(pipe.settings, labels=labels)
+    assert calibrate(pipe, image_folder(photo_folder), crops=1).clean_bias == 0

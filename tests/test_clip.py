@@ -152,7 +152,7 @@ def test_every_view_has_the_size_of_clip_and_stays_in_range(h, w, view):
 
 @pytest.mark.parametrize(("h", "w"), [(33, 32), (64, 64), (65, 130), (100, 40), (200, 210)])
 def test_crops_are_native_and_cover_every_pixel(h, w):
-    seen = views(coordinates(h, w), 32, "crops", most=64)
+    seen = views(coordinates(h, w), 32, "crops", max_crops=64)
     y, x = (seen[:, axis].mul(1000).round().long() for axis in (0, 1))
     assert (y * w + x).unique().tolist() == list(range(h * w))
     assert len(seen) == -(-h // 32) * -(-w // 32)
@@ -190,7 +190,7 @@ def test_the_resized_view_is_open_clips_own():
 @pytest.mark.parametrize("most", [1, 7, 48])
 @pytest.mark.parametrize(("h", "w"), [(2000, 2000), (32, 4000), (3000, 40)])
 def test_large_images_are_sampled_from_edge_to_edge(h, w, most):
-    seen = views(coordinates(h, w) / 10, 32, "crops", most=most)
+    seen = views(coordinates(h, w) / 10, 32, "crops", max_crops=most)
     assert 1 <= len(seen) <= most
     if most >= 7:
         for axis, length in enumerate((h, w)):

@@ -1,16 +1,15 @@
 """DA-CLIP has the authors' numbers, starts as CLIP exactly, and hands its corrections over in reversed order."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
-from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip, ClipConfig
-from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.models.daclip import DaCLIP, Pooling
 from daclip_lab.models.losses import info_nce
 
 
@@ -47,7 +46,8 @@ def authors(arrays):
             rest = rest.replace("transformer.transformer.", "transformer.")
             ours["controller.visual." + rest] = value
     daclip = DaCLIP(clip)
-    daclip.load_state_dict(ours, strict=True)
+    pooling = {k: v for k, v in daclip.state_dict().items() if ".pooling." in k}
+    daclip.load_state_dict(ours | pooling, strict=True)
     return daclip.eval()
 
 
@@ -169,6 +169,7 @@ def test_only_the_controller_and_the_temperature_learn(fresh, randomize):
     randomize(fresh.controller)
     content, degradation = fresh.encode_image(images())
     text = fresh.encode_text(["hazy", "rainy", "clean"])
+    content = content + fresh.controller.pooling(torch.randn(3, 2, content.shape[1]))
     (fresh.scale * (content * text + degradation * text)).sum().backward()
     for name, p in fresh.named_parameters():
         if name.startswith("clip."):
@@ -202,23 +203,35 @@ def test_control_changes_the_content_but_not_the_degradation(fresh, randomize):
     torch.testing.assert_close(controlled.norm(dim=1), torch.ones(3))
 
 
-@pytest.mark.parametrize(
-    ("patch", "size"), [(2, 16), (4, 32), (8, 32), (8, 36), (16, 32), (32, 64)]
-)
-def test_with_a_stem_it_still_equals_clip_at_step_0_and_the_stem_learns(scale, patch, size):
-    vision = scale.clip.vision | {"patch_size": patch, "image_size": size}
-    clip = Clip(replace(scale.clip, vision=vision))
-    daclip = DaCLIP(clip, stem=4)
-    batch = images(size=size)
-    alone = clip.encode_image(batch)
-    for embedding in daclip.encode_image(batch):
-        torch.testing.assert_close(embedding, alone, atol=1e-6, rtol=0)
-    daclip.encode_degradation(batch)[:, 0].sum().backward()
-    last = daclip.controller.visual.conv1.convolutions[-1]
-    assert last.weight.grad.abs().sum() > 0 and not last.weight.any()
+# ---- pooling ----
 
 
-def test_a_stem_for_patches_of_another_size_is_refused(scale):
-    vision = scale.clip.vision | {"patch_size": 14, "image_size": 28}
-    with pytest.raises(InputError, match="14x14"):
-        DaCLIP(Clip(replace(scale.clip, vision=vision)), stem=4)
+def features(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(3))
+
+
+def test_untrained_pooling_is_the_mean_of_directions():
+    mean = F.normalize(F.normalize(features(4, 7, 16), dim=-1).mean(1), dim=-1)
+    torch.testing.assert_close(Pooling(16)(features(4, 7, 16)), mean)
+
+
+def test_pooling_prefers_views_with_a_high_score(randomize):
+    pooling = randomize(Pooling(16), std=100.0)
+    views = features(7, 16)
+    best = (views @ pooling.score).argmax()
+    with torch.no_grad():
+        pooling.whole.zero_()
+        torch.testing.assert_close(pooling(views), F.normalize(views[best], dim=0))
+        pooling.whole.fill_(1e6)  # the first view is the whole image, or is not
+        torch.testing.assert_close(pooling(views), F.normalize(views[0], dim=0))
+        best_crop = pooling(views, whole_first=False)
+    torch.testing.assert_close(best_crop, F.normalize(views[best], dim=0))
+
+
+def test_pooling_ignores_the_order_of_crops_and_one_view_is_itself(randomize):
+    pooling, views = randomize(Pooling(16), std=1.0), features(7, 16)
+    turned = torch.cat([views[:1], views[1:].flip(0)])
+    with torch.no_grad():
+        torch.testing.assert_close(pooling(views), pooling(turned))
+        assert (pooling(views) - pooling(views.flip(0))).abs().max() > 1e-4
+        torch.testing.assert_close(pooling(views[:1]), F.normalize(views[:1], dim=1)[0])

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 import daclip_lab
+from daclip_lab.commands.init_weights import settings_of
 from daclip_lab.data.image_io import read_image, to_pil
 from daclip_lab.degradations.registry import LABELS
 from daclip_lab.diffusion.samplers import SAMPLERS
@@ -21,6 +23,7 @@ from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.pipeline import loading
 from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
+from daclip_lab.pipeline.serialization import read_folder, write_folder
 
 
 def image(h, w, seed=0):
@@ -112,14 +115,64 @@ def test_an_embedding_table_has_a_row_per_image(pipe, photo_folder, photo):
     np.testing.assert_allclose(pipe.embed(photo).degradation[0], table.degradation[1], atol=1e-5)
 
 
-def test_embeddings_are_the_mean_over_the_views(pipe, photo):
+@pytest.mark.parametrize("max_crops", [4, 48])
+def test_the_content_is_the_mean_over_the_views_and_the_degradation_is_pooled(
+    pipe, photo, max_crops
+):
     from daclip_lab.models.clip import views
 
+    pipe.settings = replace(pipe.settings, max_crops=max_crops)
     with torch.no_grad():
-        each = pipe.daclip.encode_image(views(photo, 32, "both"))
-    for ours, seen in zip(pipe.encode([photo]), each, strict=True):
-        wanted = torch.nn.functional.normalize(seen.mean(0), dim=0)
-        torch.testing.assert_close(ours[0], wanted, atol=1e-5, rtol=1e-5)
+        pipe.daclip.controller.pooling.score.mul_(30)
+        seen = views(photo, 32, "both", max_crops)
+        assert len(seen) == 1 + min(9, max_crops)
+        each = pipe.daclip.encode_image(seen)
+        features = pipe.daclip.encode_image(seen, normalize=False).degradation
+        pooled = pipe.daclip.controller.pooling(features)
+    content, degradation = pipe.encode([photo, photo.flip(-1)])
+    wanted = torch.nn.functional.normalize(each.content.mean(0), dim=0)
+    torch.testing.assert_close(content[0], wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(degradation[0], pooled, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(pipe.encode_degradation([photo]), degradation[:1])
+    # The weights of this pipeline are random: it is not the mean.
+    assert (
+        degradation[0] - torch.nn.functional.normalize(each.degradation.mean(0), dim=0)
+    ).norm() > 1e-3
+
+
+def test_a_bias_moves_the_probability_of_clean_alone(pipe, photo):
+    plain = pipe.classify(photo)
+    pipe.settings = replace(pipe.settings, clean_bias=1.5)
+    odds = pipe.classify(photo) / plain
+    np.testing.assert_allclose(odds["clean"] / odds.drop("clean"), np.exp(1.5), rtol=1e-4)
+
+
+def test_a_front_end_is_stored_folded_with_a_controller_and_as_it_is_without(
+    scale, tmp_path, photo
+):
+    clip = scale.build_clip(seed=1).train()
+    clip.encode_image(torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    alone = Pipeline(settings_of(scale), clip=clip)
+    alone.save(tmp_path / "clip")
+    again = load(tmp_path / "clip").clip
+    assert again.state_dict().keys() == clip.state_dict().keys()
+    whole = Pipeline(settings_of(scale), daclip=DaCLIP(again))
+    whole.save(tmp_path / "both")
+    assert again.state_dict().keys() == clip.state_dict().keys()  # saving changes nothing
+    folded = load(tmp_path / "both")
+    assert not any("running_var" in name for name in folded.daclip.state_dict())
+    for ours, wanted in zip(folded.encode([photo]), whole.encode([photo]), strict=True):
+        torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=1e-5)
+    folded.save(tmp_path / "twice")
+    assert load(tmp_path / "twice").fingerprint == folded.fingerprint
+
+
+def test_a_controller_without_pooling_takes_the_mean(weights, tmp_path, photo):
+    settings, tensors = read_folder(weights)
+    tensors["controller"] = {k: t for k, t in tensors["controller"].items() if ".pooling." not in k}
+    write_folder(tmp_path / "old", settings, tensors)
+    pooling = load(tmp_path / "old").daclip.controller.pooling
+    assert not pooling.score.any() and pooling.whole == 0
 
 
 def test_without_a_controller_embeddings_are_clips(pipe, photo):
@@ -581,5 +634,5 @@ def test_loaded_parts_are_frozen_and_in_evaluation_mode(pipe):
 
 def test_word_embeddings_follow_the_daclip_that_is_set(pipe, scale):
     before = pipe.word_embeddings
-    pipe.daclip = scale.build_daclip(scale.build_clip(seed=5)).eval()
+    pipe.daclip = DaCLIP(scale.build_clip(seed=5)).eval()
     assert not torch.equal(pipe.word_embeddings, before)

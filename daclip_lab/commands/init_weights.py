@@ -2,6 +2,7 @@
 
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip
+from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.pipeline.serialization import Settings
@@ -17,7 +18,6 @@ def settings_of(scale: Scale) -> Settings:
         view=scale.view,
         steps=scale.steps,
         synonyms=scale.daclip.synonyms,
-        stem=scale.stem,
     )
 
 
@@ -28,7 +28,7 @@ def starting_weights(weights: str | None, scale: Scale) -> Pipeline:
     random weights; anything else is for `load`; None is "lab", or the scale's CLIP if it is on this machine.
     """
     if weights == "random":
-        return Pipeline(settings_of(scale), daclip=scale.build_daclip(scale.build_clip()))
+        return Pipeline(settings_of(scale), daclip=DaCLIP(scale.build_clip()))
     if weights == "pretrained" and scale.pretrained is None:
         raise InputError(f"the {scale.name} scale has no pretrained CLIP: name a folder, or 'lab'")
     if weights == "pretrained" or (weights is None and scale.pretrained is not None):

@@ -33,7 +33,7 @@ def import_official(options: argparse.Namespace) -> None:
 
 
 def calibrate(options: argparse.Namespace) -> None:
-    """Fit the classifier's temperature on the photos that training held out, and store it with the weights."""
+    """Choose the temperature and clean bias of the classifier on photos that training held out, and store them."""
     from dataclasses import replace
 
     from daclip_lab.data.photos import image_folder
@@ -46,6 +46,7 @@ def calibrate(options: argparse.Namespace) -> None:
     check_output_folder(options.weights)
     pipe = arguments.loaded(options)
     photos = held_out(image_folder(*options.data))
-    temperature = round(calibrate(pipe, photos), 4)
-    write_settings(options.weights, replace(pipe.settings, temperature=temperature))
-    print(f"temperature {temperature}, fitted on {len(photos)} held-out photos")
+    found = calibrate(pipe, photos)
+    write_settings(options.weights, replace(pipe.settings, **found._asdict()))
+    chosen = f"temperature {found.temperature:.3f}, clean bias {found.clean_bias:+.3f}"
+    print(f"{chosen}, chosen on {len(photos)} held-out photos")

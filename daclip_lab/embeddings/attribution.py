@@ -55,16 +55,18 @@ def attribute(
     if label not in labels:
         raise InputError(f"label {label!r} is unknown: use one of {', '.join(labels)}")
     clip, visual = daclip.clip, daclip.controller.visual
-    size, view = clip.config.image_size, pipe.settings.view
-    seen = views(image, size, view).to(pipe.device)
+    size, view, crops = clip.config.image_size, pipe.settings.view, pipe.settings.max_crops
+    seen = views(image, size, view, crops).to(pipe.device)
     words = pipe.word_embeddings.to(pipe.device, copy=True)  # inference tensors have no gradients
+    bias = pipe.label_bias.to(pipe.device)
 
     def log_probability(tokens: Tensor) -> Tensor:
         for block in visual.transformer.resblocks:
             tokens = block(tokens)
-        embedding = F.normalize(F.normalize(project(visual, tokens), dim=-1).mean(0), dim=0)
-        logits = daclip.scale * words @ embedding / pipe.settings.temperature
-        return logits.log_softmax(0)[labels.index(label)]
+        features = project(visual, tokens)
+        embedding = daclip.controller.pooling(features, whole_first=view != "crops")
+        logits = daclip.scale * words @ embedding + bias
+        return (logits / pipe.settings.temperature).log_softmax(0)[labels.index(label)]
 
     with running(daclip):
         with torch.no_grad():
@@ -78,10 +80,10 @@ def attribute(
                 tokens = start.lerp(end, (step + 0.5) / steps).requires_grad_()
                 gradient += torch.autograd.grad(log_probability(tokens), tokens)[0] / steps
     patches = (gradient * (end - start)).sum(-1)[:, 1:].float().cpu()
-    return Attribution(label, _to_pixels(patches, image, size, view), *values)
+    return Attribution(label, _to_pixels(patches, image, size, view, crops), *values)
 
 
-def _to_pixels(patches: Tensor, image: Tensor, size: int, view: str) -> Tensor:
+def _to_pixels(patches: Tensor, image: Tensor, size: int, view: str, max_crops: int = 48) -> Tensor:
     """Distribute values (views, patches) over the pixels that each patch shows: (h, w), with the same sum.
 
     This is the transpose of the linear map from an image to the means of all patches of its views.
@@ -91,6 +93,7 @@ def _to_pixels(patches: Tensor, image: Tensor, size: int, view: str) -> Tensor:
         pixels = torch.full(
             image.shape, 0.5, requires_grad=True
         )  # off the bounds of `views`' clamp
-        means = F.adaptive_avg_pool2d(views(pixels, size, view)[:, 0], side).flatten(1)
+        seen = views(pixels, size, view, max_crops)
+        means = F.adaptive_avg_pool2d(seen[:, 0], side).flatten(1)
         (heat,) = torch.autograd.grad((means * patches).sum(), pixels)
     return heat[0]

@@ -18,6 +18,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
 from daclip_lab.errors import InputError
+from daclip_lab.models.front_end import FrontEnd
 
 VIEWS = ("resize", "crops", "both")
 
@@ -29,7 +30,8 @@ class ClipConfig:
     embed_dim: int
     """Length of an embedding, d."""
     vision: dict
-    """open_clip's `vision_cfg`: image_size, patch_size, width, layers, head_width."""
+    """open_clip's `vision_cfg`: image_size, patch_size, width, layers, head_width. Besides, `front_end`: the channels
+    of a `models.front_end.FrontEnd` in the place of the linear patch embedding."""
     text: dict
     """open_clip's `text_cfg`; `vocab_size` follows from `vocabulary` when that is given."""
     vocabulary: tuple[int, ...] = ()
@@ -90,7 +92,12 @@ class Clip(nn.Module):
         if config.vocabulary:
             # Row 0 of the small table stands for padding and for every word outside the vocabulary.
             text["vocab_size"] = len(config.vocabulary) + 1
-        self.model = open_clip.CLIP(config.embed_dim, dict(config.vision), text)
+        vision = dict(config.vision)
+        channels = vision.pop("front_end", None)
+        self.model = open_clip.CLIP(config.embed_dim, vision, text)
+        if channels:
+            width = self.visual.conv1.out_channels
+            self.visual.conv1 = FrontEnd(width, vision["patch_size"], channels)
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
@@ -108,9 +115,10 @@ class Clip(nn.Module):
         """Images (b, 3, h, w) in [0, 1] minus `config.mean`, divided by `config.std`: the image tower's input."""
         return (images - self.mean) / self.std
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Image embeddings (b, d) of length 1, from (b, 3, s, s) in [0, 1]."""
-        return F.normalize(self.visual(self.normalize(images)).float(), dim=-1)
+    def encode_image(self, images: Tensor, *, normalize: bool = True) -> Tensor:
+        """Image embeddings (b, d), of length 1 unless `normalize` is False, from (b, 3, s, s) in [0, 1]."""
+        features = self.visual(self.normalize(images)).float()
+        return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, texts: list[str]) -> Tensor:
         """Text embeddings (b, d) of length 1. Warns about words outside the vocabulary."""
@@ -177,7 +185,7 @@ def project(visual: nn.Module, tokens: Tensor) -> Tensor:
     return pooled @ visual.proj
 
 
-def views(image: Tensor, size: int, view: str = "resize", most: int = 48) -> Tensor:
+def views(image: Tensor, size: int, view: str = "resize", max_crops: int = 48) -> Tensor:
     """CLIP's views of one image of any size: (n, 3, size, size) in [0, 1].
 
     A resize destroys noise, JPEG blocks and fine rain; crops at native resolution keep them.
@@ -186,7 +194,7 @@ def views(image: Tensor, size: int, view: str = "resize", most: int = 48) -> Ten
         image: (3, h, w) in [0, 1].
         view: `"resize"` is the whole image, its short side resized (bicubic) and the centre kept, as the paper does;
             `"crops"` is a grid of native crops that covers the image; `"both"` is the resized whole, then the crops.
-        most: the largest number of crops; larger images are sampled by a sparser grid.
+        max_crops: the largest number of crops; larger images are sampled by a sparser grid.
 
     Raises InputError for an unknown view.
     """
@@ -197,7 +205,7 @@ def views(image: Tensor, size: int, view: str = "resize", most: int = 48) -> Ten
     crops = [] if view == "crops" else [TF.center_crop(resize(image, size), [size, size])]
     # An image of CLIP's own size has one view, with "both" too.
     if view == "crops" or (view == "both" and image.shape[-2:] != (size, size)):
-        grid = _grid(image.shape[-2], image.shape[-1], size, most)
+        grid = _grid(image.shape[-2], image.shape[-1], size, max_crops)
         crops += [image[:, y : y + size, x : x + size] for y, x in grid]
     return torch.stack(crops)
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip, project, tokens_of
 
 
@@ -30,60 +29,44 @@ class Embeddings(NamedTuple):
         return Embeddings(*(own * other.norm(dim=1, keepdim=True) for own, other in pairs))
 
 
-class Stem(nn.Module):
-    r"""CLIP's linear patch embedding plus a small convolutional network whose last layer starts at zero.
+class Pooling(nn.Module):
+    r"""Pools the degradation features of an image's views into one embedding, by a learned softmax over the views.
 
-    $$\mathrm{stem}(x) = W_\text{patch} * x + W_\text{out} * g(x), \qquad W_\text{out} = 0 \text{ at first}$$
+    $$e_d \propto \sum_k w_k \frac{f_k}{\|f_k\|}, \qquad w = \mathrm{softmax}_k(\langle a, f_k \rangle + b_k)$$
 
-    A linear map of a whole patch is slow to learn what distinguishes degradations: noise, edges, the borders of JPEG
-    blocks at any position. Convolutions have it from the start (Xiao et al., *Early Convolutions Help Transformers See
-    Better*, 2106.14881). The paper's controller has none.
-
-    Args:
-        patch: the copy of CLIP's patch embedding, with patches of p x p pixels. g halves the resolution log2(p) times.
-        channels: channels after the first halving; each further one doubles them.
-
-    Raises InputError where p is not a power of two.
+    with $b_k$ a learned number for the view that is the whole image, resized, and 0 for the others. A view that shows
+    the degradation can so outweigh many that do not. a and b start at zero: the plain mean. The paper has one view.
     """
 
-    def __init__(self, patch: nn.Conv2d, channels: int):
+    def __init__(self, embed_dim: int):
         super().__init__()
-        halvings = patch.kernel_size[0].bit_length() - 1
-        if halvings < 1 or patch.kernel_size != (2**halvings, 2**halvings):
-            size = "x".join(map(str, patch.kernel_size))
-            raise InputError(f"a stem needs patches of a power of two, not of {size} pixels")
-        self.patch = patch
-        layers = [nn.Conv2d(3, channels, 3, stride=2, padding=1), nn.GELU()]
-        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.GELU()]
-        for _ in range(halvings - 1):
-            layers += [nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1), nn.GELU()]
-            channels *= 2
-        self.convolutions = nn.Sequential(*layers, nn.Conv2d(channels, patch.out_channels, 1))
-        for parameter in self.convolutions[-1].parameters():
-            nn.init.zeros_(parameter)
+        self.score = nn.Parameter(torch.zeros(embed_dim))
+        self.whole = nn.Parameter(torch.zeros(()))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Patch features (b, width, h / p, w / p) of images (b, 3, h, w); pixels beyond whole patches are dropped."""
-        patches = self.patch(images)
-        rows, columns = patches.shape[-2:]
-        return patches + self.convolutions(images)[..., :rows, :columns]
+    def forward(self, features: Tensor, *, whole_first: bool = True) -> Tensor:
+        """Embeddings (..., d) of length 1, from features (..., views, d) as the controller returns them.
+
+        `whole_first`: the first view is the whole image, resized.
+        """
+        features = features.float()
+        scores = features @ self.score.float()
+        if whole_first:
+            scores = torch.cat([scores[..., :1] + self.whole, scores[..., 1:]], dim=-1)
+        directions = F.normalize(features, dim=-1)
+        return F.normalize((scores.softmax(-1)[..., None] * directions).sum(-2), dim=-1)
 
 
 class Controller(nn.Module):
     """A trainable copy of a CLIP image tower; each block also feeds a linear layer that starts at zero.
 
-    Args:
-        visual: the image tower, width w, embeddings of length d.
-        stem: channels of a `Stem` instead of the linear patch embedding; 0 for none.
+    `visual` is the image tower, of width w, with embeddings of length d. `pooling` is not the paper's.
     """
 
-    def __init__(self, visual: nn.Module, stem: int = 0):
+    def __init__(self, visual: nn.Module):
         super().__init__()
         # Copying the module copies every tensor under its own name. (The authors' code pairs two lists of parameters by
         # position instead, which puts ln_post into the first zero layer.)
         self.visual = copy.deepcopy(visual).requires_grad_(True)
-        if stem:
-            self.visual.conv1 = Stem(self.visual.conv1, stem)
         width = visual.ln_pre.normalized_shape[0]
         # Random initial values would advance the global random state for nothing.
         self.zeros = nn.ModuleList(
@@ -91,6 +74,7 @@ class Controller(nn.Module):
         )
         for parameter in self.zeros.parameters():
             nn.init.zeros_(parameter)
+        self.pooling = Pooling(visual.proj.shape[1])
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The degradation feature (b, d) of normalised images (b, 3, s, s), and a control (b, tokens, w) per block."""
@@ -105,20 +89,22 @@ class Controller(nn.Module):
 class DaCLIP(nn.Module):
     """The degradation-aware CLIP: equals the CLIP it is built on exactly until its controller is trained.
 
-    Only `controller` and `logit_scale` are trainable; `clip`, which is not copied, is frozen.
-
-    Args:
-        clip: the CLIP, with embeddings of length d.
-        stem: channels of the controller's `Stem`; 0, as in the paper, for none. Raises InputError where the patches do
-            not fit one.
+    Only `controller` and `logit_scale` are trainable; `clip`, which is not copied, is frozen. A batch norm in CLIP's
+    front end keeps its statistics, its copy in the controller learns its own.
     """
 
-    def __init__(self, clip: Clip, stem: int = 0):
+    def __init__(self, clip: Clip):
         super().__init__()
-        self.clip = clip.requires_grad_(False)
-        self.controller = Controller(clip.visual, stem)
+        self.clip = clip.requires_grad_(False).eval()
+        self.controller = Controller(clip.visual)
         # A trainable copy of CLIP's log inverse temperature, as in the paper; it hardly moves.
         self.logit_scale = nn.Parameter(clip.model.logit_scale.detach().clone())
+
+    def train(self, mode: bool = True) -> "DaCLIP":
+        """Set the mode of the controller; the frozen CLIP stays in evaluation mode."""
+        super().train(mode)
+        self.clip.eval()
+        return self
 
     @property
     def scale(self) -> Tensor:
@@ -143,18 +129,11 @@ class DaCLIP(nn.Module):
         features = Embeddings(project(visual, tokens).float(), degradation.float())
         return Embeddings(*(F.normalize(f, dim=-1) for f in features)) if normalize else features
 
-    def encode_degradation(self, images: Tensor) -> Tensor:
-        """The degradation embeddings (b, d) of images (b, 3, s, s) in [0, 1], without running the frozen tower."""
-        degradation, _ = self.controller(self.clip.normalize(images))
-        return F.normalize(degradation.float(), dim=-1)
+    def encode_degradation(self, images: Tensor, *, normalize: bool = True) -> Tensor:
+        """The degradation embeddings (b, d) of `encode_image`, without running the frozen tower."""
+        degradation = self.controller(self.clip.normalize(images))[0].float()
+        return F.normalize(degradation, dim=-1) if normalize else degradation
 
     def encode_text(self, texts: list[str]) -> Tensor:
         """Text embeddings (b, d) of length 1, by the frozen text tower."""
         return self.clip.encode_text(texts)
-
-
-def build_daclip(clip: Clip, stem: int = 0, seed: int = 0) -> DaCLIP:
-    """A DA-CLIP on a CLIP; `seed` decides the initial weights of its stem, everything else is copied or zero."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return DaCLIP(clip, stem)

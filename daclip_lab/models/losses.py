@@ -60,6 +60,22 @@ def multi_positive_info_nce(
     return (one_way(logits) + one_way(logits.T)) / 2
 
 
+def label_loss(image: Tensor, words: Tensor, scale: Tensor | float, shares: Tensor) -> Tensor:
+    r"""The cross-entropy of images among the words of all labels, for images with one label or several, in nats.
+
+    $$L = -\frac{1}{b}\sum_i \sum_k p_{ik} \ln\frac{e^{s_{ik}}}{\sum_l e^{s_{il}}}$$
+
+    Args:
+        image: (b, d) embeddings of length 1.
+        words: (k, d) embeddings of one text for each label, of length 1.
+        scale: the inverse temperature $\tau$.
+        shares: (b, k), of each label in each image; rows add up to 1.
+
+    Returns a scalar, in float32.
+    """
+    return -(shares * _logits(image, words, scale).log_softmax(1)).sum(1).mean()
+
+
 def chance(labels: Tensor, *, multi_positive: bool) -> float:
     r"""The loss of uninformative embeddings (uniform logits) for labels (b,), in nats.
 

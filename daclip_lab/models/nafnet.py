@@ -26,7 +26,14 @@ class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels of (b, c, h, w)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x.permute(0, 2, 3, 1)
+        if x.dtype == torch.float32:
+            return super().forward(x).permute(0, 3, 1, 2)
+        # Autocast would return float32, at twice the memory traffic; the kernel computes in float32 either way.
+        with torch.autocast(x.device.type, enabled=False):
+            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+            x = F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        return x.permute(0, 3, 1, 2)
 
 
 def local_mean(x: Tensor, window: int) -> Tensor:
@@ -134,13 +141,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
         """Features (b, channels, h, w), from such features and the conditioning vector (b, conditioning_dim)."""
         gain1, shift1, gain2, shift2 = self.modulation(vector)[:, :, None, None].chunk(4, dim=1)
-        y = self.norm_space(x) * (1 + gain1) + shift1
+        y = torch.addcmul(shift1, self.norm_space(x), 1 + gain1)
         y = gate(self.depthwise(self.expand_space(y)))
         y = y * self.channel_weight(self.mean(y))
-        x = x + self.scale_space * self.project_space(y)
-        y = self.norm_channel(x) * (1 + gain2) + shift2
+        x = torch.addcmul(x, self.scale_space.to(x.dtype), self.project_space(y))
+        y = torch.addcmul(shift2, self.norm_channel(x), 1 + gain2)
         y = gate(self.expand_channel(y))
-        return x + self.scale_channel * self.project_channel(y)
+        return torch.addcmul(x, self.scale_channel.to(x.dtype), self.project_channel(y))
 
 
 @register_restorer("nafnet")

@@ -136,7 +136,8 @@ def daclip_parts(
     """
     with torch.device("meta"):
         own = DaCLIP(Clip(config)).state_dict()
-    names = {authors_name(name): name for name in own}
+    # The authors have no pooling: they embed one view.
+    names = {authors_name(name): name for name in own if ".pooling." not in name}
     twins = {name for name in tensors if name.startswith("visual.") and f"clip.{name}" in names}
     check_fit(
         {theirs: own[ours] for theirs, ours in names.items()},

@@ -1,6 +1,6 @@
 """Embeddings of images of any size, of texts and of labels, from a DA-CLIP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,35 +22,45 @@ def encode_images(
     daclip: DaCLIP,
     settings: Settings,
     images: Sequence[ImageLike],
-    encode: Callable[[Tensor], Sequence[Tensor]],
+    encode: Callable[[Tensor], Mapping[str, Tensor]],
     *,
     normalize: bool = True,
-) -> list[Tensor]:
-    """Each output of an encoder for n images, averaged over the views of an image: tensors (n, d), where DA-CLIP lies.
+) -> dict[str, Tensor]:
+    """The embeddings of n images by the names that an encoder gives them: tensors (n, d), where DA-CLIP lies.
+
+    The views of an image are pooled: "degradation" by the controller's `Pooling`, others by their mean direction.
 
     Args:
         images: read when their turn comes, so that a long list of large files fits into memory.
-        encode: an encoder of `daclip`, from views (b, 3, s, s) to several (b, d).
-        normalize: scale the means to length 1.
+        encode: an encoder of `daclip`, from views (b, 3, s, s) to features (b, d), not normalised.
+        normalize: embeddings of length 1; without it, the mean features of the views.
     """
-    device, means = daclip.logit_scale.device, []
+    device, whole_first = daclip.logit_scale.device, settings.view != "crops"
+    parts: list[dict[str, Tensor]] = []
     waiting: list[Tensor] = []
 
+    def pool(name: str, features: Tensor) -> Tensor:
+        if not normalize:
+            return features.mean(0)
+        if name == "degradation":
+            return daclip.controller.pooling(features, whole_first=whole_first)
+        return F.normalize(F.normalize(features, dim=-1).mean(0), dim=-1)
+
     def flush() -> None:
-        outputs = encode(torch.cat(waiting).to(device))
-        counts = list(map(len, waiting))
-        means.append([torch.stack([p.mean(0) for p in out.split(counts)]) for out in outputs])
+        counts, outputs = list(map(len, waiting)), encode(torch.cat(waiting).to(device))
+        splits = {name: features.split(counts) for name, features in outputs.items()}
+        parts.append({k: torch.stack([pool(k, f) for f in split]) for k, split in splits.items()})
         waiting.clear()
 
     with running(daclip):
         for image in images:
-            seen = views(read_image(image), settings.clip.image_size, settings.view)
+            size, most = settings.clip.image_size, settings.max_crops
+            seen = views(read_image(image), size, settings.view, most)
             if waiting and sum(map(len, waiting)) + len(seen) > BATCH:
                 flush()
             waiting.append(seen)
         flush()
-    embeddings = [torch.cat(parts) for parts in zip(*means, strict=True)]
-    return [F.normalize(each, dim=-1) for each in embeddings] if normalize else embeddings
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 @torch.inference_mode()

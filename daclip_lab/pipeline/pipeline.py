@@ -1,6 +1,7 @@
 """The pipeline: classifies, embeds and restores images with DA-CLIP and the restorer that it conditions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from daclip_lab.data.embedding_table import EmbeddingTable, fingerprint, gather
+from daclip_lab.degradations.registry import CLEAN
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
 from daclip_lab.files.storage import check_output
@@ -133,9 +135,15 @@ class Pipeline:
 
     @torch.inference_mode()
     def logits(self, degradation: Tensor) -> Tensor:
-        """The scaled cosines (n, k) between degradation embeddings (n, d) and `word_embeddings`, on their device."""
-        words, scale = self.word_embeddings.to(degradation.device), self.require_daclip().scale
-        return scale.float().to(degradation.device) * degradation @ words.T
+        """Scaled cosines (n, k) of degradation embeddings (n, d) to the labels, plus `label_bias`, on their device."""
+        scale, words = self.require_daclip().scale.float(), self.word_embeddings
+        scale, words, bias = (x.to(degradation.device) for x in (scale, words, self.label_bias))
+        return scale * degradation @ words.T + bias
+
+    @property
+    def label_bias(self) -> Tensor:
+        """The numbers (k,) that are added to the logits: `settings.clean_bias` for "clean", 0 for the others."""
+        return torch.tensor([self.settings.clean_bias * (x == CLEAN) for x in self.settings.labels])
 
     @property
     def word_embeddings(self) -> Tensor:
@@ -169,30 +177,34 @@ class Pipeline:
         return encoding.encode_texts(self.require_daclip(), texts).cpu()
 
     def encode(self, images: Images) -> Embeddings:
-        """Content and degradation embeddings (n, d) of n images: means over the views of each, of length 1."""
-        return Embeddings(*self._encode(images, self.require_daclip().encode_image))
+        """Content and degradation embeddings (n, d) of n images, of length 1, see `encoding.encode_images`."""
+        encode = partial(self.require_daclip().encode_image, normalize=False)
+        return Embeddings(**self._encode(images, lambda views: encode(views)._asdict()))
 
     def encode_degradation(self, images: Images) -> Tensor:
         """The degradation embeddings (n, d) alone, for which the frozen image tower need not run."""
-        encode = self.require_daclip().encode_degradation
-        return self._encode(images, lambda views: [encode(views)])[0]
+        encode = partial(self.require_daclip().encode_degradation, normalize=False)
+        return self._encode(images, lambda views: {"degradation": encode(views)})["degradation"]
 
     def encode_clip(self, images: Images) -> Tensor:
         """CLIP's embeddings (n, d) of n images, without the controller."""
-        encode = self.require_daclip().clip.encode_image
-        return self._encode(images, lambda views: [encode(views)])[0]
+        encode = partial(self.require_daclip().clip.encode_image, normalize=False)
+        return self._encode(images, lambda views: {"clip": encode(views)})["clip"]
 
     def encode_all(self, images: Images) -> list[Tensor]:
         """Content, degradation and CLIP's embeddings of n images, each read once: three tensors (n, d)."""
         daclip = self.require_daclip()
-        return self._encode(
-            images, lambda views: [*daclip.encode_image(views), daclip.clip.encode_image(views)]
-        )
 
-    def _encode(self, images: Images, encode: Callable) -> list[Tensor]:
+        def encode(views: Tensor) -> dict[str, Tensor]:
+            features = daclip.encode_image(views, normalize=False)
+            return {**features._asdict(), "clip": daclip.clip.encode_image(views, normalize=False)}
+
+        return list(self._encode(images, encode).values())
+
+    def _encode(self, images: Images, encode: Callable) -> dict[str, Tensor]:
         listed, _ = inputs.as_list(images)
-        means = encoding.encode_images(self.require_daclip(), self.settings, listed, encode)
-        return [mean.cpu() for mean in means]
+        found = encoding.encode_images(self.require_daclip(), self.settings, listed, encode)
+        return {name: embeddings.cpu() for name, embeddings in found.items()}
 
     def embed(
         self,
@@ -249,11 +261,12 @@ class Pipeline:
 
     @property
     def provenance(self) -> dict:
-        """What embeddings depend on besides the images: fingerprint of DA-CLIP, labels and view."""
+        """What embeddings depend on besides the images: fingerprint of DA-CLIP, labels and views."""
         return {
             "weights": fingerprint(strip_prefixes(self.require_daclip().state_dict())),
             "labels": list(self.settings.labels),
             "view": self.settings.view,
+            "max_crops": self.settings.max_crops,
         }
 
     # ---- restoration: methods in a module of their own ----

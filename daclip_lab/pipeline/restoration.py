@@ -17,8 +17,8 @@ from daclip_lab.errors import InputError
 from daclip_lab.models.daclip import Embeddings
 from daclip_lab.pipeline.encoding import encode_images
 from daclip_lab.pipeline.inputs import Images, as_list, seeds_of, whole_number
-from daclip_lab.pipeline.running import HALVES, evaluation_mode, running
-from daclip_lab.training.devices import has_bf16
+from daclip_lab.pipeline.running import HALVES, running
+from daclip_lab.training.devices import evaluation_mode, has_bf16
 
 SMALLEST = 16
 """Side in pixels below which nothing is restored."""
@@ -171,10 +171,13 @@ def conditioning(
         return (None, None) if embeddings is None else Embeddings(*map(place, embeddings))
     unnormalized = pipe.require_restorer().uses_unnormalized_embeddings
     if embeddings is None or unnormalized:
-        encode = partial(pipe.daclip.encode_image, normalize=not unnormalized)
         listed, _ = as_list(images)
+
+        def encode(views: Tensor) -> dict[str, Tensor]:
+            return pipe.daclip.encode_image(views, normalize=False)._asdict()
+
         seen = encode_images(pipe.daclip, pipe.settings, listed, encode, normalize=not unnormalized)
-        own = Embeddings(*seen)
+        own = Embeddings(**seen)
     chosen = own if embeddings is None else Embeddings(*map(place, embeddings))
     if degradation is not None:
         vector = place(pipe.word(degradation) if isinstance(degradation, str) else degradation)

@@ -7,21 +7,9 @@ import torch
 from torch import nn
 
 from daclip_lab.errors import InputError
+from daclip_lab.training.devices import evaluation_mode
 
 HALVES = (torch.float16, torch.bfloat16)
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Inside, a module is in evaluation mode; what was in training mode goes back to it at the end."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from daclip_lab.errors import InputError
 from daclip_lab.files.storage import read_json, write_json
 from daclip_lab.models.clip import Clip, ClipConfig
 from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.models.front_end import fold_all, folded_copy, is_folded
 from daclip_lab.models.restorer import build_restorer
 from daclip_lab.training.checkpoints import load_weights, read_tensors, write_tensors
 
@@ -45,8 +46,10 @@ class Settings:
     """Classify by the mean embedding of all training phrasings of a degradation, instead of its canonical word."""
     labels: tuple[str, ...] = LABELS
     """The classes of the classifier; the authors' weights have no "clean", and wild-IR's none at all."""
-    stem: int = 0
-    """Channels of the controller's convolutional stem, see `models.daclip.Stem`; 0 for none."""
+    max_crops: int = 48
+    """The largest number of native crops among the views of an image."""
+    clean_bias: float = 0.0
+    """Added to the logit of "clean"; chosen on validation photos, see `evaluation.calibrate`."""
     temperature: float = 1.0
     """Divides the logits of the classifier; fitted on validation photos, see `evaluation.calibrate`."""
     source: dict = field(default_factory=dict)
@@ -59,14 +62,21 @@ def build(settings: Settings, weights: Weights, where: str | Path) -> dict[str, 
     Raises InputError, naming `where` they come from, for weights that do not fit the settings.
     """
     parts: dict[str, Any] = {}
+
+    def fill(module: nn.Module, part: str, tensors: Mapping[str, Tensor]) -> None:
+        load_weights(fold_all(module) if is_folded(tensors) else module, tensors, f"{where}/{part}")
+
     if "clip" in weights:
         parts["clip"] = Clip(settings.clip)
-        load_weights(parts["clip"].model, weights["clip"], f"{where}/clip")
+        fill(parts["clip"].model, "clip", weights["clip"])
     if "controller" in weights:
         if "clip" not in parts:
             raise InputError(f"{where} holds a controller but no clip.safetensors")
-        parts["daclip"] = DaCLIP(parts["clip"], settings.stem)
-        load_weights(_Controller(parts["daclip"]), weights["controller"], f"{where}/controller")
+        parts["daclip"] = DaCLIP(parts["clip"])
+        controller = _Controller(parts["daclip"])
+        # The authors' controllers have no pooling; an untrained one is the mean.
+        pooling = {k: t for k, t in controller.state_dict().items() if ".pooling." in k}
+        fill(controller, "controller", {**pooling, **weights["controller"]})
     if "restorer" in weights:
         parts["restorer"] = build_restorer(settings.network, settings.clip.embed_dim)
         load_weights(parts["restorer"], weights["restorer"], f"{where}/restorer")
@@ -76,12 +86,18 @@ def build(settings: Settings, weights: Weights, where: str | Path) -> dict[str, 
 def tensors_of(
     clip: Clip | None, daclip: DaCLIP | None, restorer: nn.Module | None, *, half: bool = False
 ) -> Weights:
-    """The named tensors of the parts of a pipeline; `half` has them in float16."""
+    """The named tensors of the parts of a pipeline; `half` has them in float16.
+
+    Front ends are stored folded (see `models.front_end`); that of a CLIP without a controller is not, because a
+    controller learns sooner with batch norm.
+    """
     modules = {
         "clip": clip and clip.model,
         "controller": daclip and _Controller(daclip),
         "restorer": restorer,
     }
+    if daclip:
+        modules |= {part: folded_copy(modules[part]) for part in ("clip", "controller")}
 
     def stored(tensor: Tensor) -> Tensor:
         return tensor.half() if half and tensor.is_floating_point() else tensor

@@ -151,6 +151,10 @@ def load_state(
             average[name].copy_(tensors[f"average.{name}"])
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 if (value := tensors.get(f"optimizer.{key}.{name}")) is not None:
-                    # AdamW counts its steps on the CPU.
-                    optimizer.state[p][key] = value if key == "step" else value.to(p.device)
+                    if key != "step":
+                        # In the memory layout of the weight, which a fused kernel takes for granted.
+                        value = torch.empty_like(p).copy_(value)
+                    elif optimizer.defaults.get("fused"):
+                        value = value.to(p.device)  # others count their steps on the CPU
+                    optimizer.state[p][key] = value
     return int(tensors["step"])

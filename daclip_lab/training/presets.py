@@ -15,7 +15,6 @@ from daclip_lab.data.prompts import all_texts
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip, ClipConfig, named_config, vocabulary_of
-from daclip_lab.models.daclip import DaCLIP, build_daclip
 from daclip_lab.models.restorer import build_restorer
 from daclip_lab.training.recipes import ClipRecipe, DaclipRecipe, RestorerRecipe, steps_of
 
@@ -47,10 +46,12 @@ class Scale:
     """Share of images that are left clean, in the controller's and restorer's training."""
     second_degradation_prob: float = 0.0
     """Share of the degraded images that carry a second degradation, in the controller's and restorer's training."""
+    canvas_sides: tuple[int, ...] = ()
+    """Sides of the canvases of `canvases.source.WholePhotos` in pixels; empty where the training sees crops alone."""
+    canvases_kept: int = 0
+    """Canvases that a training holds."""
     severity: tuple[float, float]
     """Range of severities in training, evenly distributed."""
-    stem: int = 0
-    """Channels of the convolutions beside the controller's patch embedding, see `models.daclip.Stem`; 0 for none."""
     daclip: DaclipRecipe
     """How the controller is trained."""
     epochs: int | None = None
@@ -72,10 +73,6 @@ class Scale:
             torch.manual_seed(seed)
             return Clip(self.clip)
 
-    def build_daclip(self, clip: Clip, seed: int = 0) -> DaCLIP:
-        """A DA-CLIP on a CLIP: an untrained controller."""
-        return build_daclip(clip, self.stem, seed)
-
     def build_sde(self) -> MeanRevertingSDE:
         """The SDE."""
         return MeanRevertingSDE(**self.sde)
@@ -90,20 +87,22 @@ def lab() -> Scale:
     small: dict = {"image_size": 64, "warmup": 100}
     clip = ClipRecipe(**small, steps=1200, batch_size=128, learning_rate=1e-3, weight_decay=0.1)
     words = replace(clip, steps=300, learning_rate=5e-4, warmup=20)
-    daclip = DaclipRecipe(**small, steps=1800, batch_size=96, learning_rate=6e-4, weight_decay=0.05)
+    daclip = DaclipRecipe(**small, steps=1800, batch_size=64, learning_rate=6e-4, weight_decay=0.05)
     restorer = RestorerRecipe(
         steps=8_000,
-        batch_size=16,
+        # Eight patches of 96 pixels: on a CPU many small steps learn faster than few large ones.
+        batch_size=18,
         image_size=64,
+        patch_sizes=(96, 128, 96, 96, 64),
         learning_rate=1.5e-3,
         final_learning_rate=1e-6,
         warmup=200,
         betas=(0.9, 0.99),
         eps=1e-8,
         objective="log_mse",
-        t_max_prob=0.5,
-        harm_penalty=6.0,
+        t_max_prob=0.7,
         conditioning_dropout=0.1,
+        wrong_conditioning=0.05,
     )
     network = {"kind": "nafnet", "width": 32, "encoder": (2, 2, 4), "middle": 2}
     # Windows of the training's 64 pixels lose on whole photos, most in haze and darkness
@@ -113,7 +112,8 @@ def lab() -> Scale:
         name="lab",
         clip=ClipConfig(
             embed_dim=128,
-            vision={"image_size": 64, "patch_size": 8, "width": 160, "layers": 4, "head_width": 32},
+            vision={"image_size": 64, "patch_size": 16, "width": 192, "layers": 4, "head_width": 32}
+            | {"front_end": [24, 48, 96, 160]},
             text={"context_length": 36, "width": 128, "heads": 4, "layers": 3},
             vocabulary=vocabulary_of(list(all_texts())),
         ),
@@ -123,10 +123,11 @@ def lab() -> Scale:
         scene_prob=0.25,
         clean_prob=0.15,
         second_degradation_prob=0.2,
+        canvas_sides=(192, 256, 320),
+        canvases_kept=480,
         # From a little below the evaluation's: much weaker ones can hardly be seen, and reward guessing.
         severity=(0.2, 1.0),
-        stem=32,
-        daclip=replace(daclip, multi_positive=True, alignment_weight=10.0, synonyms=True),
+        daclip=replace(daclip, photos=8, multi_positive=True, alignment_weight=10.0, synonyms=True),
         network=network,
         restorer=restorer,
         view="both",
@@ -146,16 +147,23 @@ def smoke() -> Scale:
         clip=replace(
             whole.clip,
             embed_dim=32,
-            vision={"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+            vision={"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16}
+            | {"front_end": [8, 12, 16]},
             text={"context_length": 32, "width": 32, "heads": 2, "layers": 1},
         ),
         clip_training=whole.clip_training and replace(whole.clip_training, **few),
         words=whole.words and replace(whole.words, **few),
         scene_prob=0.5,
-        stem=8,
-        daclip=replace(whole.daclip, **few, alignment_weight=1.0),
+        canvas_sides=(64,),
+        canvases_kept=8,
+        daclip=replace(whole.daclip, **few, photos=2, photo_crops=2, alignment_weight=1.0),
         network=whole.network | tiny | {"conditioning_dim": 16},
-        restorer=replace(whole.restorer, **few | {"batch_size": 4}, t_max_prob=0.3),
+        restorer=replace(
+            whole.restorer,
+            **few | {"batch_size": 4},
+            patch_sizes=(48, 32),
+            t_max_prob=0.3,
+        ),
         steps=2,
     )
 
