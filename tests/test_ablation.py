@@ -29,7 +29,7 @@ from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import Protocol
 from daclip_lab.models.daclip import Embeddings
 from daclip_lab.models.restorer import build_restorer
-from daclip_lab.training.objectives import train_restorer
+from daclip_lab.training.restoration import train_restorer
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from daclip_lab.data.photos import image_folder
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, DatasetSource, Synthetic
 from daclip_lab.errors import InputError
-from daclip_lab.training.objectives import train_restorer
+from daclip_lab.training.restoration import train_restorer
 
 
 def same(a, b):

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from daclip_lab.models.losses import chance, floor, info_nce, multi_positive_info_nce
+from daclip_lab.models.losses import (
+    chance,
+    floor,
+    info_nce,
+    label_loss,
+    multi_positive_info_nce,
+)
 
 LABELS = torch.tensor([0, 1, 0, 2, 1, 0, 3])
 
@@ -119,3 +125,19 @@ def test_images_and_texts_play_the_same_role():
     for multi_positive in (False, True):
         one = loss(image, text, 9.0, LABELS, multi_positive)
         assert one == pytest.approx(loss(text, image, 9.0, LABELS, multi_positive), abs=1e-6)
+
+
+def test_an_image_of_two_labels_is_best_between_their_words():
+    """Half and half: the lowest loss is the log of 2, reached where both words are equally near and all others far."""
+    words, shares = torch.eye(4), torch.tensor([[0.5, 0.5, 0, 0]])
+    between = F.normalize(torch.tensor([[1.0, 1, 0, 0]]), dim=-1)
+    assert label_loss(between, words, 100.0, shares).item() == pytest.approx(math.log(2), abs=1e-5)
+    for other in ([1.0, 0, 0, 0], [2.0, 1, 0, 0], [0, 0, 1.0, 0]):
+        assert label_loss(F.normalize(torch.tensor([other]), dim=-1), words, 100.0, shares) > 1
+
+
+def test_the_label_loss_of_one_label_is_a_cross_entropy():
+    image, words = embeddings(), embeddings(3, seed=1)
+    labels = torch.tensor([0, 1, 2, 2, 1, 0])
+    wanted = F.cross_entropy(9 * image @ words.T, labels)
+    torch.testing.assert_close(label_loss(image, words, 9.0, F.one_hot(labels).float()), wanted)

@@ -12,7 +12,7 @@ from daclip_lab.models import restorer as registry
 from daclip_lab.models.restorer import Restorer, build_restorer, register_restorer
 from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
-from daclip_lab.training.objectives import train_restorer
+from daclip_lab.training.restoration import train_restorer
 
 
 @pytest.fixture(autouse=True)

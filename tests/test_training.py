@@ -20,13 +20,9 @@ from daclip_lab.models.restorer import build_restorer
 from daclip_lab.training import loop
 from daclip_lab.training.checkpoints import read_tensors
 from daclip_lab.training.loop import fit
-from daclip_lab.training.objectives import (
-    restoration_error,
-    train_clip,
-    train_daclip,
-    train_restorer,
-)
+from daclip_lab.training.objectives import train_clip, train_daclip
 from daclip_lab.training.recipes import Recipe, RestorerRecipe, learning_rate, steps_of
+from daclip_lab.training.restoration import restoration_error, train_restorer
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +189,47 @@ def test_a_gradient_that_is_no_number_reaches_neither_weights_nor_checkpoint(tmp
     state = read_tensors(tmp_path / "state.safetensors")
     assert all(value.isfinite().all() for value in state.values())
     assert equal(run_line({"run": tmp_path, "resume": True}), run_line())
+
+
+@pytest.mark.parametrize("save_every", [1, 3, 200])
+def test_losses_that_are_looked_at_late_never_spoil_a_checkpoint(tmp_path, monkeypatch, save_every):
+    """As on a GPU: the fault of step 4 is found at step 6, or before a checkpoint is written."""
+    monkeypatch.setattr(loop, "check_interval", lambda device: 3)
+    model, calls, taken = Line(), [], []
+    plain = line_loss(model)
+
+    def broken(batch, generator):
+        calls.append(batch)
+        value, metrics = plain(batch, generator)
+        return (value / 0 if len(calls) == 4 else value), metrics
+
+    with pytest.raises(InputError, match=r"the loss is (inf|nan) at step 4"):
+        for step in fit(model, broken, Toy(), recipe(), run=tmp_path, save_every=save_every):
+            taken.append(step.index)
+    assert taken[-1] == (3 if save_every == 1 else 5)
+    if save_every < 200:
+        state = read_tensors(tmp_path / "state.safetensors")
+        assert state["step"] == 3 and all(value.isfinite().all() for value in state.values())
+        assert equal(run_line({"run": tmp_path, "resume": True}), run_line())
+    else:
+        assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_leaving_early_with_a_fault_not_yet_looked_at_keeps_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "check_interval", lambda device: 100)
+    model = Line()
+    plain = line_loss(model)
+    steps = fit(
+        model,
+        lambda *given: (plain(*given)[0] / (0 if done == 4 else 1), {}),
+        Toy(),
+        recipe(),
+        run=tmp_path,
+        save_every=2,
+    )
+    for done in range(6):
+        next(steps) if done < 5 else steps.close()
+    assert read_tensors(tmp_path / "state.safetensors")["step"] == 4
 
 
 def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch):
@@ -470,7 +507,7 @@ def average_loss(steps):
 
 def test_clip_learns(scale):
     clip = scale.build_clip(seed=1)
-    plan = replace(scale.clip_training, steps=25, learning_rate=5e-3)
+    plan = replace(scale.clip_training, steps=80, learning_rate=2e-3)
     first, last = average_loss(train_clip(clip, Toy(), plan))
     assert last < 0.6 * first
 
@@ -587,6 +624,15 @@ def test_daclip_runs_in_float32_in_training_and_in_use(pipe, scale, monkeypatch)
 def test_the_papers_restorer_can_be_trained_without_daclip(scale):
     net = build_restorer({"kind": "unet", "channels": 32, "multipliers": (1, 1)}, 32)
     assert len(list(train_restorer(net, None, scale.build_sde(), Toy(), scale.restorer))) == 4
+
+
+def test_an_image_tower_that_is_not_trained_keeps_its_statistics(scale):
+    clip = scale.build_clip(seed=1)
+    before = {name: value.clone() for name, value in clip.visual.state_dict().items()}
+    plan = replace(scale.clip_training, steps=2, train_image_tower=False)
+    assert len(list(train_clip(clip, Toy(), plan))) == 2
+    assert equal(clip.visual.state_dict(), before)
+    assert any(name.endswith("running_var") for name in before)
 
 
 # ---- the restoration error ----

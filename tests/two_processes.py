@@ -13,7 +13,7 @@ from torch import nn
 from daclip_lab.cli import main
 from daclip_lab.data.training_pairs import Example
 from daclip_lab.files.storage import write_json
-from daclip_lab.training import objectives
+from daclip_lab.training import restoration
 from daclip_lab.training.checkpoints import write_tensors
 from daclip_lab.training.devices import make_accelerator
 from daclip_lab.training.loop import fit
@@ -54,11 +54,11 @@ def run_command(arguments):
             losses.append(step.loss)
             yield step
 
-    objectives.fit = watched
+    restoration.fit = watched
     try:
         code = main([str(argument) for argument in arguments])
     finally:
-        objectives.fit = fit
+        restoration.fit = fit
     return code, models[0].state_dict(), losses
 
 

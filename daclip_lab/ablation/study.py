@@ -28,7 +28,7 @@ from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.models.restorer import build_restorer
 from daclip_lab.pipeline.pipeline import Pipeline
-from daclip_lab.training.objectives import train_restorer
+from daclip_lab.training.restoration import train_restorer
 from daclip_lab.training.recipes import RestorerRecipe
 
 VARIANTS = {

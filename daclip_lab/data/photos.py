@@ -78,9 +78,13 @@ class Photos:
     def crop(self, generator: torch.Generator, size: int) -> Tensor:
         """A random square of a random photo, at a random scale, mirrored or not: (3, size, size).
 
-        It is enlarged only where the photo is smaller than the square: clean crops must be sharp.
+        Photos smaller than the square are passed over, as clean crops must be sharp. One is enlarged only where twenty
+        draws in a row find no other.
         """
-        photo = self._decode(choose(generator, len(self)))
+        for _ in range(20):
+            photo = self._decode(choose(generator, len(self)))
+            if min(photo.size) >= size:
+                break
         short = min(photo.size)
         # Half of the crops are native; the others shrink a larger square, up to the whole short side.
         native = uniform(generator) < 0.5

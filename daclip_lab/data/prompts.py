@@ -85,3 +85,17 @@ def _article(template: str, phrase: str) -> str:
 
 def _pick(options: tuple[str, ...], generator: torch.Generator) -> str:
     return options[choose(generator, len(options))]
+
+
+def text_ids(texts: list[str]) -> torch.Tensor:
+    """An integer for every text (b,), equal where the texts are."""
+    index = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return torch.tensor([index[text] for text in texts])
+
+
+def phrase(label: str, synonyms: bool, generator: torch.Generator) -> str:
+    """The label itself, or with `synonyms` a random one of its training phrasings."""
+    if not synonyms:
+        return label
+    texts = training_texts(label)
+    return texts[int(torch.randint(len(texts), (), generator=generator))]

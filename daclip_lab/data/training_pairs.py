@@ -60,27 +60,34 @@ class Synthetic:
     degradations: tuple[str, ...] = field(default_factory=degradation_names)
     """The degradations, equally frequent: by default the ten and those registered so far."""
 
-    def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
+    def clean(
+        self, generator: torch.Generator, size: int, *, captions: bool = True
+    ) -> tuple[Tensor, str]:
+        """A random clean image (3, size, size) in [0, 1], and its caption; "" without `captions`."""
         if self.photos is None or uniform(generator) < self.scene_prob:
             drawn = scene(generator, height=size, width=size)
-            clean, text = drawn.image, drawn.caption if captions else ""
-        else:
-            clean = self.photos.crop(generator, size)
-            text = caption(clean) if captions else ""
+            return drawn.image, drawn.caption if captions else ""
+        image = self.photos.crop(generator, size)
+        return image, caption(image) if captions else ""
+
+    def steps(self, generator: torch.Generator) -> list[tuple[str, float]]:
+        """Random degradations with their severities: none, one or two; every ordered pair is as likely."""
         if uniform(generator) < self.clean_prob:
-            label, severity, degraded = CLEAN, 0.0, clean
-        else:
-            label = self.degradations[choose(generator, len(self.degradations))]
-            severity = uniform(generator, *self.severity)
-            steps = [(label, severity)]
-            others = [name for name in self.degradations if name != label]
-            prob = self.second_degradation_prob if others else 0
-            if prob and uniform(generator) < prob:
-                # Every ordered pair is as likely, so either of its two names is the label half of the time.
-                second = others[choose(generator, len(others))]
-                steps.append((second, uniform(generator, *self.severity)))
-            degraded = mix(clean, steps, generator)
-        degraded = camera(degraded, generator)
+            return []
+        first = self.degradations[choose(generator, len(self.degradations))]
+        steps = [(first, uniform(generator, *self.severity))]
+        others = [name for name in self.degradations if name != first]
+        prob = self.second_degradation_prob if others else 0
+        if prob and uniform(generator) < prob:
+            second = others[choose(generator, len(others))]
+            steps.append((second, uniform(generator, *self.severity)))
+        return steps
+
+    def draw(self, generator: torch.Generator, size: int, *, captions: bool = True) -> Example:
+        clean, text = self.clean(generator, size, captions=captions)
+        steps = self.steps(generator)
+        degraded = camera(mix(clean, steps, generator), generator)
+        label, severity = steps[0] if steps else (CLEAN, 0.0)
         return Example(clean=clean, degraded=degraded, label=label, severity=severity, caption=text)
 
 
@@ -151,13 +158,13 @@ class Batches(torch.utils.data.Dataset):
 
 
 class CatchInputErrors(torch.utils.data.Dataset):
-    """The batches, or the InputError raised instead: from a worker process it would arrive as a traceback."""
+    """The items of a dataset, or the InputError raised instead: another process would make a traceback of it."""
 
-    def __init__(self, batches: Batches):
-        self.batches = batches
+    def __init__(self, dataset: torch.utils.data.Dataset):
+        self.dataset = dataset
 
-    def __getitem__(self, k: int) -> Batch | InputError:
+    def __getitem__(self, k: int):
         try:
-            return self.batches[k]
+            return self.dataset[k]
         except InputError as error:
             return error

@@ -45,7 +45,7 @@ def _entries(table: Tensor, t: Time) -> Tensor:
 
 def _shaped(values: Tensor, like: Tensor) -> Tensor:
     """Values () or (b,), shaped to multiply `like` (b, ...), in its type and on its device."""
-    values = values.to(like.device, like.dtype)
+    values = values.to(like.device, like.dtype, non_blocking=True)
     return values.reshape(-1, *[1] * (like.dim() - 1)) if values.dim() else values
 
 

@@ -5,10 +5,10 @@ Several processes, such as one per GPU, train as one: see `loop`.
 
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from daclip_lab.data.training_pairs import Batch
 from daclip_lab.errors import InputError
+from daclip_lab.training.recipes import Recipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Loss = Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, float]]]
-"""(batch, generator) -> the loss, a scalar, and metrics by name."""
+Loss = Callable[[Any, torch.Generator], tuple[Tensor, dict[str, Tensor]]]
+"""(batch, generator) -> the loss, a scalar, and metrics by name. The batch is a `Batch` or a `PhotoBatch`."""
 
 
 def make_accelerator(*, cpu: bool = False) -> "Accelerator":
@@ -47,8 +48,75 @@ def place(module: nn.Module, accelerator: "Accelerator | None") -> torch.device:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its images on a device."""
-    return replace(batch, clean=batch.clean.to(device), degraded=batch.degraded.to(device))
+    """The batch with its images on a device, in [0, 1] where they were bytes."""
+
+    def move(images: Tensor) -> Tensor:
+        if device.type == "cuda":  # from pinned memory the copy waits for nothing
+            images = images.pin_memory()
+        images = images.to(device, non_blocking=True)
+        return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+    return replace(batch, clean=move(batch.clean), degraded=move(batch.degraded))
+
+
+def normal(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Standard normal numbers on a device; on CUDA drawn there, as the CPU would take longer than the training step."""
+    if device.type == "cuda":
+        seed = int(torch.randint(2**62, (), generator=generator))
+        return torch.randn(
+            shape, generator=torch.Generator(device).manual_seed(seed), device=device
+        )
+    return torch.randn(shape, generator=generator).to(device)
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Inside, a module is in evaluation mode; what was in training mode goes back to it at the end."""
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def adamw(
+    parameters: Iterable[nn.Parameter], recipe: Recipe, device: torch.device
+) -> torch.optim.AdamW:
+    """The optimiser of a recipe, as one fused kernel where there is one; biases and scales are spared the decay."""
+    parameters = list(parameters)
+    groups: list = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    kernel = {"fused" if device.type in ("cpu", "cuda") else "foreach": True}
+    return torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, eps=recipe.eps, **kernel)
+
+
+def check_interval(device: torch.device) -> int:
+    """Steps from one look at the losses to the next: on a GPU each look waits for all that it was given to do."""
+    return 20 if device.type == "cuda" else 1
+
+
+def statistics_of(model: nn.Module) -> dict[str, Tensor]:
+    """The statistics of the batch norms that are in training mode, by name: they are trained as weights are."""
+    return {
+        f"{name}.{buffer}": tensor
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and module.training
+        for buffer, tensor in module.named_buffers()
+    }
+
+
+def share_statistics(model: nn.Module, accelerator: "Accelerator | None") -> None:
+    """Give all processes the first one's statistics: each computes them from its own share of the batches."""
+    if accelerator is not None and accelerator.num_processes > 1:
+        from accelerate.utils import broadcast
+
+        for tensor in statistics_of(model).values():
+            tensor.copy_(broadcast(tensor))
 
 
 def ignore_sigterm(worker: int) -> None:
@@ -95,7 +163,7 @@ class Task(nn.Module):
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and its metrics, see `Loss`."""
         return self.loss(batch, generator)
 

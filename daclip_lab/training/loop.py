@@ -11,15 +11,17 @@ nk to nk + n - 1, one per process, each of the recipe's batch size divided by n;
 import atexit
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from daclip_lab.data.canvases.source import WholePhotos
+from daclip_lab.data.canvases.window import Arrivals, Embed, PhotoBatch, Window
 from daclip_lab.data.seeding import seeded
 from daclip_lab.data.training_pairs import Batches, CatchInputErrors, Source
 from daclip_lab.errors import InputError
@@ -28,12 +30,16 @@ from daclip_lab.training.checkpoints import load_state, save_state, saved_step, 
 from daclip_lab.training.devices import (
     Loss,
     Task,
+    adamw,
+    check_interval,
     fast_attention,
     has_bf16,
     ignore_sigterm,
     place,
     rank_and_world_size,
+    share_statistics,
     shut_down,
+    statistics_of,
     to_device,
 )
 from daclip_lab.training.recipes import Recipe, learning_rate
@@ -46,19 +52,27 @@ SAVE_SECONDS = 600.0
 """The longest time between two checkpoints, in seconds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
-    """One step of a training."""
+    """One step of a training. Its numbers are read from the device when they are asked for."""
 
     index: int
     """1 for the first step."""
-    loss: float
-    """The mean over all processes."""
-    metrics: dict[str, float]
-    """The metrics of the loss, of this process's share of the batch."""
+    values: Mapping[str, Tensor | float]
+    """The loss and the metrics, still on the device."""
     learning_rate: float
     seconds: float
-    """Duration of this step, including its batch."""
+    """Duration of this step, including its batch; on a GPU, of handing it to the device."""
+
+    @cached_property
+    def loss(self) -> float:
+        """The mean over all processes."""
+        return float(self.values["loss"])
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the loss, of this process's share of the batch."""
+        return {name: float(value) for name, value in self.values.items() if name != "loss"}
 
 
 def fit(
@@ -68,6 +82,9 @@ def fit(
     recipe: Recipe,
     *,
     captions: bool = True,
+    crops: Sequence[int] = (),
+    crop_size: int = 0,
+    embed: Embed | None = None,
     run: str | Path | None = None,
     resume: bool = False,
     save_every: int = 200,
@@ -82,6 +99,9 @@ def fit(
         loss: `loss(batch, generator)` returns a scalar and metrics; called once per step.
         source: where batches come from.
         captions: whether the loss reads captions.
+        crops: with whole photos as the source, the loss gets a `PhotoBatch`. In it step k has `crops[k % len(crops)]`
+            crops of `crop_size` pixels, in all processes together. Without `crops` it gets the source's plain batches.
+        embed: what is kept with each canvas, see `canvases.window`.
         run: a folder for checkpoints; one is written every `save_every` steps, or every ten minutes where these take
             longer, and when the loop is left early. Of several processes the first one writes; all read on `resume`.
         resume: go on from the checkpoint in `run`. The recipe must be the one it was started with.
@@ -91,7 +111,7 @@ def fit(
         InputError: `run` cannot be written to, or holds a checkpoint and `resume` is not set; the checkpoint is
             missing, or belongs to another recipe or model; the batch cannot be divided among the processes; the source
             fails; the loss or the gradient is not finite, in which case weights, average and checkpoint remain those of
-            the last good step.
+            the last good step (on a GPU, see `devices.check_interval`, the checkpoint alone).
     """
     if save_every < 1:
         raise InputError(f"save_every={save_every}: wanted 1 or more")
@@ -99,14 +119,14 @@ def fit(
     device = place(model, accelerator)
     autocast_bf16 = recipe.bf16 and has_bf16(device)
     task = loss if accelerator is None else accelerator.prepare_model(Task(model, loss))
-    weights = strip_prefixes({name: p for name, p in model.named_parameters() if p.requires_grad})
-    matrices = [p for p in weights.values() if p.dim() > 1]
-    others = [p for p in weights.values() if p.dim() <= 1]
-    groups: list = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others}]
-    optimizer = torch.optim.AdamW(
-        groups, lr=0.0, betas=recipe.betas, eps=recipe.eps, weight_decay=0.0, foreach=True
+    parameters = strip_prefixes(
+        {name: p for name, p in model.named_parameters() if p.requires_grad}
     )
+    statistics = strip_prefixes(statistics_of(model))
+    weights = parameters | statistics
+    optimizer = adamw(parameters.values(), recipe, device)
     average = {name: p.detach().clone() for name, p in weights.items()}
+    floats = [name for name, p in weights.items() if p.is_floating_point()]
     done = 0
     if resume:
         if run is None:
@@ -123,12 +143,30 @@ def fit(
         # Also finds out before the first step whether the folder can be written to.
         write_json(folder / "recipe.json", asdict(recipe))
 
-    size, share = recipe.image_size, recipe.batch_size // processes
-    dataset = Batches(source, size=size, batch=share, seed=recipe.seed, captions=captions)
+    dataset: torch.utils.data.Dataset
+    window = None
+    if isinstance(source, WholePhotos) and crops:
+        window = Window(source, device, embed)
+        numbers = [math.ceil(number / processes) for number in crops]
+        dataset = arrivals = Arrivals(
+            source,
+            seed=recipe.seed,
+            start=done,
+            crops=numbers,
+            size=crop_size,
+            captions=captions,
+            rank=rank,
+            processes=processes,
+        )
+        order = arrivals.order(recipe.steps)
+    else:
+        size, share = recipe.image_size, recipe.batch_size // processes
+        dataset = Batches(source, size=size, batch=share, seed=recipe.seed, captions=captions)
+        order = range(done * processes + rank, recipe.steps * processes, processes)
     loader = torch.utils.data.DataLoader(
         CatchInputErrors(dataset),
         batch_size=None,
-        sampler=range(done * processes + rank, recipe.steps * processes, processes),
+        sampler=order,
         num_workers=recipe.workers,
         worker_init_fn=ignore_sigterm,
         # Its own, because a loader without one draws from the global generator.
@@ -138,32 +176,47 @@ def fit(
     # For a caller that fails without closing this generator: at exit Python would wait for the workers.
     stop_workers = atexit.register(partial(shut_down, batches))
     saved, consistent = done, True
+    # The statistics before a step, which its forward pass changes.
+    before: list[Tensor] = []
+    # The loss and the norm of the gradient of the steps that were not looked at yet.
+    unread: dict[int, Tensor] = {}
     started = last_save = time.perf_counter()
     try:
-        for index, batch in enumerate(batches, start=done + 1):
+        for batch in batches:
             if isinstance(batch, InputError):
                 raise batch
+            index = done + 1
+            if window is not None:
+                window.add(batch)
+                if batch.step < done:
+                    continue
+                here = batch.crops and to_device(batch.crops, device)
+                batch = PhotoBatch(done, window, here, processes)
+            else:
+                batch = to_device(batch, device)
             rate = learning_rate(recipe, index - 1)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             generator = seeded(recipe.seed, (index - 1) * processes + rank + 1, 1)
+            before = [tensor.clone() for tensor in statistics.values()]
             with (
                 torch.autocast(device.type, torch.bfloat16, enabled=autocast_bf16),
                 fast_attention(device),
             ):
-                value, metrics = task(to_device(batch, device), generator)
+                value, metrics = task(batch, generator)
             optimizer.zero_grad()
             value.backward()
-            norm = nn.utils.clip_grad_norm_(weights.values(), recipe.max_grad_norm or math.inf)
+            norm = nn.utils.clip_grad_norm_(parameters.values(), recipe.max_grad_norm or math.inf)
             value = value.detach()
             if accelerator is not None and processes > 1:
                 value = accelerator.reduce(value, "mean")
-            value, norm = torch.stack([value, norm.to(value)]).tolist()
-            for name, number in {"loss": value, "norm of the gradient": norm}.items():
-                if not math.isfinite(number):
-                    raise InputError(
-                        f"the {name} is {number} at step {index}: try a smaller learning rate"
-                    )
+            unread[index] = torch.stack([value, norm.to(value)])
+            late = time.perf_counter() - last_save > SAVE_SECONDS
+            save = folder is not None and (index % save_every == 0 or late)
+            if save or index == recipe.steps or len(unread) >= check_interval(device):
+                if fault := first_fault(unread):
+                    raise InputError(f"{fault}: try a smaller learning rate")
+                unread.clear()
             consistent = False
             optimizer.step()
             if index % recipe.ema_every == 0 or index == recipe.steps:
@@ -171,20 +224,36 @@ def fit(
                 updates = math.ceil(index / recipe.ema_every)
                 decay = min(recipe.ema_decay, (1 + updates) / (10 + updates))
                 with torch.no_grad():
-                    torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)
-            done, consistent = index, True
-            late = time.perf_counter() - last_save > SAVE_SECONDS
-            if folder and (done % save_every == 0 or late):
+                    new, old = ([each[name] for name in floats] for each in (weights, average))
+                    torch._foreach_lerp_(old, new, 1 - decay)
+            done, consistent, before = index, True, []
+            if folder and save:
                 save_state(folder, asdict(recipe), weights, average, optimizer, done)
                 saved, last_save = done, time.perf_counter()
-            yield Step(done, value, metrics, rate, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            yield Step(done, {"loss": value, **metrics}, rate, seconds)
             started = time.perf_counter()
     finally:
         atexit.unregister(stop_workers)
         shut_down(batches)
+        if consistent and before:  # the step was not taken
+            torch._foreach_copy_(list(statistics.values()), before)
         # Interrupted in the middle of an update, the weights are half updated: the last checkpoint stays.
-        if folder and consistent and saved != done:
+        unread.pop(done + 1, None)  # of a step that was not taken
+        if folder and consistent and saved != done and not first_fault(unread):
             save_state(folder, asdict(recipe), weights, average, optimizer, done)
     with torch.no_grad():
-        for name, p in weights.items():
-            p.copy_(average[name])
+        for name in floats:
+            weights[name].copy_(average[name])
+    share_statistics(model, accelerator)
+
+
+def first_fault(unread: Mapping[int, Tensor]) -> str | None:
+    """The first loss or norm of a gradient (2,) of some steps that is not finite, in words."""
+    if not unread:
+        return None
+    for index, numbers in zip(unread, torch.stack([*unread.values()]).tolist(), strict=True):
+        for name, number in zip(("loss", "norm of the gradient"), numbers, strict=True):
+            if not math.isfinite(number):
+                return f"the {name} is {number} at step {index}"
+    return None

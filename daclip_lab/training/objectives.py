@@ -1,30 +1,31 @@
-"""The trainings of the three parts: the lab's CLIP, the controller, and the restorer.
+"""The trainings of the lab's CLIP and of the controller; that of the restorer is in `restoration`.
 
 Each is a loss of one batch, handed to `loop.fit`, which yields every step.
 """
 
-import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from daclip_lab.data.prompts import describe, training_texts
+from daclip_lab.data.canvases.source import WholePhotos
+from daclip_lab.data.canvases.views import draw_views
+from daclip_lab.data.canvases.window import PhotoBatch
+from daclip_lab.data.prompts import describe, phrase, text_ids, training_texts
 from daclip_lab.data.training_pairs import Batch, Source
 from daclip_lab.degradations.registry import CLEAN, label_names
-from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
-from daclip_lab.models.clip import Clip, resize
-from daclip_lab.models.daclip import DaCLIP, Embeddings
+from daclip_lab.models.clip import Clip
+from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce
-from daclip_lab.training.devices import place
 from daclip_lab.training.loop import Step, fit
-from daclip_lab.training.recipes import ClipRecipe, DaclipRecipe, RestorerRecipe
+from daclip_lab.training.photos import encode_unique, photo_losses
+from daclip_lab.training.recipes import ClipRecipe, DaclipRecipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -52,23 +53,23 @@ def train_clip(
     Metrics: `retrieval`, the share of images whose nearest text is right, and `paraphrase_loss` where it has a weight.
     """
     clip.train().requires_grad_(True)
-    clip.visual.requires_grad_(recipe.train_image_tower)
+    clip.visual.requires_grad_(recipe.train_image_tower).train(recipe.train_image_tower)
 
-    def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         texts = [
             text if label == CLEAN else describe(text, label, generator)
             for text, label in zip(batch.captions, batch.labels, strict=True)
         ]
         image, text = clip.encode_image(batch.degraded), clip.encode_text(texts)
         scale = clip.scale.clamp(max=100)  # as in CLIP: beyond, training is unstable
-        ids = _ids(texts).to(image.device)
+        ids = text_ids(texts).to(image.device)
         value = multi_positive_info_nce(image, text, scale, ids)
         right = ids[(image @ text.T).argmax(1)] == ids
-        metrics = {"retrieval": right.float().mean().item()}
+        metrics = {"retrieval": right.float().mean()}
         if recipe.paraphrase_weight:
             paraphrases = paraphrase_loss(clip, scale, generator)
             value = value + recipe.paraphrase_weight * paraphrases
-            metrics["paraphrase_loss"] = paraphrases.item()
+            metrics["paraphrase_loss"] = paraphrases.detach()
         return value, metrics
 
     steps = partial(fit, run=run, resume=resume, save_every=save_every, accelerator=accelerator)
@@ -82,9 +83,9 @@ def paraphrase_loss(clip: Clip, scale: Tensor, generator: torch.Generator, each:
     label; phrasings of one label are positives of each other. `scale` is the inverse temperature.
     """
     labels = [label for label in label_names() for _ in range(each)]
-    texts = [_phrase(label, True, generator) for label in labels * 2]
+    texts = [phrase(label, True, generator) for label in labels * 2]
     one, other = clip.encode_text(texts).chunk(2)
-    return multi_positive_info_nce(one, other, scale, _ids(labels).to(one.device))
+    return multi_positive_info_nce(one, other, scale, text_ids(labels).to(one.device))
 
 
 def train_daclip(
@@ -105,12 +106,18 @@ def train_daclip(
     with $L_\text{con}$ one of `models.losses` and w = `recipe.alignment_weight`; the last two terms only with
     `recipe.train_content`.
 
+    With whole photos as the source and `recipe.photos`, several views of each photo add
+    $\tfrac12 L_\text{label}(\text{views}) + L_\text{label}(\text{photos})$, with $L_\text{label}$ `losses.label_loss`.
+    A view is asked for the labels that it shows (`canvases.views.view_targets`), a photo, whose views
+    `controller.pooling` pools, for both of its labels. The cosine is then the mean over crops and views.
+
     Args:
         daclip: its controller and temperature are trained in place.
         run, resume, save_every, accelerator: see `loop.fit`, also for what is raised.
 
-    Metrics: `degradation_loss`, `accuracy` (share of images whose nearest word in the batch is right), and with the
-    content `content_loss` and `cosine` (of the content embedding to CLIP's of the clean image).
+    Metrics: `degradation_loss` and `accuracy` (share of images whose nearest word in the batch is right) of the crops,
+    with the content `content_loss` and `cosine` (of the content embedding to CLIP's of the clean image), with photos
+    `view_loss`, `photo_loss` and `photo_accuracy`.
 
     Raises InputError where the recipe's image size is not CLIP's, and for a label outside CLIP's vocabulary.
     """
@@ -121,6 +128,9 @@ def train_daclip(
     daclip.controller.requires_grad_(True)
     daclip.logit_scale.requires_grad_(True)
 
+    photos = recipe.photos if isinstance(source, WholePhotos) else 0
+    labels = source.labels if isinstance(source, WholePhotos) else ()
+
     @cache
     def embed_word(text: str) -> Tensor:
         # The text tower is frozen: each of some hundred phrasings is encoded once per training.
@@ -128,164 +138,65 @@ def train_daclip(
         with torch.no_grad():
             return daclip.encode_text([text])[0]
 
-    def contrast(image: Tensor, text: Tensor, labels: list[str]) -> Tensor:
+    @cache
+    def label_means() -> Tensor:
+        texts = [training_texts(label) if recipe.synonyms else [label] for label in labels]
+        means = [torch.stack([embed_word(text) for text in each]).mean(0) for each in texts]
+        return F.normalize(torch.stack(means), dim=-1)
+
+    def embed_words(names: Sequence[str], generator: torch.Generator) -> Tensor:
+        return torch.stack([embed_word(phrase(name, recipe.synonyms, generator)) for name in names])
+
+    def contrast(image: Tensor, text: Tensor, ids: Tensor) -> Tensor:
         if recipe.multi_positive:
-            return multi_positive_info_nce(image, text, daclip.scale, _ids(labels).to(image.device))
+            return multi_positive_info_nce(image, text, daclip.scale, ids)
         return info_nce(image, text, daclip.scale)
 
-    def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        batch: Batch | PhotoBatch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():  # the temperature is limited as CLIP's is
             daclip.logit_scale.clamp_(max=math.log(100))
-        names = [_phrase(label, recipe.synonyms, generator) for label in batch.labels]
-        words = torch.stack([embed_word(name) for name in names])
+        seen = None
+        crops = batch if isinstance(batch, Batch) else batch.crops
+        assert crops is not None  # of every step
+        if isinstance(batch, PhotoBatch):
+            seen = draw_views(batch, photos, recipe.photo_crops, size, generator)
+        degraded = _joined(crops.degraded, seen.degraded if seen else None)
         if recipe.train_content:
-            content, degradation = daclip.encode_image(batch.degraded)
+            content_features, features = daclip.encode_image(degraded, normalize=False)
         else:
-            degradation = daclip.encode_degradation(batch.degraded)
-        value = contrast(degradation, words, batch.labels)
-        metrics = {"degradation_loss": value.item()}
-        nearest = (degradation @ words.T).argmax(1).tolist()
-        right = [batch.labels[i] == label for i, label in zip(nearest, batch.labels, strict=True)]
-        metrics["accuracy"] = sum(right) / len(right)
+            features = daclip.encode_degradation(degraded, normalize=False)
+        b, degradation = len(crops.labels), F.normalize(features, dim=-1)
+
+        words = embed_words(crops.labels, generator)
+        ids = text_ids(crops.labels).to(words.device, non_blocking=True)
+        value = contrast(degradation[:b], words, ids)
+        metrics = {"degradation_loss": value.detach()}
+        metrics["accuracy"] = (ids[(degradation[:b] @ words.T).argmax(1)] == ids).float().mean()
         if recipe.train_content:
+            content = F.normalize(content_features, dim=-1)
             with torch.no_grad():
-                captions = _encode_unique(daclip, batch.captions)
-                clean = daclip.clip.encode_image(batch.clean)
-            content_loss = contrast(content, captions, batch.captions)
+                captions = encode_unique(daclip, crops.captions)
+                clean = daclip.clip.encode_image(_joined(crops.clean, seen.clean if seen else None))
+            same = text_ids(crops.captions).to(words.device, non_blocking=True)
+            content_loss = contrast(content[:b], captions, same)
             cosine = F.cosine_similarity(content, clean).mean()
             value = value + content_loss + recipe.alignment_weight * (1 - cosine)
-            metrics |= {"content_loss": content_loss.item(), "cosine": cosine.item()}
+            metrics |= {"content_loss": content_loss.detach(), "cosine": cosine.detach()}
+        if seen is not None:
+            of_views = features[b:].unflatten(0, seen.degraded.shape[:2])
+            texts = embed_words(labels, generator)
+            of_photos = photo_losses(daclip, of_views, seen, labels, texts, label_means())
+            value = value + 0.5 * of_photos["view_loss"] + of_photos["photo_loss"]
+            metrics |= {name: term.detach() for name, term in of_photos.items()}
         return value, metrics
 
     steps = partial(fit, run=run, resume=resume, save_every=save_every, accelerator=accelerator)
-    return steps(daclip, loss, source, recipe, captions=recipe.train_content)
+    crops = {"crops": (recipe.batch_size,), "crop_size": size} if photos else {}
+    return steps(daclip, loss, source, recipe, captions=recipe.train_content, **crops)
 
 
-def train_restorer(
-    net: nn.Module,
-    daclip: DaCLIP | None,
-    sde: MeanRevertingSDE,
-    source: Source,
-    recipe: RestorerRecipe,
-    *,
-    run: str | Path | None = None,
-    resume: bool = False,
-    save_every: int = 200,
-    accelerator: "Accelerator | None" = None,
-) -> Iterator[Step]:
-    """Train a restorer, conditioned on the embeddings of a frozen DA-CLIP (DA-CLIP, section 3.2).
-
-    Each example is diffused to a random time, and the network's prediction is compared by `restoration_error`. DA-CLIP
-    runs in float32, as it does in `Pipeline.restore`.
-
-    Args:
-        net: a `Restorer`, trained in place.
-        daclip: nothing about it is changed; where it is on another device, a copy is used. None trains without
-            embeddings.
-        run, resume, save_every, accelerator: see `loop.fit`, also for what is raised.
-
-    Metrics: `loss_at_t_max`, the mean error of the examples at t = T, where there are any.
-    """
-    net.train().requires_grad_(True)
-    device = place(net, accelerator)
-    if daclip is not None and next(daclip.parameters()).device != device:
-        daclip = copy.deepcopy(daclip).to(device)
-
-    def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        b = len(batch.labels)
-        t = torch.randint(1, sde.steps + 1, (b,), generator=generator)
-        t[torch.rand(b, generator=generator) < recipe.t_max_prob] = sde.steps
-        # Drawn on the CPU, so that they are the same on any device.
-        noise = torch.randn(batch.clean.shape, generator=generator).to(device)
-        keep = (torch.rand(b, generator=generator) >= recipe.conditioning_dropout).to(device)
-        content = degradation = None
-        if daclip is not None:
-            with torch.no_grad(), torch.autocast(device.type, enabled=False):
-                found = _embeddings(daclip, batch, recipe.oracle, net.uses_unnormalized_embeddings)
-            content, degradation = (e * keep[:, None] for e in found)
-        state = sde.diffuse(batch.clean, batch.degraded, t, noise)
-        conditions = net.prepare(content, degradation)
-        prediction = net(state, batch.degraded, t.to(device), conditions).float()
-        error = restoration_error(net.prediction_type, recipe, sde, prediction, batch, state, t)
-        at_t_max = error[t == sde.steps]
-        metrics = {"loss_at_t_max": at_t_max.mean().item()} if len(at_t_max) else {}
-        return error.mean(), metrics
-
-    steps = partial(fit, run=run, resume=resume, save_every=save_every, accelerator=accelerator)
-    return steps(net, loss, source, recipe, captions=False)
-
-
-def restoration_error(
-    prediction_type: str,
-    recipe: RestorerRecipe,
-    sde: MeanRevertingSDE,
-    prediction: Tensor,
-    batch: Batch,
-    state: Tensor,
-    t: Tensor,
-) -> Tensor:
-    r"""The error of each image of a batch: (b,).
-
-    Objective `"matching"` (IR-SDE, equation 15): the mean absolute distance of the reverse step from t to t - 1 that
-    follows from the prediction, $x_t - \mathrm{drift}(x_t, \hat\epsilon)$, to the optimum one, the mean of
-    `sde.posterior`.
-
-    Objective `"log_mse"`: $\ell(\hat x_0) + c\,\max(0,\ \ell(\hat x_0) - \ell(\mu))$, with
-    $\ell(x) = \ln(\overline{(x - x_0)^2} + 10^{-4})$ and c = `recipe.harm_penalty`. The hinge counts what the output is
-    worse than the input, $\mu$.
-
-    Args:
-        prediction_type: what the prediction is, "sample" or "epsilon"; it is converted to what the objective needs.
-        prediction, state: (b, 3, h, w).
-        batch: the clean and degraded images (b, 3, h, w).
-        t: the times of the states (b,), int64.
-    """
-    if recipe.objective == "log_mse":
-        clean = prediction
-        if prediction_type == "epsilon":
-            clean = sde.clean_from_noise(state, batch.degraded, prediction, t)
-        error, before = (
-            # Beyond 40 dB there is nothing left to gain.
-            ((image - batch.clean).square().mean((1, 2, 3)) + 1e-4).log()
-            for image in (clean, batch.degraded)
-        )
-        return error + recipe.harm_penalty * (error - before).relu()
-    noise = prediction
-    if prediction_type == "sample":
-        noise = sde.noise_from_clean(state, batch.degraded, prediction, t)
-    step = state - sde.reverse_drift(state, batch.degraded, noise, t)
-    optimum, _ = sde.posterior(state, batch.clean, batch.degraded, t, t - 1)
-    return (step - optimum).abs().mean((1, 2, 3))
-
-
-def _embeddings(daclip: DaCLIP, batch: Batch, oracle: bool, unnormalized: bool) -> Embeddings:
-    """DA-CLIP's embeddings of the degraded images (b, d); for an oracle its training targets, with the same norms."""
-    size = daclip.clip.config.image_size
-
-    def predicted() -> Embeddings:
-        return daclip.encode_image(resize(batch.degraded, size), normalize=not unnormalized)
-
-    if not oracle:
-        return predicted()
-    content = daclip.clip.encode_image(resize(batch.clean, size))
-    targets = Embeddings(content, _encode_unique(daclip, batch.labels))
-    return targets.rescaled_like(predicted()) if unnormalized else targets
-
-
-def _encode_unique(daclip: DaCLIP, texts: list[str]) -> Tensor:
-    """The embeddings (b, d) of texts of which many are equal; each is encoded once."""
-    return daclip.encode_text(list(dict.fromkeys(texts)))[_ids(texts)]
-
-
-def _ids(texts: list[str]) -> Tensor:
-    """An integer for every text (b,), equal where the texts are."""
-    index = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    return torch.tensor([index[text] for text in texts])
-
-
-def _phrase(label: str, synonyms: bool, generator: torch.Generator) -> str:
-    """The label itself, or a random one of its training phrasings."""
-    if not synonyms:
-        return label
-    texts = training_texts(label)
-    return texts[int(torch.randint(len(texts), (), generator=generator))]
+def _joined(crops: Tensor, seen: Tensor | None) -> Tensor:
+    """Crops (b, 3, s, s), then the views (photos, views, 3, s, s) of photos, if any, as one batch."""
+    return crops if seen is None else torch.cat([crops, seen.flatten(0, 1)])

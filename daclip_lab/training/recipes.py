@@ -64,6 +64,8 @@ def _has_type(value, wanted) -> bool:
         return any(_has_type(value, each) for each in get_args(wanted))
     if get_origin(wanted) is tuple:
         inner = get_args(wanted)
+        if isinstance(value, tuple | list) and inner[1:] == (...,):
+            inner = inner[:1] * len(value)
         fits = isinstance(value, tuple | list) and len(value) == len(inner)
         return fits and all(map(_has_type, value, inner))
     if isinstance(value, bool):
@@ -95,6 +97,11 @@ class DaclipRecipe(Recipe):
     """Use all training phrasings of a degradation, instead of the one canonical word."""
     train_content: bool = True
     """Train the content embedding as well; without it a step takes less than half of the time."""
+    photos: int = 0
+    """With a source of whole photos: photos per step, in all processes together, beside the crops of the batch. Of each
+    the resized whole and `photo_crops` native crops are embedded and pooled, as in use."""
+    photo_crops: int = 5
+    """Native crops of each of these photos."""
 
 
 OBJECTIVES = ("matching", "log_mse")
@@ -102,7 +109,7 @@ OBJECTIVES = ("matching", "log_mse")
 
 @dataclass(frozen=True, kw_only=True)
 class RestorerRecipe(Recipe):
-    """The restorer's training (DA-CLIP, section 3.2), see `objectives.restoration_error`."""
+    """The restorer's training (DA-CLIP, section 3.2), see `restoration.restoration_error`."""
 
     objective: str = "matching"
     """`"matching"`: L1 distance to the optimum reverse step, the authors' maximum-likelihood objective (IR-SDE,
@@ -118,6 +125,13 @@ class RestorerRecipe(Recipe):
     accepts large losses on few images for small gains on many."""
     conditioning_dropout: float = 0.0
     """Share of examples whose embeddings are replaced by zeros, so that the network also works without."""
+    wrong_conditioning: float = 0.0
+    """Share of examples that are conditioned on the embeddings of another image of the batch, so that the network
+    relies on the image where both disagree."""
+    patch_sizes: tuple[int, ...] = ()
+    """With a source of whole photos: sides of the patches in pixels, in turn from step to step, as many of each as have
+    the pixels of `batch_size` images of `image_size`; empty for `image_size` alone. Patches are conditioned on the
+    embeddings of their whole photo. At CLIP's own size they are crops, degraded and embedded by themselves."""
 
     def __post_init__(self):
         super().__post_init__()
