@@ -30,7 +30,8 @@ from daclip_lab.files.resume_log import ResumeLog
 from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training import presets
-from daclip_lab.training.objectives import train_daclip, train_restorer
+from daclip_lab.training.objectives import train_daclip
+from daclip_lab.training.restoration import train_restorer
 
 SEEDS = (0, 1)
 
@@ -50,7 +51,6 @@ VARIANTS = {
     "classification": {
         LAB: Variant(),
         "one-hot loss": Variant(recipe={"multi_positive": False}),
-        "no stem": Variant(scale={"stem": 0}),
         "one word each": Variant(recipe={"synonyms": False}),
         "nothing clean, nothing mixed": Variant(
             scale={"clean_prob": 0.0, "second_degradation_prob": 0.0}
@@ -80,10 +80,8 @@ def controller(
     short = {"steps": steps, "batch_size": 48, "warmup": 10, "learning_rate": 1e-3}
     recipe = replace(scale.daclip, **short, train_content=content, seed=seed, **variant.recipe)
     given, source = lab.load("lab"), source_of(data, scale)
-    model = scale.build_daclip(given.clip, seed)
-    settings = replace(
-        given.settings, stem=scale.stem, synonyms=recipe.synonyms, labels=labels_of(source)
-    )
+    model = lab.DaCLIP(given.clip)
+    settings = replace(given.settings, synonyms=recipe.synonyms, labels=labels_of(source))
     pipe = Pipeline(settings, daclip=model)
     crops, scores = build_eval_set(photos, Protocol(crops=1 if toy else 2, seed=1)), {}
     for step in train_daclip(model, source, recipe):

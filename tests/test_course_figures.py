@@ -95,10 +95,10 @@ def predicted_clean():
     return sde.predicted_clean(table)
 
 
-def plane():
+def plane(frontier=None):
     rows = [(*kind, count, 20 + count, 9 - count) for kind in KINDS for count in (1, 5)]
     columns = ["sampler", "timestep_spacing", "steps", "distortion", "unlike"]
-    return samplers.perception_distortion(pd.DataFrame(rows, columns=columns))
+    return samplers.perception_distortion(pd.DataFrame(rows, columns=columns), frontier=frontier)
 
 
 def words_for_degradations():
@@ -108,7 +108,7 @@ def words_for_degradations():
 
 
 ALL = [lambda: training.wiring(4), levels, curves, stages, costs, kinds_of_conditioning, maps, against,
-       predicted_clean, plane, words_for_degradations]  # fmt: skip
+       predicted_clean, plane, lambda: plane(np.array([[20, 8], [24, 2]])), words_for_degradations]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", ALL)

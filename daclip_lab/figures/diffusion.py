@@ -21,6 +21,8 @@ SAMPLERS = {
 """The colour and the marker of each sampler."""
 LINES = {"linspace": "-", "logsnr": (0, (1.5, 1.5))}
 SPACED = {"linspace": "steps even in time", "logsnr": "steps even in log-SNR"}
+LOWER = ("LPIPS", "sliced Wasserstein")
+"""The measures that are better when lower."""
 LINE = ["sampler", "timestep_spacing"]
 """The columns whose values make a line."""
 
@@ -29,7 +31,7 @@ def tradeoff(table: "pd.DataFrame") -> "Figure":
     """Every measure against the number of steps, a line for each sampler and timestep spacing.
 
     `table` has the columns sampler, timestep_spacing ("linspace" or "logsnr"), steps, and one for each measure; a row
-    whose sampler is "input" holds the images before restoration. Higher is better, except for LPIPS.
+    whose sampler is "input" holds the images before restoration. Higher is better, except for `LOWER`.
     """
     measures = [name for name in table.columns if name not in (*LINE, "steps")]
     caption = (
@@ -53,7 +55,7 @@ def tradeoff(table: "pd.DataFrame") -> "Figure":
             axes.set_ylim(framed.min() - margin, framed.max() + margin)
             step_axis(axes, steps)
             axes.set(ylabel=measure, xlabel="steps (calls of the network)")
-            better = "lower is better" if measure == "LPIPS" else "higher is better"
+            better = "lower is better" if measure in LOWER else "higher is better"
             axes.set_title(f"{measure}: {better}")
         for sampler, (color, mark) in SAMPLERS.items():
             if sampler in set(table.sampler):

@@ -393,6 +393,52 @@ left.round(1)
 # that collapse below 100 steps, and call it slow sampling. The re-spaced step costs the same and leaves nothing. So a
 # claim of "ten times fewer steps" should be measured against *it*.
 #
+# ### What are steps for?
+#
+# One can ask two things of restored pixels: how far is each from *the* clean one (distortion), and are they distributed as
+# clean pixels are (perception)? The two aims are at odds (Blau and Michaeli, 2018). For this pixel even the limit can be
+# computed. Every answer is made from the degraded pixel, which is always 0.5, and from noise, so it is independent of the clean
+# pixel: its squared error is the variance of clean pixels plus its own mean square around their mean. For a given distance
+# between the distributions, that is smallest when the values farthest from the mean are pulled in.
+#
+# **Predict**: where do one step and fifty steps end in this plane? How much larger is the squared error of the fifty?
+
+# %%
+truth, offset = draw(len(images), 9).numpy(), right - right.mean()
+plane = pd.DataFrame(
+    [
+        (name, "linspace", count, 255 * np.sqrt(((found - truth) ** 2).mean()), 255 * np.abs(np.sort(found) - right).mean())
+        for name in ("posterior", "dpmpp-2m", "euler-maruyama")
+        for count in (1, 2, 3, 5, 10, 20, 50)
+        for found in [path(name, count)[1][-1]]
+    ],
+    columns=["sampler", "timestep_spacing", "steps", "distortion", "unlike"],
+)  # fmt: skip
+limit = []
+for reach in np.linspace(0, np.abs(offset).max(), 200):
+    kept = offset.clip(-reach, reach)
+    limit.append((np.sqrt(offset.var() + (kept**2).mean()), np.abs(offset - kept).mean()))
+
+# %%
+figures.samplers.perception_distortion(
+    plane,
+    "Numbers at the marks: steps, 1 to 50. To the left: nearer to the clean pixel. Down: distributed more like clean pixels. "
+    "No method lies in the grey area.",
+    across="error to the clean pixel (RMS, of 255)",
+    up="distance of the distributions (of 255)",
+    frontier=255 * np.array(limit),
+)
+
+# %% [markdown]
+# One step has the smallest error that is possible, and a distribution unlike that of clean pixels. Every further step of a good
+# sampler goes down along the limit: from about ten on the distribution is right, at twice the squared error (the RMS grows from 71
+# to 100), since a sample and the clean pixel are two independent draws. So steps do not buy accuracy. They buy
+# answers that are each a possible clean pixel, and other ones for other seeds. Steps of Euler-Maruyama that skip times stay above
+# the limit, since the noise that they leave costs both.
+#
+# This holds for the exact estimate. A trained network adds mistakes of its own at every step, and one as small as the restorer of
+# this package does not gain PSNR by them (part 7).
+#
 # ## 5 · The exact estimate, learned
 #
 # Nobody has the exact estimate for photos. A network is trained to give it: draw a clean pixel, a time and noise, and
@@ -591,7 +637,8 @@ quality.set_index(["sampler", "timestep_spacing", "steps"]).round(3)
 # LPIPS, a distance in the features of a network, and FID, a distance between distributions of images, come nearer to
 # it.
 #
-# The same figure for all samplers, spacings and larger crops comes from `python -m benchmarks tradeoff`.
+# The same figure for all samplers, spacings and larger crops comes from `python -m benchmarks tradeoff`, with the plane of part 4
+# for photos: there the distance between distributions is that of their patches.
 #
 # ## 8 · Your turn
 #
@@ -728,6 +775,9 @@ pd.Series(
         "noise left by one-step updates, 5 / 10 / 20 / 50 steps (of 255)": " / ".join(
             f"{left.loc['posterior, one-step', count]:.1f}" for count in (5, 10, 20, 50)
         ),
+        "one pixel, 1 / 50 posterior steps: RMS error (of 255)": " / ".join(
+            f"{value:.0f}" for value in plane[plane.sampler == "posterior"].distortion.iloc[[0, -1]]
+        ),
         "learned estimate at t = T, RMS error (of 255)": f"{gap[T]:.1f}",
         "best PSNR on crops": (
             f"{finest['PSNR (dB)']:.2f} dB: {finest.sampler}, {finest.steps} steps"
@@ -753,6 +803,7 @@ pd.Series(
 #   [arXiv 2310.01018](https://arxiv.org/abs/2310.01018).
 # - A. Li et al. *MaRS: A Fast Sampler for Mean Reverting Diffusion Based on ODE and SDE Solvers.* ICLR 2025,
 #   [arXiv 2502.07856](https://arxiv.org/abs/2502.07856). The second-order steps, and the one-step baselines of part 4.
+# - Y. Blau, T. Michaeli. *The Perception-Distortion Tradeoff.* CVPR 2018, [arXiv 1711.06077](https://arxiv.org/abs/1711.06077).
 # - C. Lu et al. *DPM-Solver++.* [arXiv 2211.01095](https://arxiv.org/abs/2211.01095).
 # - J. Song, C. Meng, S. Ermon. *Denoising Diffusion Implicit Models.* ICLR 2021,
 #   [arXiv 2010.02502](https://arxiv.org/abs/2010.02502).

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daclip_lab.figures.diffusion import LINE, SAMPLERS, SPACED, sampler_curve
+from daclip_lab.figures.palette import MUTED, PALE
 from daclip_lab.figures.primitives import legend_below, reference_line
 from daclip_lab.figures.style import WIDTH, above_caption, area, canvas
 
@@ -43,21 +44,39 @@ def against_one_step(table: "pd.DataFrame", caption: str = "") -> "Figure":
     return figure
 
 
-def perception_distortion(table: "pd.DataFrame", caption: str = "") -> "Figure":
-    """Distance to the clean photo (across) against distance to the statistics of clean photos (up).
+def perception_distortion(
+    table: "pd.DataFrame",
+    caption: str = "",
+    *,
+    across: str = "distance to the clean photo (RMS, of 255)",
+    up: str = "edges unlike those of photos (of 255)",
+    frontier: np.ndarray | None = None,
+) -> "Figure":
+    """Distance to the clean image (across) against distance of the distributions (up): Blau and Michaeli, 1711.06077.
 
-    `table` has the columns sampler, timestep_spacing, steps, distortion and unlike, both in grey levels of 255.
+    Args:
+        table: columns sampler, timestep_spacing, steps, distortion and unlike, in the units that the labels name.
+        frontier: (n, 2) distortions and distances that no method can be below, where they are known.
     """
     with canvas(WIDTH, 430, caption) as figure:
         axes = area(figure, 84, 16, WIDTH - 336, 320)
+        if frontier is not None:
+            axes.fill_between(*frontier.T, color=PALE, zorder=0)
+            axes.plot(*frontier.T, color=MUTED, zorder=1, label="limit of every method")
         for (sampler, spacing), line in table.groupby(LINE, sort=False):
             label = f"{sampler},\n{SPACED[spacing]}"
             sampler_curve(axes, sampler, spacing, line.distortion, line.unlike, label)
-            for _, point in line.iterrows():
+        axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # places on the page are now final
+        labelled: list[np.ndarray] = []
+        for point in table.itertuples():
+            place = axes.transData.transform((point.distortion, point.unlike))
+            # Numbers of marks side by side would overlap: only the first is written.
+            if all(np.abs(place - other).max() > 14 for other in labelled):
+                labelled.append(place)
                 axes.annotate(f"{point.steps:g}", (point.distortion, point.unlike), (5, 5), fontsize=8,
-                              textcoords="offset points", color=SAMPLERS[sampler][0])  # fmt: skip
-        axes.set_xlabel("distance to the clean photo (RMS, of 255)  ← better")
-        axes.set_ylabel("edges unlike those of photos (of 255)  ↓ better")
+                              textcoords="offset points", color=SAMPLERS[point.sampler][0])  # fmt: skip
+        axes.set_xlabel(f"{across}  ← better")
+        axes.set_ylabel(f"{up}  ↓ better")
         axes.grid()
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), labelspacing=0.9)
     return figure
