@@ -133,7 +133,7 @@ def test_a_perfect_pipeline_reaches_every_target(perfect):
     assert set(whole.summary().index) == set(result.summary().index)
     assert "gain in PSNR (dB)" in whole.summary().query("target != ''").index
     assert result.summary().loc["gap of that cosine to 1 that is closed (%)", "value"] == 100
-    assert result.summary().loc["false alarms on clean photos (%)", "clip"] == 100
+    assert result.summary().loc["clean called clean (%)", "clip"] == 0
 
 
 def guessed(photos=300):
@@ -170,7 +170,8 @@ def test_a_guessing_pipeline_is_at_chance():
     lines = [(table.loc["overall", [m, f"{m}_low", f"{m}_high"]], 0.1)
              for m in ("accuracy", "clip_accuracy", "held_out_accuracy")]  # fmt: skip
     for measure, truth in (
-        ("false alarms on clean photos (%)", 100 * 10 / 11),
+        ("clean called clean (%)", 100 / 11),
+        ("misses: degraded called clean (%)", 100 / 11),
         ("both of two degradations in the top two (%)", 100 / 45),
         ("of the R@1 of CLIP on clean images (%)", 100 * 0.5 / 0.8),
         ("gap of that cosine to 1 that is closed (%)", 50),
@@ -179,7 +180,7 @@ def test_a_guessing_pipeline_is_at_chance():
     for (value, low, high), truth in lines:
         # The width of an interval is nearly four standard deviations.
         assert abs(value - truth) <= high - low + 1e-9
-        assert high - low < 0.5 * truth or truth < 3
+        assert high - low < max(0.5 * truth, 8)
     assert not targets.met.dropna().any()
     assert result.calibration_error() < 0.02
     assert result.calibration_error(calibrated=False) > 0.75
@@ -477,8 +478,9 @@ def test_images_are_conditioned_on_their_own_embeddings(pipe, photos, monkeypatc
     both = restored(pipe, images, own, protocol)
     last = restored(pipe, images[2:], Embeddings(*(e[2:] for e in own)), protocol)
     torch.testing.assert_close(both[2:], last, atol=1e-6, rtol=0)
-    swapped = restored(pipe, images, Embeddings(*(e.flip(0) for e in own)), protocol)
-    assert (swapped - both).abs().max() > 1e-5
+    # Untrained, the network embeds all images alike: the opposite embeddings differ more than those of another image.
+    others = restored(pipe, images, Embeddings(*(-e for e in own)), protocol)
+    assert (others - both).abs().max() > 1e-5
 
 
 # ---- the command ----
