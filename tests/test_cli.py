@@ -464,10 +464,10 @@ def test_calibrating_needs_a_folder_of_weights(capsys, photo_folder, monkeypatch
 
 
 def test_a_training_uses_all_cores_but_one(monkeypatch, photo_folder, out):
-    from daclip_lab.commands import train
+    from daclip_lab.commands.training import progress
     from daclip_lab.files.storage import read_json
 
-    monkeypatch.setattr(train, "cores", lambda: 3)
+    monkeypatch.setattr(progress, "cores", lambda: 3)
     common = ("train", "clip", "--scale", "smoke", "--data", photo_folder, "--steps", 1, "--out")
     run(*common, out / "a")
     run(*common, out / "b", "--workers", 0)

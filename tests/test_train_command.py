@@ -15,7 +15,7 @@ from daclip_lab.data.image_io import save_image
 from daclip_lab.errors import InputError
 from daclip_lab.files.storage import read_json
 from daclip_lab.training import presets
-from daclip_lab.training.checkpoints import write_tensors
+from daclip_lab.training.checkpoints import read_tensors, write_tensors
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_pretrained_clip_is_taken_if_it_is_here_and_fetched_if_one_asks(pretra
 def test_random_weights_are_those_of_the_scale(scale):
     one, two = (starting_weights("random", scale) for _ in range(2))
     assert same(one.daclip, two.daclip)
-    assert one.settings.clip == scale.clip and one.settings.stem == scale.stem
+    assert one.settings.clip == scale.clip
     with pytest.raises(InputError, match="smoke scale has no pretrained CLIP"):
         starting_weights("pretrained", scale)
 
@@ -126,11 +126,18 @@ def test_one_degradation_alone(pairs, tmp_path, weights, capsys):
     assert "storm is the only degradation" in capsys.readouterr().err
 
 
-def test_a_controller_with_a_stem_is_trained_further_as_it_is(pairs, tmp_path):
+def test_clip_and_controller_are_trained_further_as_they_are(tmp_path):
+    """Each from the weights of --start; a warm-up is at most a tenth of the steps."""
     common = ["train", "daclip", "--scale", "smoke", "--data", "bundled", "--weights", "random"]
-    common = [*common, "--steps", "1", "--out"]
-    assert main([*common, str(tmp_path / "one")]) == 0
-    settings = read_json(tmp_path / "one" / "pipeline.json")
-    assert settings["stem"] == presets.smoke().stem > 0
-    assert main([*common, str(tmp_path / "two"), "--start", str(tmp_path / "one")]) == 0
-    assert daclip_lab.load(tmp_path / "two").settings.stem == settings["stem"]
+    assert main([*common, "--steps", "1", "--out", str(tmp_path / "one")]) == 0
+    start = ["--steps", "1", "--learning-rate", "1e-12", "--start", str(tmp_path / "one")]
+    for part, of in (("daclip", "controller"), ("clip", "clip")):
+        weights = ["--weights", str(tmp_path / "one")] if part == "daclip" else []
+        call = ["train", part, "--scale", "smoke", *weights, *start]
+        assert main([*call, "--out", str(tmp_path / part)]) == 0
+        before, after = (
+            read_tensors(tmp_path / run / f"{of}.safetensors") for run in ("one", part)
+        )
+        for name, tensor in before.items():
+            torch.testing.assert_close(after[name], tensor, msg=name)
+    assert read_json(tmp_path / "clip" / "recipe.json")["warmup"] == 0

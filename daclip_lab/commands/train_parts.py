@@ -12,12 +12,13 @@ from daclip_lab.data.training_pairs import Source, Synthetic
 from daclip_lab.degradations.registry import label_names
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip
-from daclip_lab.models.daclip import DaCLIP, build_daclip
+from daclip_lab.models.daclip import DaCLIP
+from daclip_lab.models.front_end import fold_all
 from daclip_lab.models.restorer import build_restorer
 from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.pipeline.serialization import Settings
-from daclip_lab.training import objectives
+from daclip_lab.training import objectives, restoration
 from daclip_lab.training.checkpoints import load_weights
 from daclip_lab.training.loop import Step
 from daclip_lab.training.presets import Scale
@@ -36,11 +37,18 @@ class Training(NamedTuple):
 
 
 def clip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
-    """Train the scale's own CLIP from random weights."""
+    """Train the scale's own CLIP from random weights, or that of --start further."""
     if scale.clip_training is None:
         raise InputError(f"the {scale.name} scale takes a pretrained CLIP: there is none to train")
     recipe = _recipe(options, scale.clip_training)
-    return _of_clip(settings_of(scale), scale.build_clip(recipe.seed), recipe, scale, source, loop)
+    settings, model = settings_of(scale), None
+    if options.start:
+        started = load(options.start)
+        settings, model = started.settings, started.clip
+        if model is None:
+            raise InputError(f"{options.start} holds no CLIP to start from")
+    model = model or scale.build_clip(recipe.seed)
+    return _of_clip(settings, model, recipe, scale, source, loop)
 
 
 def words(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
@@ -84,25 +92,23 @@ def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict
     )
     if scale.epochs is not None and options.steps is None and isinstance(source, PairFolder):
         recipe = replace(recipe, steps=steps_of(scale.epochs, len(source), recipe.batch_size))
-    stem = scale.stem
+    model = DaCLIP(given.clip)
     if options.start:
-        started = load(options.start)
-        if started.daclip is None:
+        trained = load(options.start).daclip
+        if trained is None:
             raise InputError(f"{options.start} holds no controller to start from")
-        stem, trained = started.settings.stem, started.daclip
-    model = build_daclip(given.clip, stem, recipe.seed)
-    if options.start:
-        load_weights(model.controller, trained.controller.state_dict(), options.start)
+        controller = fold_all(model.controller)  # as controllers are stored
+        load_weights(controller, trained.controller.state_dict(), options.start)
         model.logit_scale.data.copy_(trained.logit_scale)
     settings = replace(
         given.settings,
-        stem=stem,
         # As the images of this training were cut, see `source_of`.
         view=scale.view,
         synonyms=recipe.synonyms,
         labels=labels,
-        # Probabilities of a new controller have to be calibrated anew.
+        # A new controller has to be calibrated anew.
         temperature=1.0,
+        clean_bias=0.0,
         # It is not the authors' any more.
         source={},
     )
@@ -129,7 +135,7 @@ def restorer(options: argparse.Namespace, scale: Scale, source: Source, loop: di
     settings = replace(given.settings, network=origin.network, sde=origin.sde, steps=origin.steps)
     pipe = Pipeline(settings, clip=given.clip, daclip=given.daclip, restorer=net)
     model = given.daclip or DaCLIP(given.clip)
-    steps = objectives.train_restorer(net, model, pipe.sde, source, recipe, **loop)
+    steps = restoration.train_restorer(net, model, pipe.sde, source, recipe, **loop)
     return Training(recipe, pipe, steps)
 
 
@@ -137,7 +143,7 @@ TRAININGS = {"clip": clip, "words": words, "daclip": daclip, "restorer": restore
 
 
 def _recipe(options: argparse.Namespace, default: R, **fixed) -> R:
-    """The scale's recipe, with the values of the options that are given."""
+    """The scale's recipe, with the options that are given, and a warm-up of at most a tenth of the steps."""
     given = {
         "steps": options.steps,
         "batch_size": options.batch,
@@ -145,4 +151,5 @@ def _recipe(options: argparse.Namespace, default: R, **fixed) -> R:
         "seed": options.seed,
         "workers": options.workers,
     }
-    return replace(default, **{k: v for k, v in given.items() if v is not None}, **fixed)
+    recipe = replace(default, **{k: v for k, v in given.items() if v is not None}, **fixed)
+    return replace(recipe, warmup=min(recipe.warmup, recipe.steps // 10))
