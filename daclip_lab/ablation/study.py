@@ -28,8 +28,8 @@ from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.models.restorer import build_restorer
 from daclip_lab.pipeline.pipeline import Pipeline
-from daclip_lab.training.restoration import train_restorer
 from daclip_lab.training.recipes import RestorerRecipe
+from daclip_lab.training.restoration import train_restorer
 
 VARIANTS = {
     "none": (),

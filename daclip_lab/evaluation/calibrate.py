@@ -12,7 +12,7 @@ from daclip_lab.metrics.calibration import fit_temperature
 from daclip_lab.pipeline.pipeline import Pipeline
 
 MISSES = 0.03
-"""The share of degraded validation images that may be called clean."""
+"""The share of degraded validation photos that may be called clean."""
 
 
 class Calibration(NamedTuple):
@@ -23,7 +23,9 @@ class Calibration(NamedTuple):
 
 
 def calibrate(pipe: Pipeline, photos: Photos, *, crops: int = 2, seed: int = 0) -> Calibration:
-    """The largest clean bias that calls no more than `MISSES` of the degraded images clean, then the temperature.
+    """The largest clean bias that calls no more than `MISSES` of the degraded photos clean, then the temperature.
+
+    The bias is chosen on whole photos alone, since in a crop damage may be out of sight; the temperature on both.
 
     Args:
         pipe: weights with a controller; what they are calibrated with does not count.
@@ -40,8 +42,9 @@ def calibrate(pipe: Pipeline, photos: Photos, *, crops: int = 2, seed: int = 0) 
     cut = Protocol(
         crop=pipe.settings.clip.image_size, crops=crops, seed=seed, degradations=degradations
     )
-    found, labels = [], []
+    found, labels, of_photos = [], [], 0
     for protocol in (whole, cut):
+        of_photos = len(labels)  # after the loop: the rows before those of crops
         for index in range(len(photos)):
             _, degraded, facts = degraded_crops(photos, index, protocol)
             rows = [i for i, fact in enumerate(facts) if fact["degradation"] in known]
@@ -50,7 +53,8 @@ def calibrate(pipe: Pipeline, photos: Photos, *, crops: int = 2, seed: int = 0) 
     logits, truth, bias = torch.cat(found), torch.tensor(labels), 0.0
     if CLEAN in known:
         clean = known.index(CLEAN)
-        bias = largest_bias(logits[truth != clean], clean)
+        photos_only = torch.arange(len(truth)) < of_photos
+        bias = largest_bias(logits[photos_only & (truth != clean)], clean)
         logits[:, clean] += bias
     return Calibration(fit_temperature(logits, truth), bias)
 

@@ -23,7 +23,8 @@ def target_table(
     Args:
         rows, mixtures: those of `Evaluation.measures` and `Evaluation.mixtures`.
         whole: whether whole photos were evaluated. The targets of classification differ between crops and whole photos;
-            that of the content is for crops, those of "clean", mixtures and restoration (in at most 5 steps) for photos.
+            that of the content is for crops, those of "clean", mixtures and restoration (in at most 5 steps) for
+            whole photos.
         steps: of the restoration.
 
     Columns: `target` ("" where there is none), `value`, `low` and `high` (95 % interval over photos), `clip` (CLIP

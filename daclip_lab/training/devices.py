@@ -63,9 +63,8 @@ def normal(shape: Sequence[int], generator: torch.Generator, device: torch.devic
     """Standard normal numbers on a device; on CUDA drawn there, as the CPU would take longer than the training step."""
     if device.type == "cuda":
         seed = int(torch.randint(2**62, (), generator=generator))
-        return torch.randn(
-            shape, generator=torch.Generator(device).manual_seed(seed), device=device
-        )
+        own = torch.Generator(device).manual_seed(seed)
+        return torch.randn(shape, generator=own, device=device)
     return torch.randn(shape, generator=generator).to(device)
 
 

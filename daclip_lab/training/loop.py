@@ -119,9 +119,8 @@ def fit(
     device = place(model, accelerator)
     autocast_bf16 = recipe.bf16 and has_bf16(device)
     task = loss if accelerator is None else accelerator.prepare_model(Task(model, loss))
-    parameters = strip_prefixes(
-        {name: p for name, p in model.named_parameters() if p.requires_grad}
-    )
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parameters = strip_prefixes(trained)
     statistics = strip_prefixes(statistics_of(model))
     weights = parameters | statistics
     optimizer = adamw(parameters.values(), recipe, device)

@@ -73,9 +73,7 @@ def train_restorer(
                 return _embeddings(daclip, images, **how)
             return photo_embeddings(daclip, images, **how)
 
-    def loss(
-        batch: Batch | PhotoBatch, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(batch: Batch | PhotoBatch, generator: torch.Generator) -> tuple[Tensor, dict]:
         images = batch if isinstance(batch, Batch) else batch.crops
         if images is not None:
             found = None if daclip is None else embed(images)
@@ -101,8 +99,7 @@ def train_restorer(
             content, degradation = shown.unbind(1)
         state = sde.diffuse(images.clean, images.degraded, t, noise)
         conditions = net.prepare(content, degradation)
-        there = t.to(device, non_blocking=True)
-        prediction = net(state, images.degraded, there, conditions).float()
+        prediction = net(state, images.degraded, t.to(device), conditions).float()
         error = restoration_error(net.prediction_type, recipe, sde, prediction, images, state, t)
         last = t == sde.steps
         at_t_max = (error.detach() * last.to(device, non_blocking=True)).sum() / last.sum().item()
