@@ -66,7 +66,7 @@ VARIANTS = {
         "L1 to the reverse step": Variant(recipe={"objective": "matching"}),
         "uniform times": Variant(recipe={"t_max_prob": 0.0}),
         "no conditioning dropout": Variant(recipe={"conditioning_dropout": 0.0}),
-        "no harm penalty": Variant(recipe={"harm_penalty": 0.0}),
+        "harm penalty": Variant(recipe={"harm_penalty": 6.0}),
     },
 }
 

@@ -42,7 +42,9 @@ def calibrate(pipe: Pipeline, photos: Photos, *, crops: int = 2, seed: int = 0) 
     cut = Protocol(
         crop=pipe.settings.clip.image_size, crops=crops, seed=seed, degradations=degradations
     )
-    found, labels, of_photos = [], [], 0
+    found: list[Tensor] = []
+    labels: list[int] = []
+    of_photos = 0
     for protocol in (whole, cut):
         of_photos = len(labels)  # after the loop: the rows before those of crops
         for index in range(len(photos)):
