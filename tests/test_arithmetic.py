@@ -11,7 +11,7 @@ from daclip_lab.ablation.embedding_arithmetic import (
     project_out,
     steering_gains,
 )
-from daclip_lab.course.analysis import mixture_table, steering_table
+from daclip_lab.course.analysis import mixture_table, restore_patches, steering_table
 from daclip_lab.data.photos import image_folder
 from daclip_lab.degradations.registry import LABELS
 from daclip_lab.errors import InputError
@@ -116,3 +116,17 @@ def test_the_tables_have_a_row_for_each_degradation_and_strategy(pipe, photo_fol
         "in turn",
     }  # fmt: skip
     assert (mixed.pair == "hazy + noisy").all() and (mixed.low <= mixed.high).all()
+
+
+def test_patches_are_restored_by_themselves_on_the_embeddings_of_their_own_image(pipe, batch):
+    net, sde = pipe.restorer, pipe.sde
+    own = pipe.encode(list(batch))
+    whole = restore_patches(net, sde, batch, own, 16)
+    changed = batch.clone()
+    changed[0, :, :16, 16:] = 0.5
+    moved = (restore_patches(net, sde, changed, own, 16) != whole).any(1)
+    assert moved[0, :16, 16:].any() and not moved[0, :, :16].any() and not moved[1].any()
+    mixed = [torch.stack([part[0], part[0]]) for part in own]
+    changed = (restore_patches(net, sde, batch, mixed, 16) != whole).flatten(1).any(1)
+    assert changed.tolist() == [False, True]
+    assert not torch.equal(whole, restore_patches(net, sde, batch, None, 16))

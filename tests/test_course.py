@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from build import read_source
-from daclip_lab.course import check
+from daclip_lab.course import check, settings
 from daclip_lab.course.answers import choice, names, number, tensor
 from daclip_lab.course.registry import exercise, find, ids, judge, notebooks
 from daclip_lab.errors import InputError
+from daclip_lab.training import presets
 
 SOURCES = sorted((Path(__file__).parents[1] / "notebooks" / "src").glob("*.py"))
 FOLDED = re.compile(r"<details>.*?```python\n(.*?)```.*?</details>", re.DOTALL)
@@ -87,6 +88,18 @@ def test_typical_wrong_answers_are_refused_in_one_line(id):
     for answer in wrong:
         complaint = judge(id, answer)
         assert complaint and "\n" not in complaint and complaint[-1] in ".?!", answer
+
+
+# ---- how much the notebooks compute ----
+
+
+@pytest.mark.parametrize("name", ["smoke", "lab"])
+def test_the_controller_learns_the_degradation_first_and_then_the_content_more_gently(name):
+    first, second = settings.controller_training(presets.named(name))
+    assert (first.train_content, second.train_content) == (False, True)
+    assert second.learning_rate < first.learning_rate
+    assert second.seed != first.seed
+    assert first.steps + second.steps <= {"smoke": 10, "lab": 1000}[name]
 
 
 # ---- the checker itself ----

@@ -52,6 +52,12 @@ def curves(content_from=3, steps=4):
     )
 
 
+def restorers(steps=4):
+    losses = pd.DataFrame({"without": np.linspace(0, -3, steps), "conditioned": np.nan})
+    gains = pd.DataFrame({"without": {0: 0.0, 4: 2.0}, "conditioned": {0: 0.0}})
+    return training.restorer_curves(losses, gains, gains - 1, losses["without"], total=4)
+
+
 def stages():
     table = pd.DataFrame(0.5, index=[*DEGRADATIONS, "overall"], columns=list(training.STAGES))
     return training.stages(table, table + 0.1, caption="Three of each.")
@@ -107,7 +113,7 @@ def words_for_degradations():
     return steering.steering_heatmap(pd.DataFrame(values, index=DEGRADATIONS, columns=columns))
 
 
-ALL = [lambda: training.wiring(4), levels, curves, stages, costs, kinds_of_conditioning, maps, against,
+ALL = [lambda: training.wiring(4), levels, curves, restorers, stages, costs, kinds_of_conditioning, maps, against,
        predicted_clean, plane, lambda: plane(np.array([[20, 8], [24, 2]])), words_for_degradations]  # fmt: skip
 
 
@@ -145,7 +151,7 @@ def test_curves_show_levels_and_where_the_content_begins():
 
 
 def test_curves_can_be_drawn_before_the_first_step():
-    assert len(curves(steps=0).axes) == 3
+    assert len(curves(steps=0).axes) == len(restorers(steps=0).axes) == 3
 
 
 def test_decibels_are_listed_in_the_order_in_which_they_end():

@@ -1,10 +1,11 @@
-"""Experiments of the notebooks: disentanglement, steering by words, mixtures of two degradations."""
+"""Experiments of the notebooks: disentanglement, steering by words, mixtures, restoration in patches."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from daclip_lab.ablation.embedding_arithmetic import (
     combine,
@@ -16,6 +17,8 @@ from daclip_lab.data.photos import Photos
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.apply import mix
 from daclip_lab.degradations.registry import mixing_order
+from daclip_lab.diffusion.samplers import denoiser, sample
+from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.embeddings.probes import content_r2, probe_accuracy
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
 from daclip_lab.metrics.bootstrap import bootstrap_interval
@@ -114,3 +117,30 @@ def mixture_table(
             rows.append({"pair": " + ".join(pair), "strategy": strategy,
                          "gain": gain, "low": low, "high": high})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+@torch.inference_mode()
+def restore_patches(
+    net: nn.Module,
+    sde: MeanRevertingSDE,
+    degraded: Tensor,
+    embeddings: Sequence[Tensor] | None,
+    side: int,
+    seed: int = 0,
+) -> Tensor:
+    """One-step restorations of images (n, 3, h, w), each patch of `side` pixels by itself.
+
+    All patches of an image are conditioned on its content and degradation embeddings, (n, d) each; None for none.
+    `side` divides h and w.
+    """
+    n, _, h, w = degraded.shape
+    rows, columns = h // side, w // side
+    cut = degraded.reshape(n, 3, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    shown = embeddings or (None, None)
+    content, degradation = (
+        part if part is None else part.repeat_interleave(rows * columns, 0) for part in shown
+    )
+    predict = denoiser(net, sde, cut, net.prepare(content, degradation))
+    *_, last = sample(predict, sde, cut, steps=1, generator=seeded(seed))
+    patches = last.state.clamp(0, 1).reshape(n, rows, columns, 3, side, side)
+    return patches.permute(0, 3, 1, 4, 2, 5).reshape(n, 3, h, w)

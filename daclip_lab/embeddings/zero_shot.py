@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from daclip_lab.data.embedding_table import EmbeddingTable
-from daclip_lab.degradations.registry import in_order
+from daclip_lab.degradations.registry import CLEAN, in_order
 from daclip_lab.embeddings.probes import labelled_rows
 from daclip_lab.errors import InputError, InsufficientDataError
 from daclip_lab.metrics.bootstrap import MIN_ROWS
@@ -95,8 +95,8 @@ def zero_shot_classify(
     Args:
         table: embedded by the same weights. Rows whose degradation is not among the labels are left out.
         prompts: see `prompt_embeddings`; None takes those of the pipeline's own classifier.
-        space: `"degradation"` is DA-CLIP, `"clip"` CLIP alone; another raises InputError. The temperature is the one
-            that was fitted for the built-in words.
+        space: `"degradation"` is DA-CLIP, `"clip"` CLIP alone; another raises InputError. The temperature and the bias
+            of "clean" are those that were chosen for the built-in words; CLIP alone has neither.
 
     Raises InputError for a table of other weights, and InsufficientDataError where fewer than two of the labels occur.
     """
@@ -123,6 +123,8 @@ def zero_shot_classify(
     scale = daclip.clip.scale if space == "clip" else daclip.scale / pipe.settings.temperature
     with torch.inference_mode():
         logits = scale.cpu().float() * vectors[rows] @ words.cpu().float().T
+        if space == "degradation" and CLEAN in labels:
+            logits[:, labels.index(CLEAN)] += pipe.settings.clean_bias / pipe.settings.temperature
         probabilities = logits.softmax(1).double().numpy()
     return ZeroShotResult(labels, probabilities, truth, table.rows.photo.to_numpy()[rows])
 

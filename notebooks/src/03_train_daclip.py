@@ -54,14 +54,14 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # %% [markdown]
 # ## 1 · CLIP's image tower, by hand
 #
-# A vision transformer in five sentences. The image is cut into square patches, and one convolution turns each into a
-# vector, a *token*. A learned *class token* is put in front, a learned position is added to each. Then come the blocks:
+# A vision transformer in five sentences. The image is divided into square patches, and each becomes a vector, a
+# *token*. A learned *class token* is put in front, a learned position is added to each. Then come the blocks:
 # in each, the tokens first look at each other (attention), then each thinks for itself (a small MLP), and both results
 # are *added* to what was there. After the last block only the class token is kept. One matrix maps it to the space that
 # images and texts share.
 #
 # open_clip's tower is an ordinary module, and everything it needs lies in its parameters (`ln_...` are layer norms,
-# which keep the numbers in range). So walk it:
+# which keep the numbers in range; `conv1` makes the tokens, how comes below). So walk it:
 
 
 # %%
@@ -115,6 +115,32 @@ with torch.inference_mode():
 print(f"{len(visual.transformer.resblocks)} blocks; largest difference to CLIP: {apart:.1e}")
 assert apart < 1e-5
 pd.Series({k: str(v) for k, v in shapes.items()}, name="shape").to_frame()
+
+# %% [markdown]
+# ### Patches or convolutions?
+#
+# `conv1` is the one place where this tower differs from the paper's. There it is *one* convolution, as large as a patch: a
+# linear map from the pixels of a patch to its token. Such a map is slow to learn what noise is, or the border of a JPEG
+# block that may lie anywhere in the patch. The lab's CLIP has a **convolutional front end** instead: 3x3 convolutions at
+# full resolution, then four times half the size and more channels. Small differences between neighbouring pixels are what a 3x3 kernel
+# sees best. Since a cell of the last grid has already seen its surroundings, 16 tokens are enough, where linear patches
+# of 8x8 pixels would make 64; and attention compares every token with every other. (Each convolution was trained with a
+# batch norm behind it. With fixed statistics that is a scale and a shift, and the stored kernels contain both.)
+
+# %%
+with torch.inference_mode():
+    features, front_end = clip.normalize(few), {}
+    for layer in visual.conv1.layers:
+        features = layer(features)
+        front_end[features.shape[-1]] = features.shape[1:]  # of one image
+rows = {f"front end, {side} pixels a side": shape for side, shape in front_end.items()}
+rows["linear patches of 8x8"] = torch.Size((features.shape[1], size // 8, size // 8))
+pd.DataFrame(
+    {
+        "channels, height, width": {name: str(tuple(shape)) for name, shape in rows.items()},
+        "positions": {name: shape[1:].numel() for name, shape in rows.items()},
+    }
+)
 
 # %% [markdown]
 # ## 2 · The controller
@@ -204,7 +230,9 @@ pd.Series(
 # ### Does it agree with the library?
 #
 # `lab.DaCLIP` names its parts alike, so ours can take over its weights. Random numbers are put into the library's zero layers
-# first, so that every control has a say. With the same weights, both must say the same of the same crops.
+# first, so that every control has a say. With the same weights, both must say the same of the same crops. (One part of
+# the library's controller is left out, `pooling`: the weights with which several views of one large photo are averaged.
+# Of a single crop there is nothing to average.)
 
 # %%
 reference = lab.DaCLIP(copy.deepcopy(clip))
@@ -214,7 +242,8 @@ with torch.no_grad():
         p.copy_(0.05 * torch.randn(p.shape, generator=generator))
 
 ours = DegradationAwareCLIP(copy.deepcopy(clip))
-ours.controller.load_state_dict(reference.controller.state_dict())
+weights = reference.controller.state_dict()
+ours.controller.load_state_dict({k: v for k, v in weights.items() if not k.startswith("pooling")})
 with torch.inference_mode():
     pairs = zip(ours(few), reference.encode_image(few), strict=True)
     agreement = {
@@ -227,11 +256,6 @@ print(f"cosine of the content embedding to CLIP's own, with these controls: {mov
 pd.DataFrame({"largest difference": {k: f"{v:.1e}" for k, v in agreement.items()}})
 
 # %% [markdown]
-# The library's controller has one thing more to offer, which the paper's has not: a **stem**, a few convolutions beside
-# the one that makes the tokens (`lab.DaCLIP(clip, stem=16)`: so many channels; 0 is the paper). A linear map of a whole
-# patch learns slowly what noise or the edge of a JPEG block is; small convolutions see it sooner. Their last layer
-# starts at zero, too.
-#
 # ## 3 · Zero at the start
 #
 # Every control passes through a layer of zeros. So before training the frozen tower gets nothing added, and the
@@ -262,9 +286,6 @@ pd.concat(
     {
         "ours": identity,
         "the library's": compared(lab.DaCLIP(copy.deepcopy(clip)).encode_image),
-        "the library's, with a stem": compared(
-            lab.DaCLIP(copy.deepcopy(clip), stem=16).encode_image
-        ),
     }
 )
 
@@ -372,12 +393,10 @@ pd.DataFrame(rows).T.rename_axis("norm of the gradient from the")
 # and floor of the plain (one-hot) form?
 
 # %%
-recipe = replace(
-    settings.short_training(scale),
-    image_size=size,
-    steps=5 * settings.short_training(scale).steps // 2,
+recipe, second = (replace(stage, image_size=size) for stage in settings.controller_training(scale))
+source = lab.Synthetic(
+    photos=lab.sample_photos("train"), scene_prob=scale.scene_prob, severity=scale.severity
 )
-source = lab.Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob)
 first = lab.Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])
 ideal = F.one_hot(classes, len(lab.LABELS)).float()  # every image exactly at its word
@@ -436,7 +455,7 @@ pd.DataFrame(rows).T.round(2)
 # Now with the library: `lab.train_daclip` is a generator that yields every step, and the loop is ours. The images are crops of
 # six other photos and drawn scenes, degraded at random. In two stages:
 # 1. the **degradation embedding** alone: the frozen tower is not needed, which saves much of the time of a step;
-# 2. then, for fewer steps, the **content embedding** as well. Besides its contrastive loss it is pulled straight to
+# 2. then, for fewer and smaller steps, lest the first stage be shaken up again, the **content embedding** as well. Besides its contrastive loss it is pulled straight to
 #    CLIP's embedding of the *clean* image (the authors' later work added such an alignment).
 #
 # After every few steps the controller sits an exam on the crops of the test photos: is the degradation named right, of ten?
@@ -473,18 +492,7 @@ def marks(daclip):
     }
 
 
-stem = pipe.settings.stem  # as the shipped controller
-with torch.random.fork_rng():
-    torch.manual_seed(0)
-    daclip = lab.DaCLIP(copy.deepcopy(clip), stem=stem)
-second = replace(
-    recipe,
-    train_content=True,
-    steps=max(2, recipe.steps // 6),
-    learning_rate=recipe.learning_rate / 3,  # lest the first stage be shaken up again
-    warmup=recipe.warmup // 2,
-    seed=1,
-)
+daclip = lab.DaCLIP(copy.deepcopy(clip))
 total = recipe.steps + second.steps
 exams, losses = {0: marks(daclip)}, {}
 before = judged(daclip)
@@ -527,9 +535,7 @@ pd.DataFrame(exams).T.rename_axis("step").rename(
 ).round(3)
 
 # %%
-print(
-    f"{len(losses)} steps of {recipe.batch_size} images, {minutes:.1f} minutes; stem of {stem} channels"
-)
+print(f"{len(losses)} steps of {recipe.batch_size} images, {minutes:.1f} minutes")
 start_loss, end_loss = (pd.Series(losses).iloc[part].mean() for part in (slice(5), slice(-5, None)))
 print(
     f"degradation loss: {start_loss:.2f} at first, {end_loss:.2f} at last; "
@@ -544,7 +550,8 @@ print(
 #
 # ## 6 · Yours beside the shipped one
 #
-# The controller that comes with the package had the same start, the same losses and more of everything: photos, images a step, steps.
+# The controller that comes with the package started from the same CLIP and had more of everything: photos, images a step,
+# steps, and beside the crops several views of whole photos, which have losses of their own.
 
 # %%
 shipped = judged(pipe.daclip)
@@ -737,3 +744,5 @@ pd.Series(
 #   Several right answers in one batch.
 # - A. Dosovitskiy et al. *An Image is Worth 16x16 Words.* ICLR 2021, [arXiv 2010.11929](https://arxiv.org/abs/2010.11929).
 #   The vision transformer.
+# - T. Xiao et al. *Early Convolutions Help Transformers See Better.* NeurIPS 2021,
+#   [arXiv 2106.14881](https://arxiv.org/abs/2106.14881). Convolutions in the place of linear patches.

@@ -468,7 +468,7 @@ said.rename("share of the 15 nearest").to_frame().T.round(2)
 #
 # ### Real photos
 #
-# The bundled photos as they are, whole: nobody degraded them. For a whole photo the embedding is the mean over many
+# The bundled photos as they are, whole: nobody degraded them. For a whole photo the embedding is pooled over many
 # views, while the table holds single crops; so do not be surprised if they lie a little aside. The last column says
 # how near the nearest row is. Compare it with what a row of the table has (printed above the table).
 

@@ -82,7 +82,8 @@ with torch.inference_mode():
     words = F.normalize(torch.stack(means), dim=-1)  # (11, d): what stands for each answer
 
     cosines = degradation @ words.T  # both have length 1
-    logits = pipe.daclip.scale * cosines  # the scale was learned in training
+    # The scale was learned in training; the bias is a number that is added for "clean" (part 6).
+    logits = pipe.daclip.scale * cosines + pipe.label_bias
     probabilities = (logits / pipe.settings.temperature).softmax(1)
 
 named = np.array(lab.LABELS)[probabilities.argmax(1)]
@@ -92,7 +93,7 @@ print(f"named right: {(named == truth).mean():.1%} of {len(truth)} images, of el
 # That is all of it. `training_texts` lists what people call a degradation ("hazy", "a foggy photo", "a picture taken
 # through fog", ...), and the mean over a list stands for the answer. The softmax turns the cosines into shares that sum
 # to 1. How steep it is, and so how sure an answer sounds, is decided by the scale, which was learned, over the
-# temperature, which was fitted afterwards (part 7). Neither changes which answer is first.
+# temperature, which was fitted afterwards (part 7). Neither changes which degradation is first.
 #
 # ### Does it agree with the library?
 #
@@ -103,7 +104,8 @@ photo = lab.sample_photos("test")[0]
 picture = apply.degrade(photo[:, 20:148, 160:288], "noisy", 0.6, lab.seeded(1))
 with torch.inference_mode():
     by_hand = pipe.encode([picture]).degradation @ words.T
-    by_hand = (pipe.daclip.scale * by_hand / pipe.settings.temperature).softmax(1)[0]
+    by_hand = pipe.daclip.scale * by_hand + pipe.label_bias
+    by_hand = (by_hand / pipe.settings.temperature).softmax(1)[0]
 
 answers = zero_shot.zero_shot_classify(pipe, table)
 differences = {
@@ -133,6 +135,8 @@ def said(words, labels, space="degradation"):
     asked = np.isin(truth, labels)
     sharpness = clip.scale if space == "clip" else pipe.daclip.scale / pipe.settings.temperature
     scores = sharpness * torch.as_tensor(table.embedding(space))[asked] @ words.T
+    if space != "clip" and "clean" in labels:
+        scores = scores + pipe.label_bias / pipe.settings.temperature
     with torch.inference_mode():
         shares = scores.softmax(1).double().numpy()
     return zero_shot.ZeroShotResult(tuple(labels), shares, truth[asked], photos[asked])
@@ -379,7 +383,8 @@ def picture_of(phrase="fog, mist", kind="hazy", photo="spices"):
         image = apply.degrade(image, kind, 0.6, lab.seeded(4))
         seen = pipe.daclip.scale * pipe.encode([image]).degradation / pipe.settings.temperature
     sides = (words, own)
-    one = [(seen @ side.T).softmax(1)[0].numpy() for side in sides]
+    bias = pipe.label_bias / pipe.settings.temperature
+    one = [(seen @ side.T + bias).softmax(1)[0].numpy() for side in sides]
     many = [said(side, lab.LABELS).confusion().loc[kind] for side in sides]
     return figures.predictions.own_words(
         image, pd.DataFrame(one, columns=lab.LABELS), pd.DataFrame(many), kind, ", ".join(texts)
@@ -481,7 +486,8 @@ pd.DataFrame(marks, columns=["degradation", "mixtures", "in the top two"]).sort_
 # - a **miss**: a degraded photo is called clean.
 #
 # Adding a constant to the logit of "clean", a *bias* (in nats, the unit of natural logarithms), trades one for the
-# other. It says how common clean photos are, or how costly each mistake; the words and the image do not know that.
+# other. It says how common clean photos are, or how costly each mistake; the words and the image do not know that. The
+# weights come with such a bias, chosen on photos held out from training; 0 is that choice here, and a bias is added to it.
 #
 # **Predict**: which way does a positive bias move? How many misses will it cost to halve the false alarms?
 

@@ -537,8 +537,8 @@ figures.images.strip(
 # %% [markdown]
 # ### Means of the image, or means around the pixel?
 #
-# A NAFNet weighs its channels by their means. It was trained on patches of 64 pixels, so it has only ever seen means
-# of small patches. The mean over a whole photo is another kind of number. Chu et al. (2022) therefore take means over
+# A NAFNet weighs its channels by their means. It was trained on patches of 64 to 128 pixels, so it has only ever seen
+# means of small patches. The mean over a whole photo is another kind of number. Chu et al. (2022) therefore take means over
 # *windows* as large as those patches, around every pixel. The other extreme is a window as large as the photo. No weight
 # differs.
 #
@@ -546,7 +546,7 @@ figures.images.strip(
 
 # %%
 larger = lab.Protocol(crop=192, crops=1, mixtures=0, seed=8)
-trained_on = scale.restorer.image_size
+trained_on = scale.restorer.patch_sizes[0]  # the most frequent one
 windows = {f"{trained_on} px, as in training": trained_on, "the whole crop": larger.crop}
 pairs_of_windows = []
 for index in tqdm(range(len(photos)), desc="windows", leave=False):

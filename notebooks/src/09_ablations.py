@@ -87,9 +87,9 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # - **another content**: the content embedding of another photo with the same damage, and its own degradation embedding.
 #
 # How familiar are these to the network? In its training, *both* embeddings were left out together, for one example in
-# ten. So "none" is a case that it has practised, and "both" is the usual one. **One alone it has never met**, nor a
-# stranger's content; a wrong word only where DA-CLIP itself was wrong; the oracle's embeddings only early in its
-# training (the card of the weights tells how that went). A loss there can mean that something is missing, or merely
+# ten, and for one in twenty both came from another photo. So "none" is a case that it has practised, and "both" is the
+# usual one. **One alone it has never met**, nor a stranger's content beside its own degradation; a wrong word seldom (the
+# card of the weights tells how the training went). A loss there can mean that something is missing, or merely
 # that it looks odd.
 #
 # **Predict**: which costs more, a wrong word or no word at all? And does it matter *whose* content it is told?
@@ -267,7 +267,7 @@ plan = AblationPlan(
         warmup=steps // 16,
         t_max_prob=1.0,
         conditioning_dropout=0.0,
-        harm_penalty=0.0,  # it makes a long training safer, and a short one slower
+        wrong_conditioning=0.0,
     ),
     source=lab.Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob, clean_prob=0.0, severity=scale.severity),
     eval_set=build_eval_set(lab.sample_photos("test"), lab.Protocol(crop=scale.restorer.image_size, crops=max(1, crops // 2), seed=1)),

@@ -98,8 +98,12 @@ else:
 
 
 def released_layout(daclip):
-    """The state dict of a DA-CLIP as the authors' files have it."""
-    own = {authors_name(name): tensor.half() for name, tensor in daclip.state_dict().items()}
+    """The state dict of a DA-CLIP as the authors' files have it; the pooling over several views is not theirs."""
+    own = {
+        authors_name(name): tensor.half()
+        for name, tensor in daclip.state_dict().items()
+        if ".pooling." not in name
+    }
     twice = {
         name.removeprefix("clip."): tensor
         for name, tensor in own.items()

@@ -1,10 +1,19 @@
-"""A controller and its training: its connections, its losses, its learning curves, and what it reaches."""
+"""A controller and its training: its connections, losses, learning curves, and what it reaches. Restorers' curves."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from daclip_lab.figures.classification import CHANCE
-from daclip_lab.figures.palette import BLUE, COLORS, INK, MUTED, PALE_BLUE, PALE_ORANGE
+from daclip_lab.figures.palette import (
+    BLUE,
+    COLORS,
+    INK,
+    MUTED,
+    ORANGE,
+    PALE,
+    PALE_BLUE,
+    PALE_ORANGE,
+)
 from daclip_lab.figures.primitives import Dots, dot_intervals, reference_line
 from daclip_lab.figures.style import WIDTH, area, canvas, percent
 
@@ -169,6 +178,46 @@ def stages(accuracy: "pd.DataFrame", cosine: "pd.DataFrame", caption: str = "") 
                     handletextpad=0.3)  # fmt: skip
         right.set_xlabel("content, cosine to the clean crop")
         right.set_yticks([])
+    return figure
+
+
+def restorer_curves(
+    losses: "pd.DataFrame",
+    averages: "pd.DataFrame",
+    latest: "pd.DataFrame",
+    rates: "pd.Series",
+    *,
+    total: int,
+) -> "Figure":
+    """The trainings of two restorers so far, the columns of the tables: loss and gain in PSNR over the steps (index).
+
+    Args:
+        losses: at each step, in nats.
+        averages, latest: the gain (dB) with the running average of the weights, and with the latest weights.
+        rates: the learning rate, in shares of its largest.
+        total: steps in all, which fixes the axes.
+    """
+    caption = (
+        "Left: running means of the loss. Right: photos that are not trained on, restored by the running average of "
+        "the weights (solid) and by the latest weights (dashed); the grey line is the learning rate."
+    )
+    with canvas(WIDTH, 386, caption) as figure:
+        learned, judged = (area(figure, 76 + k * 444, 36, 340, 240) for k in (0, 1))
+        for name, ink in zip(losses, (ORANGE, BLUE), strict=True):
+            learned.plot(losses.index, losses[name].ewm(span=30).mean(), color=ink)
+            for table, line in ((latest, "s--"), (averages, "o-")):
+                shown = table[name].dropna()
+                judged.plot(shown.index, shown, line, color=ink, markersize=4,
+                            label=name if table is averages else None)  # fmt: skip
+        learned.set(title="Loss on training patches", ylabel="mean loss of the patches (nats)")
+        judged.set(title="Exam on other photos", ylabel="gain in PSNR (dB)")
+        reference_line(judged, 0)
+        judged.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        rate = judged.twinx()
+        rate.plot(rates.index, rates, color=PALE, linewidth=1.2, zorder=0)
+        rate.set(ylim=(0, 4), yticks=())
+        rate.spines[:].set_visible(False)
+        _step_axes((learned, judged), total)
     return figure
 
 
