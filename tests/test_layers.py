@@ -52,7 +52,9 @@ def test_the_last_blocks_give_both_embeddings(pipe, images):
 
 
 def test_a_fresh_controller_injects_nothing(scale, images):
-    blocks = block_outputs(DaCLIP(scale.build_clip()), images)
+    # With gradients, torch computes attention in another way where an input needs one, and rounds differently.
+    with torch.no_grad():
+        blocks = block_outputs(DaCLIP(scale.build_clip()), images)
     for plain, controlled, injected in zip(
         blocks.clip, blocks.controlled, blocks.injected, strict=True
     ):

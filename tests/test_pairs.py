@@ -10,12 +10,13 @@ from torchvision.transforms import RandomResizedCrop
 
 from daclip_lab.commands.training_data import labels_of, source_of
 from daclip_lab.data import pairs as module
+from daclip_lab.data.canvases.source import WholePhotos
 from daclip_lab.data.captions.attributes import caption
 from daclip_lab.data.image_io import read_image, save_image, to_pil
 from daclip_lab.data.pair_files import find_pairs
 from daclip_lab.data.pairs import PairFolder, large_part
 from daclip_lab.data.seeding import seeded
-from daclip_lab.data.training_pairs import Batches, Synthetic
+from daclip_lab.data.training_pairs import Batches
 from daclip_lab.degradations.registry import DEGRADATIONS, LABELS, in_order
 from daclip_lab.errors import InputError
 from daclip_lab.training.presets import paper
@@ -441,14 +442,14 @@ def test_a_tenth_of_the_photos_is_held_out(tmp_path, photo, scale):
     for number in range(20):
         save_image(photo, tmp_path / f"{number}.png")
     source = source_of([str(tmp_path)], scale, "daclip")
-    assert isinstance(source, Synthetic) and len(source.photos) == 18
+    assert isinstance(source, WholePhotos) and len(source.crops.photos) == 18
 
 
 def test_halves_of_pairs_are_no_photos_but_one_half_may_be(tree, scale):
     halves = [str(tree / "train" / "hazy" / kind) for kind in ("LQ", "GT")]
     with pytest.raises(InputError, match=r"hazy.LQ and GT .*<degradation>/LQ"):
         source_of(halves, scale)
-    assert len(source_of(halves[1:], scale).photos) == 2
+    assert len(source_of(halves[1:], scale).crops.photos) == 2
 
 
 @pytest.mark.parametrize(
