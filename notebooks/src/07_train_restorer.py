@@ -253,7 +253,7 @@ figure
 #
 # Why a logarithm? The squared error of a dark photo is dozens of times that of one with JPEG blocks, or with thin haze.
 # With the plain squared error the network would learn about little else than the dark ones. A logarithm counts decibels
-# to be gained, and each damaged image has some. Its vice: it trades them one for one, and gladly ruins one image by ten
+# to be gained, and each damaged image has some. Its vice: it trades them one for one, and accepts one image ruined by ten
 # decibels to gain one in each of eleven others. (The recipe's `harm_penalty` counts decibels below the input more than
 # once. It is 0 here and in the training of the shipped weights: a strong one taught small networks to return their
 # input wherever they are unsure.)
