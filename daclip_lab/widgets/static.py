@@ -1,0 +1,65 @@
+"""What stands in a widget's place where no kernel runs: on a web page, in a notebook that was saved and opened again."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from daclip_lab.data.image_io import ImageLike, read_image, to_pil
+
+HERE = Path(__file__).parent
+MAX_BYTES = 400_000
+"""A static copy is at most so many bytes long."""
+STRIP = 5
+"""So many frames of a scrubber are seen without scripts."""
+
+# JupyterLab shows the two outputs of a widget one below the other: its static copy, then its view. Without a kernel the
+# view is the bare text "model not found", without an element: the view is hidden then, the copy otherwise.
+HIDING = """<style>
+.jp-OutputArea-child:has(.daclip-static):has(+ .jp-OutputArea-child > .jp-OutputArea-output > *) { display: none; }
+.jp-OutputArea-child:has(.daclip-static)
+  + .jp-OutputArea-child:not(:has(> .jp-OutputArea-output > *)) { display: none; }
+</style>"""
+
+
+class StaticCopy:
+    """Lets a widget show its static copy where no kernel runs; a base of each of our widgets, before ipywidgets' own.
+
+    The widget defines `static_html()`: HTML that needs nothing else, of at most `MAX_BYTES`.
+    """
+
+    _display: Any = None
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import HTML, display
+
+        self._display = display(HTML(self._copy()), display_id=True)
+        display(self._repr_mimebundle_(), raw=True)
+
+    def refresh_static(self) -> None:
+        """Write the present state into the static copy that was displayed last, for a notebook that is saved."""
+        from IPython.display import HTML
+
+        if self._display is not None:
+            self._display.update(HTML(self._copy()))
+
+    def _copy(self) -> str:
+        return f'<div class="daclip-static">{self.static_html()}</div>{HIDING}'
+
+
+def encode(image: ImageLike, form: str = "PNG", **options: Any) -> bytes:
+    """An image as the bytes of a PNG, JPEG or WebP file."""
+    buffer = io.BytesIO()
+    to_pil(read_image(image)).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def data_url(file: bytes) -> str:
+    """The bytes of a PNG, JPEG or WebP file as an address that holds them."""
+    kind = Image.MIME[Image.open(io.BytesIO(file)).format]
+    return f"data:{kind};base64,{base64.b64encode(file).decode()}"
