@@ -1,22 +1,15 @@
-"""What stands in a widget's place where no kernel runs: on a web page, in a notebook that was saved and opened again."""
+"""What stands in a widget's place where no kernel runs: on a web page, in a saved notebook that is opened again."""
 
 import base64
-import html
 import io
-import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from daclip_lab.data.image_io import ImageLike, read_image, to_pil
 
-HERE = Path(__file__).parent
 MAX_BYTES = 400_000
 """A static copy is at most so many bytes long."""
-STRIP = 5
-"""So many frames of a scrubber are seen without scripts."""
 
 # JupyterLab shows the two outputs of a widget one below the other: its static copy, then its view. Without a kernel the
 # view is the bare text "model not found", without an element: the view is hidden then, the copy otherwise.
