@@ -469,6 +469,75 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
     assert learning_rate(recipe(warmup=0), 0) == pytest.approx(0.1)
 
 
+def sent(training, factors):
+    """The learning rates of a training that is sent the factor before each step after the first, if any."""
+    rates = [next(training).learning_rate]
+    rates += [training.send(factors.get(index)).learning_rate for index in range(2, 9)]
+    assert next(training, None) is None
+    return rates
+
+
+@pytest.mark.parametrize("name", ["plain", "delegating"])
+def test_a_factor_scales_the_learning_rate_from_the_next_step_on(name):
+    def steps(model):
+        training = fit(model, line_loss(model), Toy(), recipe())
+        return training if name == "plain" else (lambda: (yield from training))()
+
+    plan = [learning_rate(recipe(), index) for index in range(8)]
+    models = [Line() for _ in range(4)]
+    assert sent(steps(models[0]), {}) == plan
+    assert sent(steps(models[1]), {2: 1.0, 5: 1}) == plan
+    assert sent(steps(models[2]), {4: 0.5, 7: 2}) == [
+        rate * factor for rate, factor in zip(plan, [1, 1, 1, 0.5, 0.5, 0.5, 2, 2], strict=True)
+    ]
+    slow = sent(steps(models[3]), {2: 1e-9})
+    assert slow[0] == plan[0] and slow[1:] == [1e-9 * rate for rate in plan[1:]]
+    first, same, other, stopped = (model.state_dict() for model in models)
+    assert equal(first, same) and equal(first, run_line())
+    assert not equal(first, other) and not equal(first, stopped)
+
+
+def test_a_factor_acts_on_the_weights():
+    """Steps of AdamW scale with the learning rate: at a millionth of it the weights stay where they are."""
+    model = Line()
+    training = fit(model, line_loss(model), Toy(), recipe(learning_rate=0.1, ema_decay=0.0))
+    next(training)
+    before = model.weight.detach().clone()
+    training.send(1e-6)
+    assert (model.weight - before).abs().max() < 1e-6
+    training.send(1)
+    assert (model.weight - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("factor", [0, -1.0, math.inf, math.nan])
+def test_a_factor_that_is_not_above_zero_is_refused(tmp_path, factor):
+    model = Line()
+    training = fit(model, line_loss(model), Toy(), recipe(), run=tmp_path)
+    next(training)
+    with pytest.raises(InputError, match=str(factor)):
+        training.send(factor)
+    assert equal(run_line({"run": tmp_path, "resume": True}), run_line())
+
+
+def test_a_resumed_training_has_the_learning_rate_of_the_recipe(tmp_path):
+    model = Line()
+    training = fit(model, line_loss(model), Toy(), recipe(), run=tmp_path)
+    next(training)
+    training.send(0.5)
+    training.close()
+    resumed = fit(Line(), line_loss(model), Toy(), recipe(), run=tmp_path, resume=True)
+    assert next(resumed).learning_rate == learning_rate(recipe(), 2)
+
+
+@pytest.mark.parametrize("name", ["clip", "daclip", "restorer"])
+def test_each_training_takes_factors(scale, randomize, name):
+    start = trainings(scale, randomize)[name]
+    plain = [step.learning_rate for step in start()[1]]
+    _, training = start()
+    assert next(training).learning_rate == plain[0]
+    assert training.send(0.25).learning_rate == 0.25 * plain[1]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -1,8 +1,8 @@
 """The training loop that all trainings share.
 
-A training is a generator: the caller owns the loop and may plot, stop, inspect the model, go on. The loss is a function
-of (batch, generator); `fit` does the rest: the learning rate, the average of the weights, checkpoints, and resuming so
-exactly that an interrupted training ends with the same bytes as an uninterrupted one.
+A training is a generator: the caller owns the loop and may plot, stop, change the learning rate, go on. The loss is a
+function of (batch, generator); `fit` does the rest: the schedule, the average of the weights, checkpoints, and resuming
+so exactly that an interrupted training ends with the same bytes as an uninterrupted one.
 
 Several processes, such as one per GPU, train as one (see `devices`): with n processes, step k (from 0) uses the batches
 nk to nk + n - 1, one per process, each of the recipe's batch size divided by n; gradients are averaged.
@@ -11,7 +11,7 @@ nk to nk + n - 1, one per process, each of the recipe's batch size divided by n;
 import atexit
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -75,6 +75,10 @@ class Step:
         return {name: float(value) for name, value in self.values.items() if name != "loss"}
 
 
+Training = Generator[Step, float | None, None]
+"""Yields every step; `send` takes a factor of the learning rate, see `fit`."""
+
+
 def fit(
     model: nn.Module,
     loss: Loss,
@@ -89,10 +93,12 @@ def fit(
     resume: bool = False,
     save_every: int = 200,
     accelerator: "Accelerator | None" = None,
-) -> Iterator[Step]:
+) -> Training:
     """Train the parameters of `model` that require gradients, yielding every step.
 
     When the generator is exhausted, the model holds the running average of its weights; until then, the latest.
+    `training.send(factor)` takes a step, as `next(training)` does, and multiplies the recipe's learning rate by the
+    factor from that step on, until another is sent. Checkpoints do not keep it: a training resumes with the recipe's.
 
     Args:
         model: may be compiled.
@@ -111,13 +117,13 @@ def fit(
         InputError: `run` cannot be written to, or holds a checkpoint and `resume` is not set; the checkpoint is
             missing, or belongs to another recipe or model; the batch cannot be divided among the processes; the source
             fails; the loss or the gradient is not finite, in which case weights, average and checkpoint remain those of
-            the last good step (on a GPU, see `devices.check_interval`, the checkpoint alone).
+            the last good step (on a GPU, see `devices.check_interval`, the checkpoint alone); a factor is not above 0.
     """
     if save_every < 1:
         raise InputError(f"save_every={save_every}: wanted 1 or more")
     rank, processes = rank_and_world_size(accelerator, recipe.batch_size)
     device = place(model, accelerator)
-    autocast_bf16 = recipe.bf16 and has_bf16(device)
+    bf16 = recipe.bf16 and has_bf16(device)
     task = loss if accelerator is None else accelerator.prepare_model(Task(model, loss))
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     parameters = strip_prefixes(trained)
@@ -126,7 +132,7 @@ def fit(
     optimizer = adamw(parameters.values(), recipe, device)
     average = {name: p.detach().clone() for name, p in weights.items()}
     floats = [name for name, p in weights.items() if p.is_floating_point()]
-    done = 0
+    done, factor = 0, 1.0
     if resume:
         if run is None:
             raise InputError("resume=True needs run=, the folder of the run")
@@ -134,9 +140,7 @@ def fit(
         defaults = {field.name: field.default for field in fields(recipe)}
         done = load_state(run, asdict(recipe), weights, average, optimizer, defaults)
     elif run is not None and (step := saved_step(run)) is not None:
-        raise InputError(
-            f"{run} holds the checkpoint of step {step}: resume it (resume=True), or name another folder"
-        )
+        raise InputError(f"{run} holds step {step} of a run: resume it, or name another folder")
     folder = Path(run) if run is not None and rank == 0 else None
     if folder:
         # Also finds out before the first step whether the folder can be written to.
@@ -193,15 +197,12 @@ def fit(
                 batch = PhotoBatch(done, window, here, processes)
             else:
                 batch = to_device(batch, device)
-            rate = learning_rate(recipe, index - 1)
+            rate = factor * learning_rate(recipe, index - 1)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             generator = seeded(recipe.seed, (index - 1) * processes + rank + 1, 1)
             before = [tensor.clone() for tensor in statistics.values()]
-            with (
-                torch.autocast(device.type, torch.bfloat16, enabled=autocast_bf16),
-                fast_attention(device),
-            ):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16), fast_attention(device):
                 value, metrics = task(batch, generator)
             optimizer.zero_grad()
             value.backward()
@@ -230,7 +231,10 @@ def fit(
                 save_state(folder, asdict(recipe), weights, average, optimizer, done)
                 saved, last_save = done, time.perf_counter()
             seconds = time.perf_counter() - started
-            yield Step(done, {"loss": value, **metrics}, rate, seconds)
+            sent = yield Step(done, {"loss": value, **metrics}, rate, seconds)
+            factor = factor if sent is None else sent
+            if not 0 < factor < math.inf:
+                raise InputError(f"learning rate times {factor}: wanted a number above 0")
             started = time.perf_counter()
     finally:
         atexit.unregister(stop_workers)
@@ -249,9 +253,8 @@ def fit(
 
 def first_fault(unread: Mapping[int, Tensor]) -> str | None:
     """The first loss or norm of a gradient (2,) of some steps that is not finite, in words."""
-    if not unread:
-        return None
-    for index, numbers in zip(unread, torch.stack([*unread.values()]).tolist(), strict=True):
+    rows = torch.stack([*unread.values()]).tolist() if unread else []
+    for index, numbers in zip(unread, rows, strict=True):
         for name, number in zip(("loss", "norm of the gradient"), numbers, strict=True):
             if not math.isfinite(number):
                 return f"the {name} is {number} at step {index}"

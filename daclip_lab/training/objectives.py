@@ -1,10 +1,10 @@
 """The trainings of the lab's CLIP and of the controller; that of the restorer is in `restoration`.
 
-Each is a loss of one batch, handed to `loop.fit`, which yields every step.
+Each is a loss of one batch, handed to `loop.fit`, which yields every step and takes factors of the learning rate.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from daclip_lab.errors import InputError
 from daclip_lab.models.clip import Clip
 from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce
-from daclip_lab.training.loop import Step, fit
+from daclip_lab.training.loop import Training, fit
 from daclip_lab.training.photos import encode_unique, photo_losses
 from daclip_lab.training.recipes import ClipRecipe, DaclipRecipe
 
@@ -40,7 +40,7 @@ def train_clip(
     resume: bool = False,
     save_every: int = 200,
     accelerator: "Accelerator | None" = None,
-) -> Iterator[Step]:
+) -> Training:
     """Train a CLIP on images and captions, by `losses.multi_positive_info_nce` with equal captions as positives.
 
     The caption of a degraded image mentions its degradation. `source` should draw degraded images rarely, as captions
@@ -97,7 +97,7 @@ def train_daclip(
     resume: bool = False,
     save_every: int = 200,
     accelerator: "Accelerator | None" = None,
-) -> Iterator[Step]:
+) -> Training:
     r"""Train the controller (DA-CLIP, equation 3); CLIP itself stays frozen.
 
     $$L = L_\text{con}(e_d, \text{words}) + L_\text{con}(e_c, \text{captions})
@@ -128,8 +128,7 @@ def train_daclip(
     daclip.controller.requires_grad_(True)
     daclip.logit_scale.requires_grad_(True)
 
-    photos = recipe.photos if isinstance(source, WholePhotos) else 0
-    labels = source.labels if isinstance(source, WholePhotos) else ()
+    photos, labels = (recipe.photos, source.labels) if isinstance(source, WholePhotos) else (0, ())
 
     @cache
     def embed_word(text: str) -> Tensor:
@@ -152,9 +151,7 @@ def train_daclip(
             return multi_positive_info_nce(image, text, daclip.scale, ids)
         return info_nce(image, text, daclip.scale)
 
-    def loss(
-        batch: Batch | PhotoBatch, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(batch: Batch | PhotoBatch, generator: torch.Generator) -> tuple[Tensor, dict]:
         with torch.no_grad():  # the temperature is limited as CLIP's is
             daclip.logit_scale.clamp_(max=math.log(100))
         seen = None

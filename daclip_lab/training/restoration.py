@@ -1,7 +1,7 @@
 """The training of the restorer: from patches, states and embeddings to an error of the prediction."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from daclip_lab.errors import InputError
 from daclip_lab.models.clip import resize
 from daclip_lab.models.daclip import DaCLIP, Embeddings
 from daclip_lab.training.devices import evaluation_mode, normal, place
-from daclip_lab.training.loop import Step, fit
+from daclip_lab.training.loop import Training, fit
 from daclip_lab.training.photos import encode_unique, photo_embeddings
 from daclip_lab.training.recipes import RestorerRecipe
 
@@ -36,7 +36,7 @@ def train_restorer(
     resume: bool = False,
     save_every: int = 200,
     accelerator: "Accelerator | None" = None,
-) -> Iterator[Step]:
+) -> Training:
     """Train a restorer, conditioned on the embeddings of a frozen DA-CLIP (DA-CLIP, section 3.2).
 
     Each example is diffused to a random time, and the network's prediction is compared by `restoration_error`. DA-CLIP
@@ -119,8 +119,7 @@ def _patches(
     numbers = [max(1, round(recipe.batch_size * (recipe.image_size / s) ** 2)) for s in sizes]
     if not isinstance(source, WholePhotos):
         return sizes, numbers, {}
-    if max(sizes) > min(source.sides):
-        least = min(source.sides)
+    if max(sizes) > (least := min(source.sides)):
         raise InputError(f"patch_sizes={max(sizes)}: wanted at most {least}, the smallest canvas")
     own = daclip.clip.config.image_size if daclip is not None else 0
     crops = [n if size == own else 0 for n, size in zip(numbers, sizes, strict=True)]
