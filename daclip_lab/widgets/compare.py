@@ -1,6 +1,7 @@
 """The before/after slider: pictures on top of each other and a divider to drag, in a notebook or on a static page.
 
-The pictures travel as PNG, without loss, and are exchanged in place. `compare.js` serves the widget and the page alike.
+The pictures travel as PNG, without loss, and are exchanged in place. `compare.js` (what is shown) and
+`compare_controls.js` (how a person moves it) serve the widget and the page alike.
 """
 
 import html
@@ -26,12 +27,17 @@ with extra("notebooks"):
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCRIPT = Path(__file__).with_suffix(".js")
-STYLE = Path(__file__).with_suffix(".css")
+HERE = Path(__file__).parent
+SCRIPT = "\n".join(
+    (HERE / name).read_text("utf-8") for name in ("compare_controls.js", "compare.js")
+)
+STYLE = (HERE / "compare.css").read_text("utf-8")
 MODES = ("split", "blink", "difference", "side by side")
 NAMES = ("before", "after", "clean")
 SMALL = 512
 """Width in pixels up to which small images are enlarged by a whole number."""
+PAGE = 840
+"""Width in pixels of the pictures together, where scripts do not run."""
 LOSSY = ((1.0, 92), (1.0, 80), (0.5, 85), (0.5, 60), (0.25, 75))
 """Size and JPEG quality of static copies of large pictures, from the best; the first that is small enough is taken."""
 LOSSY_PIXELS = 2_000_000
@@ -176,18 +182,22 @@ class CompareSlider(StaticCopy, anywidget.AnyWidget):
     def _page(self, files: Sequence[bytes], note: str) -> str:
         names = ("labels", "mode", "position", "zoom", "center", "width")
         settings = {name: getattr(self, name) for name in names} | {"note": note}
-        figures = "\n".join(
-            f'<figure><img alt="{html.escape(label)}" width="{self.width}" src="{data_url(file)}">'
-            f"<figcaption>{html.escape(label)}</figcaption></figure>"
+        width = min(self.width, PAGE // max(1, len(files)))
+        # A table stands side by side also where style sheets are removed.
+        cells = "\n".join(
+            f'<td><img alt="{html.escape(label)}" width="{width}" src="{data_url(file)}"><br>'
+            f"{html.escape(label)}</td>"
             for label, file in zip(self.labels, files, strict=False)
         )
         return f"""<div class="daclip-compare" data-settings="{html.escape(json.dumps(settings))}">
-{figures}
+<table><tr>
+{cells}
+</tr></table>
 <p class="hint">{note}</p>
 </div>
-<style>{STYLE.read_text("utf-8")}</style>
+<style>{STYLE}</style>
 <script type="module">
-{SCRIPT.read_text("utf-8")}
+{SCRIPT}
 enliven();
 </script>"""
 
