@@ -21,7 +21,6 @@ from daclip_lab.widgets.static import MAX_BYTES, StaticCopy, data_url, encode
 
 with extra("notebooks"):
     import anywidget
-    import ipywidgets
     import traitlets
 
 if TYPE_CHECKING:
@@ -154,8 +153,9 @@ class CompareSlider(StaticCopy, anywidget.AnyWidget):
     def __repr__(self):
         return f"<slider {' | '.join(self.labels[: len(self._files())])}>"
 
-    # That of anywidget returns a pair, which StaticCopy cannot display.
-    _repr_mimebundle_ = ipywidgets.DOMWidget._repr_mimebundle_
+    def _repr_mimebundle_(self, **kwargs):
+        # That of anywidget is a pair, which StaticCopy cannot display; this is that of ipywidgets.
+        return super(anywidget.AnyWidget, self)._repr_mimebundle_(**kwargs)
 
     @traitlets.validate(*_RULES)
     def _check(self, proposal):
