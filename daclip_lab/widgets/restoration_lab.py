@@ -73,7 +73,7 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
         self.compare = CompareSlider(degraded, degraded, self.session.clean())
         self._inputs, self._outcome = Inputs(live=live), Outcome()
         right = ipywidgets.VBox([self.compare, self._outcome])
-        self._inputs.layout.flex, right.layout.flex = "1 1 370px", "1 1 512px"
+        self._inputs.layout.flex, right.layout.flex = "1 1 340px", "1 1 430px"
         self._inputs.layout.min_width = right.layout.min_width = "0"
         row = ipywidgets.Layout(flex_flow="row wrap", grid_gap="8px 24px")
         super().__init__([self._inputs, right], settings=self.session.settings, layout=row)

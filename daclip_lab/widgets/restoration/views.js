@@ -85,7 +85,7 @@ function inputs({ model, el }) {
   const error = make("p", { class: "error", role: "alert" });
   const photo = list((value) => set({ photo: value }));
   const size = list((value) => set({ size: value }));
-  const path = entry({ type: "text", placeholder: "path of a file, then Enter" },
+  const path = entry({ type: "text", placeholder: "path, Enter" },
     (value) => value && set({ photo: value }));
   const file = make("input", { type: "file", accept: "image/*", class: "file", "aria-label": "Upload a photo",
     change: () => { if (file.files[0]) upload(model, file.files[0], error); file.value = ""; } });
@@ -100,8 +100,9 @@ function inputs({ model, el }) {
   });
   const wrong = list((value) => set({ words: value }));
   const words = entry({ type: "text", placeholder: "such as rainy" }, (value) => set({ words: value }));
-  const [wrongField, wordsField] = [field("Wrong word", wrong.node), field("Words", words.node)];
   const weights = list((value) => set({ weights: value }));
+  const [wrongField, wordsField, weightsField] = [field("Wrong word", wrong.node),
+    field("Words", words.node), field("Weights", weights.node)];
   const sampler = list((value) => set({ sampler: value }));
   const steps = entry({ type: "number", min: 1, step: 1 }, (value) => set({ steps: Number(value) }));
   const seed = entry({ type: "number", min: 0, step: 1 }, (value) => set({ seed: Number(value) }));
@@ -116,21 +117,21 @@ function inputs({ model, el }) {
   el.classList.add("daclip-lab", "inputs");
   el.append(
     error,
-    make("div", { class: "fields" }, field("Photo", photo.node), field("Size", size.node),
+    make("div", { class: "fields source" }, field("Photo", photo.node), field("Size", size.node),
       field("File", path.node), make("label", { class: "upload button" }, file, "Upload…")),
     make("div", { class: "line" }, box(already, "The photo is already degraded"),
-      make("label", { class: "short" }, "Pattern ", pattern.node)),
+      make("label", { class: "short" }, "seed of its degradation ", pattern.node)),
     table,
     make("div", { class: "fields" }, field("Conditioning", conditioning.node), wrongField, wordsField,
-      field("Weights", weights.node), field("Sampler", sampler.node), field("Steps", steps.node),
+      weightsField, field("Sampler", sampler.node), field("Steps", steps.node),
       field("Seed", seed.node)),
-    make("div", { class: "line" }, restore, cancel, box(live, "after each change")),
+    make("div", { class: "line" }, restore, cancel, box(live, "restore after each change")),
     make("div", { class: "line" }, progress, status),
   );
 
   let rows = [];
   function build() {
-    const head = ["", "severity", "", "predicted by DA-CLIP", ""].map((text) => make("span", {}, text));
+    const head = ["", "severity", "", "DA-CLIP predicts", ""].map((text) => make("span", {}, text));
     const send = () => set({ degradations: Object.fromEntries(
       rows.filter((each) => each.settable && each.severity).map((each) => [each.label, each.severity])) });
     rows = model.get("rows").map(([label, settable, predictable]) => row(label, settable, predictable, send));
@@ -157,6 +158,7 @@ function inputs({ model, el }) {
     wrongField.hidden = values.conditioning !== "wrong word";
     wordsField.hidden = values.conditioning !== "words";
     weights.show(choices.weights, values.weights);
+    weightsField.hidden = choices.weights.length < 2;
     sampler.show(choices.sampler, values.sampler);
     steps.show(values.steps);
     seed.show(values.seed);
