@@ -45,8 +45,7 @@ _EXPORTS = {
     "pipeline.loading": ("load",),
     "evaluation.protocol": ("Protocol", "degraded_crops", "mixed_crops"),
     "evaluation.evaluation": ("evaluate",),
-    "widgets.compare": ("compare",),
-    "widgets.controls": ("compared", "controlled", "typed"),
+    "widgets.controls": ("compared", "controlled"),
     "html_report.page": ("report",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _EXPORTS.items() for name in names}

@@ -1,8 +1,22 @@
-"""Small things that many tests need: a tiny pipeline with random weights, and two small photos."""
+"""What many tests need: a tiny pipeline with random weights, two small photos, a browser."""
+
+import os
+import shutil
 
 import pytest
 import torch
 from torch import nn
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-unsafe-swiftshader",  # WebGL without a graphics card
+]
 
 
 def _randomize(module: nn.Module, seed: int = 0, std: float = 0.1) -> nn.Module:
@@ -87,3 +101,17 @@ def photo(photo_folder):
     from daclip_lab.data.image_io import read_image
 
     return read_image(photo_folder / "face.png")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, one for all tests."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        names = ("chromium", "chromium-browser", "google-chrome")
+        found = next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
+        if not os.path.exists(found):
+            pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
+        with playwright.chromium.launch(executable_path=found, args=QUIET) as chromium:
+            yield chromium

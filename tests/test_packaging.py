@@ -82,9 +82,10 @@ def test_an_installed_wheel_works_from_another_folder(wheel, tmp_path):
     code = """
 import daclip_lab as lab
 from daclip_lab.data.embedding_table import shipped
+from daclip_lab.widgets import CompareSlider
 
 photo = lab.sample_photos("test")[0]
-slider = lab.compare(photo, photo)
+slider = CompareSlider(photo, photo)
 print(lab.__file__, lab.load("lab").classify(photo).idxmax(), len(shipped()) > 0, len(slider.html()))
 """
     home, label, table, size = python("-c", code, cwd=elsewhere, PYTHONPATH=str(target)).split()
@@ -186,7 +187,7 @@ NEEDS = {
     "daclip_lab.embeddings.probes.predict_labels([], [], [])": ("sklearn", "analysis"),
     "daclip_lab.ablation.study.seed_interval([1, 2])": ("scipy", "analysis"),
     "lab.sample_photos('train')": ("scikit-image", "analysis"),
-    "lab.compare(photo, photo)": ("anywidget", "notebooks"),
+    "daclip_lab.widgets.CompareSlider(photo, photo)": ("anywidget", "notebooks"),
 }
 
 
@@ -194,7 +195,7 @@ def test_what_needs_an_extra_names_it(without_extras, tmp_path):
     code = f"""
 import daclip_lab as lab
 import daclip_lab.ablation.study, daclip_lab.data.embedding_table, daclip_lab.embeddings.probes
-import daclip_lab.embeddings.projection, daclip_lab.figures.style
+import daclip_lab.embeddings.projection, daclip_lab.figures.style, daclip_lab.widgets
 
 photo = lab.sample_photos("test")[0]
 for call in {list(NEEDS)}:

@@ -1,7 +1,6 @@
 """The site: the course and the reference as pages that load nothing from elsewhere, equations and sliders included."""
 
 import re
-import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +14,7 @@ import make
 import pages
 import reference
 
-from daclip_lab.widgets.compare import compare
+from daclip_lab.widgets import CompareSlider
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADING = {"src", "srcset", "data", "poster", "background", "action"}  # and href, but for <a>
@@ -58,7 +57,7 @@ def outside(address):
 def notebook(tmp_path_factory):
     """A folder with one executed notebook that has an equation, code, a picture, a slider and a folded solution."""
     folder = tmp_path_factory.mktemp("notebooks")
-    slider = compare(*tiles()).html()
+    slider = CompareSlider(*tiles()).html()
     cells = [
         nbformat.v4.new_markdown_cell("# 00 · A lesson\n\n**It claims $x_t < 1$.**"),
         nbformat.v4.new_markdown_cell(
@@ -68,7 +67,7 @@ def notebook(tmp_path_factory):
             "<details><summary>Solution</summary>\n\n```python\n1 < 2\n```\n\n</details>"
         ),
         nbformat.v4.new_code_cell(
-            "compare(a, b)",
+            "CompareSlider(a, b)",
             outputs=[nbformat.v4.new_output("display_data", {"text/html": slider})],
         ),
     ]
@@ -222,34 +221,24 @@ def test_a_room_without_a_docstring_is_named(module):
 
 
 @pytest.mark.browser
-def test_sliders_and_equations_work_from_the_disk(site):
-    from playwright.sync_api import sync_playwright
-
+def test_sliders_and_equations_work_from_the_disk(site, browser):
     trouble = []
-    with sync_playwright() as playwright:
-        names = ("chromium", "chromium-browser", "google-chrome")
-        found = next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
-        if not Path(found).exists():
-            pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
-        with playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu"]
-        ) as browser:
-            page = browser.new_page()
-            page.set_default_timeout(180_000)
-            page.on("pageerror", lambda error: trouble.append(str(error)))
-            page.on("request", lambda request: trouble.append(request.url)
-                    if not request.url.startswith(("file:", "data:", "blob:")) else None)  # fmt: skip
-            page.goto((site / "00_lesson.html").as_uri())
-            slider = page.locator(".daclip-compare input")
-            slider.focus()
-            slider.press("Home")
-            position = "getComputedStyle(document.querySelector('.daclip-compare')).getPropertyValue('--position')"
-            assert page.evaluate(position) == "0%"
-            assert page.evaluate("document.fonts.check('16px course-math')")
-            # A subscript stands lower than its base: the font's distances are used.
-            low = page.evaluate(
-                "(() => { const [a, b] = document.querySelector('msub').children;"
-                "return b.getBoundingClientRect().bottom - a.getBoundingClientRect().bottom })()"
-            )
-            assert low > 1
+    with browser.new_page() as page:
+        page.set_default_timeout(180_000)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda request: trouble.append(request.url)
+                if not request.url.startswith(("file:", "data:", "blob:")) else None)  # fmt: skip
+        page.goto((site / "00_lesson.html").as_uri())
+        slider = page.locator(".daclip-compare .stage input")
+        slider.focus()
+        slider.press("Home")
+        position = "getComputedStyle(document.querySelector('.daclip-compare')).getPropertyValue('--position')"
+        assert page.evaluate(position) == "0%"
+        assert page.evaluate("document.fonts.check('16px course-math')")
+        # A subscript stands lower than its base: the font's distances are used.
+        low = page.evaluate(
+            "(() => { const [a, b] = document.querySelector('msub').children;"
+            "return b.getBoundingClientRect().bottom - a.getBoundingClientRect().bottom })()"
+        )
+        assert low > 1
     assert not trouble

@@ -32,7 +32,9 @@ class StaticCopy:
         from IPython.display import HTML, display
 
         self._display = display(HTML(self._copy()), display_id=True)
-        display(self._repr_mimebundle_(), raw=True)
+        bundle = self._repr_mimebundle_()  # type: ignore[attr-defined]
+        # Of an anywidget it is a pair: data and metadata.
+        display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
 
     def refresh_static(self) -> None:
         """Write the present state into the static copy that was displayed last, for a notebook that is saved."""

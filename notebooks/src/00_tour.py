@@ -42,6 +42,7 @@ from sklearn.metrics import silhouette_score
 import daclip_lab as lab
 from daclip_lab.course import figures, settings
 from daclip_lab.embeddings.projection import embedding_map, trustworthiness
+from daclip_lab.widgets import CompareSlider, TrainingBoard
 
 scale = lab.presets.current()
 out = Path(os.environ.get("DACLIP_LAB_OUT", "../runs/tour"))
@@ -267,7 +268,7 @@ figures.classification.accuracy_and_gain(table)
 # in part 5.)
 
 # %%
-lab.compare(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
+CompareSlider(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
 
 # %% [markdown]
 # ## 7 · Watch it learn
@@ -391,7 +392,7 @@ pd.DataFrame(
 # generator = torch.Generator().manual_seed(0)
 # both = mix(lab.read_image(osprey), [("low-light", 0.5), ("noisy", 0.5)], generator)
 # print(pipe.classify(both).sort_values(ascending=False).head(3))
-# lab.compare(both, pipe.restore(both), labels=("dark and noisy", "restored"))
+# CompareSlider(both, pipe.restore(both), labels=("dark and noisy", "restored"))
 # ```
 #
 # The probabilities sum to 1, so the answers compete: two true ones have to share. Try other pairs and other severities;

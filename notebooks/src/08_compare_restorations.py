@@ -45,6 +45,7 @@ from daclip_lab.course import check, figures, settings
 from daclip_lab.degradations.apply import degrade
 from daclip_lab.evaluation import evaluator, examples
 from daclip_lab.metrics import image_quality
+from daclip_lab.widgets import CompareSlider, RestorationLab
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -129,7 +130,9 @@ figures.images.grid(
 # of the two is *right* there? The clean photo in the figure above decides.
 
 # %%
-lab.compare(rows["posterior"][0], rows["posterior"][-1], labels=(steps_of(1), steps_of(shown[-1])))
+CompareSlider(
+    rows["posterior"][0], rows["posterior"][-1], labels=(steps_of(1), steps_of(shown[-1]))
+)
 
 # %% [markdown]
 # ## 2 · The seed

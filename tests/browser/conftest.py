@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -12,18 +11,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-unsafe-swiftshader",  # WebGL without a graphics card
-]
 PATIENCE = 120_000  # milliseconds; a busy machine is slow, not wrong
 SHOTS = Path(__file__).parents[2] / "runs" / "browser"
 HARMLESS = re.compile(
@@ -33,17 +22,6 @@ HARMLESS = re.compile(
     r"Canceled future for execute_request"  # a kernel that a test stops
 )
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as playwright:
-        names = ("chromium", "chromium-browser", "google-chrome")
-        found = next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
-        if not os.path.exists(found):
-            pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
-        with playwright.chromium.launch(executable_path=found, args=QUIET) as chromium:
-            yield chromium
 
 
 @pytest.fixture
