@@ -318,31 +318,26 @@ source = lab.Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene
 first = lab.Batches(source, size=recipe.image_size, batch=recipe.batch_size, seed=recipe.seed)[0]
 classes = torch.tensor([lab.LABELS.index(label) for label in first.labels])
 levels = {
-    "loss_chance": lab.chance(classes, multi_positive=recipe.multi_positive),
-    "loss_floor": lab.floor(classes, multi_positive=recipe.multi_positive),
+    "chance": lab.chance(classes, multi_positive=recipe.multi_positive),
+    "floor": lab.floor(classes, multi_positive=recipe.multi_positive),
 }
-exams, losses = {0: named_right(fresh)}, {}
+board = TrainingBoard(
+    recipe.steps,
+    levels={"degradation_loss": levels, "named_right": {"chance": 1 / len(lab.DEGRADATIONS)}},
+    curves={"named_right": "Named right", "degradation_loss": "Degradation loss (nats)"},
+    measure=lambda: {"named_right": named_right(fresh)},
+    measure_every=max(1, recipe.steps // 8),
+    title="A controller, trained from CLIP",
+)
+board
 
-
-def curve():
-    """The training so far."""
-    done_so_far = pd.DataFrame({"degradation_loss": pd.Series(losses, dtype=float)})
-    return figures.training.training_curve(
-        done_so_far, pd.Series(exams), total=recipe.steps, **levels
-    )
-
-
-board = display(curve(), display_id=True)
-for step in lab.train_daclip(fresh, source, recipe):
-    losses[step.index] = step.metrics["degradation_loss"]
-    if step.index % max(1, recipe.steps // 8) == 0 and step.index < recipe.steps:
-        exams[step.index] = named_right(fresh)
-        board.update(curve())
-exams[recipe.steps] = named_right(fresh)
-board.update(curve())
+# %%
+board.run(lab.train_daclip(fresh, source, recipe))  # returns at once
+board.wait()
+exams = board.measurements.named_right
 
 # %% [markdown]
-# The loop above is the whole interface: `lab.train_daclip` is a generator that yields every step, and the caller
+# `lab.train_daclip` is a generator that yields every step; here the board takes the steps, and the caller
 # decides what to do with it. Here is the same exam for all three, CLIP, the controller you just trained, and the
 # shipped one:
 
@@ -352,7 +347,7 @@ pd.DataFrame(
         "trained for": {"CLIP": "0 steps", "yours": f"{recipe.steps} steps", "shipped": "hours"},
         "named right (%)": {
             "CLIP": round(100 * exams[0]),
-            "yours": round(100 * exams[recipe.steps]),
+            "yours": round(100 * exams.iloc[-1]),
             "shipped": round(100 * named_right(pipe.daclip)),
         },
     }
@@ -416,7 +411,7 @@ pd.Series(
         "PSNR before restoration (dB)": f"{overall.psnr_input:.1f}",
         "PSNR after restoration (dB)": f"{overall.psnr:.1f}",
         "your controller, exam before and after training (%)": (
-            f"{100 * exams[0]:.0f} and {100 * exams[recipe.steps]:.0f}"
+            f"{100 * exams[0]:.0f} and {100 * exams.iloc[-1]:.0f}"
         ),
         "protocol": protocol.hash,
         "seconds for this notebook": f"{time.perf_counter() - start:.0f}",

@@ -35,13 +35,13 @@ from dataclasses import replace
 import matplotlib
 import pandas as pd
 import torch
-from IPython.display import display
 from torch import nn
 from torch.nn import functional as F
 
 import daclip_lab as lab
 from daclip_lab.course import check, figures, settings
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce
+from daclip_lab.widgets import TrainingBoard
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -452,7 +452,7 @@ pd.DataFrame(rows).T.round(2)
 #
 # ## 5 · Train it
 #
-# Now with the library: `lab.train_daclip` is a generator that yields every step, and the loop is ours. The images are crops of
+# Now with the library: `lab.train_daclip` is a generator that yields every step, and a board shows them. The images are crops of
 # six other photos and drawn scenes, degraded at random. In two stages:
 # 1. the **degradation embedding** alone: the frozen tower is not needed, which saves much of the time of a step;
 # 2. then, for fewer and smaller steps, lest the first stage be shaken up again, the **content embedding** as well. Besides its contrastive loss it is pulled straight to
@@ -463,7 +463,7 @@ pd.DataFrame(rows).T.round(2)
 #
 # **Predict**: where does each curve start? Which of the three moves in the first stage, and which only in the second?
 #
-# (You may stop the cell at any time: the rest goes on with what has been learned by then.)
+# (The board's Stop ends the training at any time: the rest goes on with what has been learned by then.)
 
 # %%
 is_degraded = torch.tensor([name != "clean" for name in facts.degradation])
@@ -494,49 +494,43 @@ def marks(daclip):
 
 daclip = lab.DaCLIP(copy.deepcopy(clip))
 total = recipe.steps + second.steps
-exams, losses = {0: marks(daclip)}, {}
 before = judged(daclip)
 many = recipe.multi_positive
+board = TrainingBoard(
+    total,
+    levels={
+        "degradation_loss": {
+            "chance": lab.chance(classes, multi_positive=many),
+            "floor": lab.floor(classes, multi_positive=many),
+        },
+        "accuracy": {"chance": 1 / len(lab.DEGRADATIONS)},
+        "cosine": {"CLIP": marks(daclip)["cosine"]},
+    },
+    curves={
+        "accuracy": "Accuracy",
+        "degradation_loss": "Degradation loss (nats)",
+        "cosine": "Content, cosine to clean",
+    },
+    measure=lambda: marks(daclip),
+    measure_every=max(1, total // 14),
+    title="A controller in two stages; accuracy and cosine on photos that are not trained on",
+)
+board
 
-
-def curves():
-    """The training so far."""
-    return figures.training.controller_curves(
-        pd.DataFrame({"degradation_loss": pd.Series(losses, dtype=float)}),
-        pd.DataFrame(exams).T,
-        loss_chance=lab.chance(classes, multi_positive=many),
-        loss_floor=lab.floor(classes, multi_positive=many),
-        total=total,
-        content_from=recipe.steps,
-    )
-
-
-board = display(curves(), display_id=True)
+# %%
 began = time.perf_counter()
-try:
-    for offset, stage in ((0, recipe), (recipe.steps, second)):
-        for step in lab.train_daclip(daclip, source, stage):
-            done = offset + step.index
-            losses[done] = step.metrics["degradation_loss"]
-            if done % max(1, total // 14) == 0 and step.index < stage.steps:
-                exams[done] = marks(daclip)
-                board.update(curves())
-        # A training that ends hands over the running average of its weights.
-        exams[done] = marks(daclip)
-        board.update(curves())
-except KeyboardInterrupt:
-    print("stopped: going on with what has been learned")
+board.run([lab.train_daclip(daclip, source, stage) for stage in (recipe, second)])
+board.wait()  # Stop ends the training; the cells below go on with what has been learned
+exams, losses = board.measurements, board.log.degradation_loss
 minutes = (time.perf_counter() - began) / 60
 after = judged(daclip)
 
 # %%
-pd.DataFrame(exams).T.rename_axis("step").rename(
-    columns={"accuracy": "named right", "cosine": "content, cosine to clean"}
-).round(3)
+exams.rename(columns={"accuracy": "named right", "cosine": "content, cosine to clean"}).round(3)
 
 # %%
 print(f"{len(losses)} steps of {recipe.batch_size} images, {minutes:.1f} minutes")
-start_loss, end_loss = (pd.Series(losses).iloc[part].mean() for part in (slice(5), slice(-5, None)))
+start_loss, end_loss = losses.iloc[:5].mean(), losses.iloc[-5:].mean()
 print(
     f"degradation loss: {start_loss:.2f} at first, {end_loss:.2f} at last; "
     f"chance {lab.chance(classes, multi_positive=many):.2f}, floor {lab.floor(classes, multi_positive=many):.2f}"

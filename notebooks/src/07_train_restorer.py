@@ -32,7 +32,6 @@ from dataclasses import replace
 import matplotlib
 import pandas as pd
 import torch
-from IPython.display import display
 from torch import nn
 from torch.nn import functional as F
 
@@ -41,6 +40,7 @@ from daclip_lab.ablation.conditioning import build_eval_set, paired_differences
 from daclip_lab.course import analysis, check, figures, settings
 from daclip_lab.embeddings.layers import block_outputs
 from daclip_lab.models.unet import ConditionalUNet
+from daclip_lab.widgets import TrainingBoard
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -287,33 +287,51 @@ def restored(network, embeddings):
 
 
 moments = {round(recipe.steps * share) for share in (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1)} - {0}
-losses, rates = pd.DataFrame(columns=list(ways), dtype=float), pd.Series(dtype=float)
-gains = pd.DataFrame({way: {0: 0.0} for way in ways})  # untrained, it is the identity
-latest, nets, averages = gains.copy(), {}, {}
+nets, averages = {}, {}
+for way in ways:
+    nets[way], averages[way] = (lab.build_restorer(network, d, seed=0) for _ in range(2))
 
 
-def curves():
-    """The training so far."""
-    return figures.training.restorer_curves(losses, gains, latest, rates, total=recipe.steps)
-
-
-# %%
-board = display(curves(), display_id=True)
-for way, (daclip, shown) in ways.items():
-    net, average = (lab.build_restorer(network, d, seed=0) for _ in range(2))
-    for step in lab.train_restorer(net, daclip, sde, source, recipe):
+def averaged(way):
+    """The steps of a way's training; keeps the running average of its weights in `averages`."""
+    net, average = nets[way], averages[way]
+    for step in lab.train_restorer(net, ways[way][0], sde, source, recipe):
         # The running average, in two lines. Early on it is kept short, or it would remember the random start.
         decay = min(recipe.ema_decay, (1 + step.index) / (10 + step.index))
         with torch.no_grad():
             for mean, weight in zip(average.parameters(), net.parameters(), strict=True):
                 mean.lerp_(weight, 1 - decay)
-        losses.loc[step.index, way] = step.loss
-        rates[step.index] = step.learning_rate / recipe.learning_rate
-        if step.index in moments:
-            for table, current in ((latest, net), (gains, average)):
-                table.loc[step.index, way] = asked.gain(restored(current, shown)).mean()
-            board.update(curves())
-    nets[way], averages[way] = net, average
+        yield step
+
+
+def exam_gains():
+    """What the network of the way that is trained gains in the exam, and what its average gains (dB)."""
+    way = board.way
+    return {
+        name: asked.gain(restored(net, ways[way][1])).mean()
+        for name, net in (("network", nets[way]), ("average", averages[way]))
+    }
+
+
+board = TrainingBoard(
+    recipe.steps,
+    curves={
+        "loss": "Loss (log of the squared error)",
+        "average": "Average of the weights: gain (dB)",
+        "network": "Latest weights: gain (dB)",
+    },
+    levels={"average": {"the input": 0.0}, "network": {"the input": 0.0}},
+    measure=exam_gains,
+    measure_every=moments,
+    title="Two restorers, equal but for the conditioning; gains on photos that are not trained on",
+)
+board
+
+# %%
+board.run({way: averaged(way) for way in ways})
+board.wait()
+measured = board.measurements.unstack("way")
+latest, gains = measured["network"][list(ways)], measured["average"][list(ways)]
 
 # %% [markdown]
 # The generators have ended, so both networks now hold the library's average. Is it the one that we kept?
