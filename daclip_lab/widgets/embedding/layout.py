@@ -1,0 +1,60 @@
+"""The controls of an EmbeddingExplorer, and how they stand around its maps."""
+
+from collections.abc import Sequence
+
+from daclip_lab.embeddings.projection import METHODS
+from daclip_lab.errors import extra
+from daclip_lab.figures.embeddings import TITLES
+from daclip_lab.widgets.embedding.maps import EmbeddingMaps
+
+with extra("notebooks"):
+    import ipywidgets
+
+WRAP = {"flex_flow": "row wrap", "width": "100%", "overflow": "visible"}
+
+
+class Controls:
+    """What can be chosen, typed and pressed."""
+
+    def __init__(self, maps: EmbeddingMaps, color: str):
+        choice = ipywidgets.Dropdown
+        look: dict = {"style": {"description_width": "initial"}, "layout": {"width": "auto"}}
+        (left, right), sources = maps.pair, maps.sources
+        self.left = choice(options=sources, value=left, description="left map", **look)
+        self.right = choice(options=sources, value=right, description="right map", **look)
+        methods = [(TITLES[name], name) for name in METHODS]
+        self.method = choice(options=methods, value=maps.method, description="method", **look)
+        columns = maps.columns if color in maps.columns else [color, *maps.columns]
+        self.color = choice(options=columns, value=color, description="colour", **look)
+        look["layout"] = {"width": "110px"}
+        row: dict = {"min": -1, "max": len(maps) - 1, "description": "row"}
+        self.row = ipywidgets.BoundedIntText(-1, **row, **look)
+        self.none = ipywidgets.Button(description="Select none", layout={"width": "auto"})
+        self.upload = ipywidgets.FileUpload(accept="image/*", description="Add a photo")
+        if len(maps.pipes) < len(maps.tables):
+            self.upload.disabled, self.upload.tooltip = True, "needs the weights: give `pipe`"
+        self.file = ipywidgets.Text(
+            "rows.csv", placeholder=".csv or .parquet", layout={"width": "130px"}
+        )
+        self.save = ipywidgets.Button(
+            description="Save rows", tooltip="the selected rows, or all", layout={"width": "auto"}
+        )
+        self.message = ipywidgets.HTML()
+
+
+def arranged(
+    controls: Controls, views: Sequence, notes: Sequence, panel: ipywidgets.Widget
+) -> list:
+    """The rows of the widget: maps beside the panel, or above it where the page is narrow."""
+    column = {"flex": "1 1 300px", "min_width": "250px", "overflow": "hidden"}
+    pairs = zip(notes, views, strict=True)
+    maps = [ipywidgets.VBox([note, view], layout=column) for note, view in pairs]
+    pair = ipywidgets.HBox(maps, layout=WRAP | {"flex": "2.2 1 720px", "width": "auto"})
+    side = ipywidgets.Box([panel], layout={"flex": "1 1 250px", "min_width": "230px"})
+    top = [controls.left, controls.right, controls.method, controls.color, controls.row]
+    below = [controls.none, controls.upload, controls.file, controls.save, controls.message]
+    return [
+        ipywidgets.HBox(top, layout=WRAP),
+        ipywidgets.HBox([pair, side], layout=WRAP),
+        ipywidgets.HBox(below, layout=WRAP),
+    ]
