@@ -76,7 +76,7 @@ def test_without_scripts_a_few_frames_are_seen_from_the_first_to_the_last(count)
 
 
 @pytest.mark.parametrize(
-    ("frames", "most"), [(noise(60, 90, 120), 380_000), (noise(3, 700, 900), 60_000)]
+    ("frames", "most"), [(noise(60, 90, 120), 280_000), (noise(3, 700, 900), 60_000)]
 )
 def test_frames_are_made_small_until_the_page_is(frames, most):
     page = scrubber(frames, named(len(frames)), label="noise", max_bytes=most)

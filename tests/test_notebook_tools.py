@@ -190,6 +190,33 @@ def test_dead_widgets_are_left_out(project):
     assert "widgets" not in notebook.metadata
 
 
+WIDGET = """# %%
+import ipywidgets
+from daclip_lab.widgets.static import StaticCopy
+
+class Box(StaticCopy, ipywidgets.VBox):
+    def static_html(self):
+        return f"<p>a still of {len(self.children)}</p>"
+
+box = Box()
+box
+
+# %%
+box.children = [ipywidgets.IntSlider()]
+box.refresh_static()
+"""
+
+
+def test_of_a_widget_the_newest_static_copy_stays(project):
+    source = project / "notebooks" / "src" / "00_a.py"
+    source.write_text(WIDGET)
+    notebook = build.read_source(source)
+    build.execute(notebook, project)
+    (output,), others = notebook.cells[0].outputs, notebook.cells[1].outputs
+    assert "a still of 1" in output.data["text/html"] and build.WIDGET_VIEW not in output.data
+    assert not others and "widgets" not in notebook.metadata
+
+
 @pytest.fixture
 def tour(tmp_path, monkeypatch):
     """Writes a stand-in for the tour and returns its path; what it leaves goes to `out` beside it."""

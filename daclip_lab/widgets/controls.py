@@ -166,12 +166,13 @@ class FigureControls(_Following):
             return f'<p><img width="{width}" alt="{alt}" src="{data_url(picture)}"></p>{self._note(values)}'
         settings = [{**self._start, self._frames: value} for value in self._options]
         others = {name: value for name, value in self._start.items() if name != self._frames}
-        return self._note(others) + scrubber(
+        page = scrubber(
             _of_one_size([self._drawn(*each.values())[0] for each in settings]),
             [f"{self._frames} {_text(value)}" for value in self._options],
             label=self._frames,
             start=self._options.index(self._start[self._frames]),
         )
+        return page + self._note(others)
 
     def refresh_static(self) -> None:
         """Write the present figure into the static copy; one with frames is of the start and stays."""

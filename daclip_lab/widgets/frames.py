@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_suffix(".js")
 STYLE = Path(__file__).with_suffix(".css")
 MOST = 60
 """So many frames at most."""
-QUALITIES = (90, 75, 60, 45, 30)
+QUALITIES = (90, 75, 60, 50, 40, 30)
 SMALL = 384
 """Width in pixels up to which small frames are enlarged by a whole number."""
 STRIP = 5
@@ -31,7 +31,7 @@ def scrubber(
     *,
     label: str,
     start: int = 0,
-    max_bytes: int = 380_000,
+    max_bytes: int = 280_000,
 ) -> str:
     """HTML that needs nothing else: one frame, and a slider that chooses it.
 
@@ -43,7 +43,7 @@ def scrubber(
         captions: a text for each frame.
         label: the name of the slider.
         start: the frame that is shown first.
-        max_bytes: the HTML is not longer, at least 50,000; by default a static copy can hold a few words more.
+        max_bytes: the HTML is not longer; at least 50,000, and less than `static.MAX_BYTES` in a static copy.
 
     Raises InputError for another number of frames or captions, for frames of two sizes, when there is no frame `start`,
     or when `max_bytes` is too small or the captions take more than half of it.

@@ -390,8 +390,7 @@ pd.Series(
 # %% [markdown]
 # ## 7 · Turn the knob
 #
-# A degradation, a severity, a seed. Beside the photo: what it costs, and what it still says. (The figure after it holds a
-# few settings still.)
+# A degradation, a severity, a seed. Beside the photo: what it costs, and what it still says.
 
 
 # %%
@@ -402,26 +401,19 @@ def look(name="raindrop", severity=0.5, seed=0):
     return figures.images.strip(
         [spices, image],
         ["clean", f"{name} {severity:g}, {cost}"],
-        zoom=3,
+        zoom=2,
         first=1,
         caption=f"It says: {lab.caption(image)}",
     )
 
 
 lab.controlled(
-    look, name=list(lab.DEGRADATIONS), severity=[step / 20 for step in range(21)], seed=range(10)
+    look,
+    frames="severity",
+    name=list(lab.DEGRADATIONS),
+    severity=[step / 20 for step in range(21)],
+    seed=range(10),
 )
-
-# %%
-still = [("raindrop", 0.3), ("raindrop", 0.8), ("hazy", 0.3), ("hazy", 0.8), ("uncompleted", 0.8)]  # fmt: skip
-images = [degrade(spices, name, severity, lab.seeded(0)) for name, severity in still]
-figures.images.strip(
-    [spices, *images],
-    ["clean\n", *(f"{name}\n{severity:g}, {lab.psnr(image[None], spices[None]).item():.1f} dB"
-                  for (name, severity), image in zip(still, images, strict=True))],
-    first=1,
-    caption="Five settings of the controls above: severity, and PSNR to the clean photo.",
-)  # fmt: skip
 
 # %% [markdown]
 # ## 8 · Your turn

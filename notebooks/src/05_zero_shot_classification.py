@@ -392,15 +392,15 @@ def picture_of(phrase="fog, mist", kind="hazy", photo="spices"):
 
 
 bundled = lab.sample_photos("test")
-lab.typed(
+lab.controlled(
     picture_of,
-    {"phrase": "fog, mist"},
+    phrase="fog, mist",
     kind=["hazy", *(name for name in lab.DEGRADATIONS if name != "hazy")],
     photo=["spices", *(name for name in bundled.names if name != "spices")],
 )
 
 # %% [markdown]
-# The same, standing still, with two words that somebody may think of for snow, although they say more than that:
+# The same with two words that somebody may think of for snow, although they say more than that:
 
 # %%
 picture_of("winter, white", "snowy", "lake")

@@ -158,7 +158,7 @@ pd.DataFrame(
 # ## 3 · Look for yourself
 #
 # Choose two ways to tell and a degradation, and drag. The sentence below says what the right one gains over the left
-# one, on this crop and on all crops of that degradation. (The figure after it holds one case still.)
+# one, on this crop and on all crops of that degradation. The figure after it has all seven on the rainy crop.
 
 # %%
 shown = {
@@ -181,13 +181,14 @@ def difference_of(left, right, degradation):
 
 
 def two_ways(left="none", right="both", degradation="rainy"):
-    """The same crop restored in two ways."""
-    return restored[left][shown[degradation]], restored[right][shown[degradation]]
+    """The same crop restored in two ways, and the clean crop."""
+    case = shown[degradation]
+    return restored[left][case], restored[right][case], asked.clean[case]
 
 
 lab.compared(
     two_ways,
-    labels=lambda left, right, degradation: (left, right),
+    labels=lambda left, right, degradation: (left, right, "clean"),
     describe=difference_of,
     left=list(ways),
     right=list(ways),
