@@ -1,0 +1,117 @@
+"""What the script of a training board draws, and the static copy: a picture of the curves, data, and sample images."""
+
+import html
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from daclip_lab.data.image_io import ImageLike, read_image, to_pil
+from daclip_lab.figures.learning_curves import Panel
+from daclip_lab.figures.primitives import figure_png
+from daclip_lab.widgets.static import data_url, encode
+from daclip_lab.widgets.training_log import TrainingLog
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCRIPT = Path(__file__).with_name("training_board.js")
+STYLE = SCRIPT.with_suffix(".css")
+SIDE = 256
+"""Sample images have so many pixels at most in each direction; larger ones are made smaller."""
+STATIC_POINTS, FIGURE_BYTES, SAMPLE_BYTES = 3_000, 120_000, 75_000
+"""So many points of all curves together, and about so many bytes of the picture and of the samples."""
+
+
+def view(log: TrainingLog, panels: Sequence[Panel], pack: Callable[[np.ndarray], Any]) -> dict:
+    """Panels, with their points packed by `pack`, and how far the trainings are."""
+    return {
+        "panels": [
+            {
+                "title": panel.title,
+                "levels": panel.levels,
+                "curves": [[name, *map(pack, points)] for name, *points in panel.curves],
+            }
+            for panel in panels
+        ],
+        "stages": log.stages,
+        "way": log.way,
+        "step": log.current.last,
+        "done": sum(way.last for way in list(log.ways.values())),
+        "recorded": log.recorded,
+        "rate": log.latest("learning_rate"),
+    }
+
+
+def as_bytes(points: np.ndarray) -> bytes:
+    """Points (n, 2) as float32, row by row."""
+    return points.astype("<f4").tobytes()
+
+
+def as_numbers(points: np.ndarray) -> list[float]:
+    """Points (n, 2) as a flat list of numbers that take few characters."""
+    return [float(f"{number:.5g}") for number in points.ravel()]
+
+
+def page(
+    title: str,
+    sentence: str,
+    draw: Callable[[int, Callable], dict],
+    figure: "Figure",
+    samples: Sequence[Image.Image],
+    captions: Sequence[str],
+) -> str:
+    """The board as HTML that needs nothing else; `draw` makes a `view` of so many points a curve and so packed."""
+    count = sum(len(panel["curves"]) for panel in draw(1, as_numbers)["panels"])
+    data = draw(STATIC_POINTS // max(1, count), as_numbers)
+    text = json.dumps(data).replace("<", "\\u003c")
+    curves = Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
+    texts = [html.escape(caption) for caption in [*captions, *[""] * len(samples)]]
+    # Tables beside each other by an attribute: a page may drop every style, as GitHub does.
+    pictures = "\n".join(
+        f'<table align="left" role="presentation"><tr><td><img src="{data_url(file)}" alt="{text or "sample"}"></td>'
+        f"</tr><tr><td>{text}</td></tr></table>"
+        for file, text in zip(_fitted(samples, SAMPLE_BYTES), texts, strict=False)
+    )
+    return f"""<div class="daclip-board">
+<p><strong>{html.escape(title)}</strong> {html.escape(sentence)}</p>
+<img class="curves" src="{data_url(_fitted([curves], FIGURE_BYTES)[0])}" alt="the curves of the training">
+<script type="application/json">{text}</script>
+{pictures}
+<br clear="all">
+</div>
+<style>{STYLE.read_text("utf-8")}</style>
+<script type="module">
+{SCRIPT.read_text("utf-8")}
+enliven();
+</script>"""
+
+
+def small(image: ImageLike) -> Image.Image:
+    """An image of at most `SIDE` pixels in each direction."""
+    picture = to_pil(read_image(image))
+    picture.thumbnail((SIDE, SIDE))
+    return picture
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, such as "2 min 5 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _fitted(pictures: Sequence[Image.Image], most: int) -> list[bytes]:
+    """The pictures as files of about `most` bytes together: without loss where that is enough."""
+    files = [encode(picture) for picture in pictures]
+    for quality in (90, 70, 50, 30, 10):
+        if sum(map(len, files)) <= most:
+            break
+        files = [encode(picture, "WEBP", quality=quality) for picture in pictures]
+    return files
