@@ -38,7 +38,7 @@ def shown():
 
 
 def picture(box):
-    return box.children[0].value
+    return box.children[1].value
 
 
 def sentence(box):
@@ -143,12 +143,12 @@ def test_the_slider_follows_its_controls_in_place():
         return image(seed), image(seed + zoom)
 
     board = compared(pair, labels=("left", "right"), seed=[1, 3], zoom=[1, 2])
-    slider = board.children[0]
+    slider = board.children[1]
     assert slider.labels[:2] == ["left", "right"] and board.controls["seed"].value == 3
     before = (slider.before, slider.after)
     slider.position = 0.2
     board.controls["seed"].value = 1
-    assert board.children[0] is slider and slider.position == 0.2
+    assert board.children[1] is slider and slider.position == 0.2
     assert slider.before != before[0] and slider.after != before[1] and not slider.clean
     board.controls["seed"].value = 3
     assert (slider.before, slider.after) == before
@@ -171,7 +171,7 @@ def test_the_slider_can_have_a_clean_image_labels_and_a_sentence_of_the_values()
         right=list(grey),
         degradation=["rainy", "hazy"],
     )
-    slider = box.children[0]
+    slider = box.children[1]
     assert slider.labels == ["none", "both", "clean"] and slider.clean
     before = slider.after
     box.controls["right"].value = "oracle"
@@ -209,9 +209,10 @@ def test_the_picture_follows_the_text_and_the_list(panel):
 
 def test_errors_and_warnings_are_shown_and_the_picture_stays(panel):
     board, drawn = panel
-    before, text = picture(board), board.controls["text"]
+    before, text, copy = picture(board), board.controls["text"], board.static_html()
     text.value = ""
     assert sentence(board) == "no words: type at least one" and picture(board) == before
+    assert board.static_html() == copy
     text.value = "bug"
     assert "KeyError" in sentence(board) and picture(board) == before
     text.value = "zebra"

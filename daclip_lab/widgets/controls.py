@@ -33,11 +33,11 @@ DRAWING = threading.RLock()
 def controlled(
     draw: "Callable[..., Figure]", *, frames: str = "", **choices: Sequence | str
 ) -> "FigureControls":
-    """The figure that `draw` makes of a few values, above a control for each of them.
+    """The figure that `draw` makes of a few values, below a control for each of them.
 
     Args:
         draw: makes the figure of the values, by keyword. Each combination of values is drawn once. Its warnings are
-            shown below the controls; so is what it raises, and then the figure stays as it was.
+            shown below it; so is what it raises, and then the figure stays as it was.
         frames: the argument whose values can be chosen in the static copy too, which holds a figure for each; all are
             drawn when the widget is displayed, at most 60. Without it the static copy is one figure.
         choices: of each argument of `draw` its values: texts get a list to choose from, numbers a slider. The start is
@@ -56,7 +56,7 @@ def compared(
     describe: Callable[..., str] | None = None,
     **choices: Sequence | str,
 ) -> "PairControls":
-    """The before/after slider over two images that follow a few values, above a control for each of them.
+    """The before/after slider over two images that follow a few values, below a control for each of them.
 
     Args:
         pair: makes the two images of the values, by keyword, or three: the clean image too.
@@ -71,14 +71,15 @@ def compared(
 
 
 class _Following(StaticCopy, ipywidgets.VBox):
-    """A picture over controls and a sentence; a subclass changes the picture in place, in `_show(values)`."""
+    """Controls over a picture and a sentence; a subclass changes the picture in place, in `_show(values)`."""
 
     def __init__(self, picture: ipywidgets.Widget, controls: dict[str, ipywidgets.ValueWidget]):
         self.controls = controls
         self._sentence = ipywidgets.HTML()
         self._lock, self._busy, self._again = threading.Lock(), False, False
         row = ipywidgets.HBox([*controls.values()], layout={"flex_flow": "row wrap"})
-        super().__init__([picture, row, self._sentence])
+        # Above, so that they stay where they are when a figure is higher than the last.
+        super().__init__([row, picture, self._sentence])
         for control in controls.values():
             control.observe(self._follow, names="value")
 
@@ -101,7 +102,7 @@ class _Following(StaticCopy, ipywidgets.VBox):
                 sentence = self._show(self.values())
             except InputError as error:
                 sentence = str(error)
-            except Exception as error:
+            except (Exception, KeyboardInterrupt) as error:
                 sentence = f"{type(error).__name__}: {error}"
             self._sentence.value = html.escape(sentence)
             with self._lock:
@@ -149,6 +150,7 @@ class FigureControls(_Following):
 
     def _show(self, values: dict) -> str:
         self._picture.value, sentence = self._drawn(*values.values())
+        self._shown = values
         return sentence
 
     def figure(self) -> "Figure":
@@ -157,13 +159,13 @@ class FigureControls(_Following):
             return self._draw(**self.values())
 
     def static_html(self) -> str:
-        """The figure, or a slider over the figures of all values of `frames` with the others at their start."""
+        """The figure shown, or a slider over the figures of all values of `frames` with the others at their start."""
         if not self._frames:
-            values = self.values()
-            picture = encode(self._drawn(*values.values())[0], "WEBP", quality=90)
+            picture = encode(self._picture.value, "WEBP", quality=90)
             width = Image.open(io.BytesIO(picture)).width
-            alt = html.escape(", ".join(f"{name} {_text(value)}" for name, value in values.items()))
-            return f'<p><img width="{width}" alt="{alt}" src="{data_url(picture)}"></p>{self._note(values)}'
+            words = ", ".join(f"{name} {_text(value)}" for name, value in self._shown.items())
+            image = f'<img width="{width}" alt="{html.escape(words)}" src="{data_url(picture)}">'
+            return f"<p>{image}</p>{self._note(self._shown)}"
         settings = [{**self._start, self._frames: value} for value in self._options]
         others = {name: value for name, value in self._start.items() if name != self._frames}
         page = scrubber(
