@@ -281,7 +281,7 @@ function render({ model, el }) {
 
   const controls = element("div", { className: "controls" }, pause, stop, label);
   el.classList.add("daclip-board");
-  el.append(heading, controls, element("div", { className: "progress" }, words, bar), ...parts, samples, costs);
+  el.append(heading, controls, element("div", { className: "state" }, words, bar), ...parts, samples, costs);
   redraw();
   repaint();
   return () => {

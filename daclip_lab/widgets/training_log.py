@@ -210,7 +210,7 @@ class Recorder:
         self._show, self._measure, self._samples, self._moments = show, measure, samples, moments
         self.seconds = dict.fromkeys(("training", "own", "measuring"), 0.0)
         """Of the training; of what is shown while it runs; of `measure`, and of all before and after it."""
-        self._costs = dict.fromkeys(("show", "samples"), 0.0)
+        self._spent, self._last = ({"show": 0.0, "samples": 0.0} for _ in range(2))
         self._shown, self._wanted = -math.inf, False
 
     @property
@@ -260,14 +260,16 @@ class Recorder:
         if last % moments == 0 if isinstance(moments, int) else last in moments:
             self._wanted = self._samples is not None
             self._take()
-        sample = self._wanted and self._affords("samples")
-        late = self.clock() - self._shown >= INTERVAL
-        if sample or (late and self._affords("show")):
-            self._draw(sample)
-        self.seconds["own"] += self.clock() - start - (self.seconds["measuring"] - before)
+        kind = "samples" if self._wanted and self._affords("samples") else "show"
+        if kind == "samples" or (self.clock() - self._shown >= INTERVAL and self._affords("show")):
+            self._draw(kind == "samples")
+        spent = self.clock() - start - (self.seconds["measuring"] - before)
+        self._spent[kind] += spent
+        self.seconds["own"] += spent
 
     def _affords(self, what: str) -> bool:
-        return self.seconds["own"] + self._costs[what] <= self.share * self.seconds["training"]
+        share = self.share / (2 if self._samples else 1)  # neither starves the other
+        return self._spent[what] + self._last[what] <= share * self.seconds["training"]
 
     def _draw(self, sample: bool) -> None:
         start = self.clock()
@@ -276,7 +278,7 @@ class Recorder:
             pictures, self._wanted = self._samples(), False
         self._show(pictures)
         self._shown = self.clock()
-        self._costs["show" if pictures is None else "samples"] = self._shown - start
+        self._last["show" if pictures is None else "samples"] = self._shown - start
 
     def _take(self) -> None:
         if self._measure:

@@ -108,10 +108,11 @@ def duration(seconds: float) -> str:
 
 
 def _fitted(pictures: Sequence[Image.Image], most: int) -> list[bytes]:
-    """The pictures as files of about `most` bytes together: without loss where that is enough."""
-    files = [encode(picture) for picture in pictures]
-    for quality in (90, 70, 50, 30, 10):
-        if sum(map(len, files)) <= most:
-            break
+    """The pictures as files of at most so many bytes together: without loss where that is enough, else ever coarser."""
+    files, quality = [encode(picture) for picture in pictures], 90
+    while sum(map(len, files)) > most:
         files = [encode(picture, "WEBP", quality=quality) for picture in pictures]
+        quality = max(30, quality - 20)
+        if quality == 30:
+            pictures = [picture.reduce(2) for picture in pictures]
     return files

@@ -117,4 +117,5 @@ def test_a_training_is_watched_paused_slowed_down_and_stopped(notebook):
     book.reopen()
     expect(book.output(1).get_by_text("Stopped after step 71.")).to_be_visible()
     expect(book.output(1).get_by_alt_text("restored")).to_be_visible()
+    book.output(1).get_by_alt_text("restored").scroll_into_view_if_needed()
     book.shot("training_board_reopened")
