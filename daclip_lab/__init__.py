@@ -45,7 +45,11 @@ _EXPORTS = {
     "pipeline.loading": ("load",),
     "evaluation.protocol": ("Protocol", "degraded_crops", "mixed_crops"),
     "evaluation.evaluation": ("evaluate",),
+    "widgets.compare": ("CompareSlider",),
     "widgets.controls": ("compared", "controlled"),
+    "widgets.embedding_explorer": ("EmbeddingExplorer",),
+    "widgets.restoration_lab": ("RestorationLab",),
+    "widgets.training_board": ("TrainingBoard",),
     "html_report.page": ("report",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _EXPORTS.items() for name in names}

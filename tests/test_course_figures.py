@@ -44,20 +44,6 @@ def levels():
     )
 
 
-def curves(content_from=3, steps=4):
-    losses = pd.DataFrame({"degradation_loss": np.linspace(4, 1, steps)}, index=range(1, steps + 1))
-    exams = pd.DataFrame({"accuracy": [0.2, 0.6], "cosine": [0.7, 0.8]}, index=[0, max(1, steps)])
-    return training.controller_curves(
-        losses, exams, loss_chance=1.9, loss_floor=0.1, total=6, content_from=content_from
-    )
-
-
-def restorers(steps=4):
-    losses = pd.DataFrame({"without": np.linspace(0, -3, steps), "conditioned": np.nan})
-    gains = pd.DataFrame({"without": {0: 0.0, 4: 2.0}, "conditioned": {0: 0.0}})
-    return training.restorer_curves(losses, gains, gains - 1, losses["without"], total=4)
-
-
 def stages():
     table = pd.DataFrame(0.5, index=[*DEGRADATIONS, "overall"], columns=list(training.STAGES))
     return training.stages(table, table + 0.1, caption="Three of each.")
@@ -113,7 +99,7 @@ def words_for_degradations():
     return steering.steering_heatmap(pd.DataFrame(values, index=DEGRADATIONS, columns=columns))
 
 
-ALL = [lambda: training.wiring(4), levels, curves, restorers, stages, costs, kinds_of_conditioning, maps, against,
+ALL = [lambda: training.wiring(4), levels, stages, costs, kinds_of_conditioning, maps, against,
        predicted_clean, plane, lambda: plane(np.array([[20, 8], [24, 2]])), words_for_degradations]  # fmt: skip
 
 
@@ -140,18 +126,6 @@ def test_the_last_control_leads_to_the_first_block():
 
 def test_every_loss_has_its_own_chance_and_floor():
     assert {"chance, 2.08", "floor, 0.40", "chance, 1.50", "floor, 0.00"} <= set(texts(levels()))
-
-
-def test_curves_show_levels_and_where_the_content_begins():
-    figure = curves()
-    assert {"chance, 10%", "chance, 1.90", "floor, 0.10", "CLIP, 0.70"} <= set(texts(figure))
-    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
-    assert dashed[0].get_xdata()[0] == 3
-    assert not any("dashed" in text for text in texts(curves(content_from=None)))
-
-
-def test_curves_can_be_drawn_before_the_first_step():
-    assert len(curves(steps=0).axes) == len(restorers(steps=0).axes) == 3
 
 
 def test_decibels_are_listed_in_the_order_in_which_they_end():
@@ -191,29 +165,6 @@ def made(seed):
         trustworthiness=0.5,
         preservation=0.25,
     )
-
-
-@pytest.mark.parametrize("shown", [["hazy", "noisy"] * 6, np.linspace(0, 1, 12)])
-def test_a_picked_image_is_joined_to_its_neighbours_on_both_maps(shown):
-    maps = {"left": made(0), "right": made(1)}
-    near = {"left": [1, 2, 3], "right": [4, 5]}
-    figure = spaces.linked_maps(maps, shown, picked=7, near=near, name="what")
-    for axes, (title, one) in zip(figure.axes, maps.items(), strict=False):
-        ends = [line.get_xydata() for line in axes.get_lines()]
-        assert np.allclose([end[0] for end in ends], one.coordinates[7])
-        assert np.allclose([end[1] for end in ends], one.coordinates[near[title]])
-        assert axes.get_title(loc="left") == title
-
-
-def test_numbers_get_a_scale_and_labels_a_legend():
-    maps, options = (
-        {"left": made(0), "right": made(1)},
-        {"picked": 0, "near": {"left": [1], "right": [2]}},
-    )
-    numbers = spaces.linked_maps(maps, np.linspace(0, 1, 12), name="severity", **options)
-    assert numbers.axes[2].get_xlabel() == "severity" and not numbers.legends
-    labels = spaces.linked_maps(maps, ["hazy", "snowy"] * 6, name="degradation", **options)
-    assert [text.get_text() for text in labels.legends[0].get_texts()] == ["hazy", "snowy"]
 
 
 def test_measures_stand_where_their_values_are_below_zero_too():

@@ -12,7 +12,6 @@ from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from daclip_lab.course.figures import images, spaces
-from daclip_lab.course.figures import training as training_figures
 from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.prompt_phrases import Words
 from daclip_lab.degradations.registry import (
@@ -98,14 +97,6 @@ def triptychs():
     return images.restoration_triptychs(first, second, third, labels)
 
 
-def training():
-    steps = pd.DataFrame({"degradation_loss": [3.0, 2.0, 1.0]}, index=[1, 2, 3])
-    held_out = pd.Series({0: 0.1, 3: 0.4})
-    return training_figures.training_curve(
-        steps, held_out, loss_chance=2.3, loss_floor=0.5, total=10
-    )
-
-
 def table(gain=True):
     lines = pd.DataFrame({"n": 6, "photos": 3}, index=[*DEGRADATIONS, "overall"])
     measures = ("clip_accuracy", "accuracy", *(["psnr_gain"] if gain else []))
@@ -140,7 +131,7 @@ def curves(names=(*DEGRADATIONS, "overall")):
     return severity.over_severity(table, ylabel="accuracy", level=(0.1, "chance"), shares=True)
 
 
-ALL = [gallery, bars, confusion, scatter, triptychs, training, accuracy, sheet, grid, curves]
+ALL = [gallery, bars, confusion, scatter, triptychs, accuracy, sheet, grid, curves]
 
 
 def texts(figure):
@@ -295,19 +286,6 @@ def test_the_maps_share_one_key_with_a_name_for_each_colour():
 def test_triptychs_say_what_was_gained_and_lost():
     said = texts(triptychs())
     assert "restored\n18.5 dB (+6.5)" in said and "restored\n19.0 dB (-1.0)" in said
-
-
-def test_training_draws_chance_and_floor():
-    figure = training()
-    assert {"chance, 10%", "chance, 2.30", "floor, 0.50"} <= set(texts(figure))
-    assert all(axes.get_xlabel() == "training step" for axes in figure.axes)
-
-
-def test_training_can_be_drawn_before_the_first_step():
-    steps = pd.DataFrame({"degradation_loss": pd.Series(dtype=float)})
-    assert training_figures.training_curve(
-        steps, pd.Series({0: 0.1}), loss_chance=2.3, total=5
-    ).axes
 
 
 def test_gain_is_drawn_where_it_is_known():

@@ -20,6 +20,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SOURCES = sorted((ROOT / "notebooks" / "src").glob("*.py"))
 FSTRING = getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)
+WIDGETS = {
+    "CompareSlider", "EmbeddingExplorer", "RestorationLab", "TrainingBoard", "compared", "controlled",
+}  # fmt: skip
 BREAKS = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 # A folder (or module) of the package may import from itself and from those before it.
@@ -116,7 +119,9 @@ def test_the_core_can_be_read_in_an_evening():
 
 
 def test_the_package_stays_small():
-    assert lines(path for path in MODULES if "course" not in path.parts) <= 15_700
+    apart = {"course", "widgets"}
+    assert lines(path for path in MODULES if not apart & {*path.parts}) <= 15_900
+    assert lines(path for path in MODULES if "widgets" in path.parts) <= 3_900
     assert not {name(path): lines([path]) for path in MODULES if lines([path]) > 300}
     modules = Counter(path.parent for path in MODULES if path.name != "__init__.py")
     assert not {name(folder): n for folder, n in modules.items() if n > 12}
@@ -159,7 +164,9 @@ def test_heavy_imports_happen_in_functions(path):
             found = {(node.module or "").split(".")[0]}
         else:
             continue
-        assert not found & HEAVY, f"{name(path)}, line {node.lineno}"
+        # Modules of widgets are imported when a widget is first used.
+        heavy = HEAVY - {"ipywidgets"} if "widgets" in path.parts else HEAVY
+        assert not found & heavy, f"{name(path)}, line {node.lineno}"
 
 
 def test_importing_the_package_is_light():
@@ -232,6 +239,26 @@ def test_notebook_is_committed_executed_and_clean(path):
     assert "image/png" in shown, "no figure"
     assert WIDGET_VIEW not in shown and "widgets" not in notebook.metadata
     assert path.stat().st_size < 2_000_000
+
+
+def makes_a_widget(node):
+    return isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in WIDGETS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_a_widget_of_a_notebook_has_left_its_static_copy(path):
+    made, copies = set(), {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        lines = ast.parse(cell.source).body if cell.cell_type == "code" else []
+        for line in lines:
+            if isinstance(line, ast.Assign) and makes_a_widget(line.value):
+                made |= {ast.unparse(target) for target in line.targets}
+        if lines and isinstance(lines[-1], ast.Expr):
+            value = lines[-1].value
+            if makes_a_widget(value) or ast.unparse(value) in made:
+                pages = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
+                copies[cell.id] = any("daclip-static" in page for page in pages)
+    assert all(copies.values()), copies
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)

@@ -1,6 +1,7 @@
 """One look for all figures: matplotlib's settings, and a canvas measured in pixels."""
 
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -38,13 +39,16 @@ STYLE = {
     "lines.linewidth": 2,
 }
 
+DRAWING = threading.RLock()
+"""Held while a figure is drawn: matplotlib's style is that of all threads."""
+
 
 @contextmanager
 def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
     """A white figure of width x height pixels in this style, with a caption along its lower edge.
 
-    Each line of the caption after the first makes the figure 16 pixels higher. The figure is closed on leaving, so that
-    a notebook shows it once: as the value of its cell.
+    Each line of the caption after the first makes the figure 16 pixels higher. The figure is closed at once, so that a
+    notebook shows it once: as the value of its cell, and not below a cell that ends in another thread.
     """
     with extra("analysis"):
         from matplotlib import pyplot as plt
@@ -52,17 +56,15 @@ def canvas(width: int, height: int, caption: str = "") -> Iterator["Figure"]:
 
     lines = caption_lines(caption, width)
     height += 16 * max(0, len(lines) - 1)
-    with plt.style.context(["default", STYLE]):  # whatever the user has set
+    with DRAWING, plt.style.context(["default", STYLE]):  # whatever the user has set
         figure = plt.figure(figsize=(width / DPI, height / DPI))
+        plt.close(figure)
         # A notebook trims a figure to what is drawn. This keeps it whole, so that pixels stay on the pixel grid.
         figure.add_artist(
             Rectangle((0, 0), 1, 1, transform=figure.transFigure, color="white", zorder=-10)
         )
         figure.text(6 / width, 6 / height, "\n".join(lines), fontsize=9, color=MUTED, va="bottom")
-        try:
-            yield figure
-        finally:
-            plt.close(figure)
+        yield figure
 
 
 def caption_lines(caption: str, width: int) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from daclip_lab.errors import InputError, extra
+from daclip_lab.figures.style import DRAWING
 from daclip_lab.widgets.compare import CompareSlider
 from daclip_lab.widgets.frames import MOST, scrubber
 from daclip_lab.widgets.static import StaticCopy, data_url, encode
@@ -25,9 +26,6 @@ with extra("notebooks"):
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-DRAWING = threading.RLock()
-"""Held while one of these widgets draws a figure: matplotlib's style is shared by all threads."""
 
 
 def controlled(

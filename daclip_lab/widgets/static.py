@@ -31,6 +31,7 @@ class StaticCopy:
     def _ipython_display_(self) -> None:
         from IPython.display import HTML, display
 
+        _answer_while_a_cell_runs(self)
         self._display = display(HTML(self._copy()), display_id=True)
         bundle = self._repr_mimebundle_()  # type: ignore[attr-defined]
         # Of an anywidget it is a pair: data and metadata.
@@ -45,6 +46,17 @@ class StaticCopy:
 
     def _copy(self) -> str:
         return f'<div class="daclip-static">{self.static_html()}</div>{HIDING}'
+
+
+def _answer_while_a_cell_runs(widget: Any) -> None:
+    """Have the messages of a widget and of those in it handled where JupyterLab sends them: in a second shell.
+
+    ipykernel 7.4 takes them to the thread that has written last instead, which runs the cells.
+    """
+    if widget.comm is not None:
+        widget.comm._reply_subshell_for = None
+    for child in getattr(widget, "children", ()):
+        _answer_while_a_cell_runs(child)
 
 
 def encode(image: ImageLike, form: str = "PNG", **options: Any) -> bytes:

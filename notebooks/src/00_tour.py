@@ -42,7 +42,6 @@ from sklearn.metrics import silhouette_score
 import daclip_lab as lab
 from daclip_lab.course import figures, settings
 from daclip_lab.embeddings.projection import embedding_map, trustworthiness
-from daclip_lab.widgets import CompareSlider, TrainingBoard
 
 scale = lab.presets.current()
 out = Path(os.environ.get("DACLIP_LAB_OUT", "../runs/tour"))
@@ -268,7 +267,7 @@ figures.classification.accuracy_and_gain(table)
 # in part 5.)
 
 # %%
-CompareSlider(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
+lab.CompareSlider(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
 
 # %% [markdown]
 # ## 7 · Watch it learn
@@ -321,7 +320,7 @@ levels = {
     "chance": lab.chance(classes, multi_positive=recipe.multi_positive),
     "floor": lab.floor(classes, multi_positive=recipe.multi_positive),
 }
-board = TrainingBoard(
+board = lab.TrainingBoard(
     recipe.steps,
     levels={"degradation_loss": levels, "named_right": {"chance": 1 / len(lab.DEGRADATIONS)}},
     curves={"named_right": "Named right", "degradation_loss": "Degradation loss (nats)"},
@@ -387,7 +386,7 @@ pd.DataFrame(
 # generator = torch.Generator().manual_seed(0)
 # both = mix(lab.read_image(osprey), [("low-light", 0.5), ("noisy", 0.5)], generator)
 # print(pipe.classify(both).sort_values(ascending=False).head(3))
-# CompareSlider(both, pipe.restore(both), labels=("dark and noisy", "restored"))
+# lab.CompareSlider(both, pipe.restore(both), labels=("dark and noisy", "restored"))
 # ```
 #
 # The probabilities sum to 1, so the answers compete: two true ones have to share. Try other pairs and other severities;

@@ -41,7 +41,6 @@ from torch.nn import functional as F
 import daclip_lab as lab
 from daclip_lab.course import check, figures, settings
 from daclip_lab.models.losses import info_nce, multi_positive_info_nce
-from daclip_lab.widgets import TrainingBoard
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -496,7 +495,7 @@ daclip = lab.DaCLIP(copy.deepcopy(clip))
 total = recipe.steps + second.steps
 before = judged(daclip)
 many = recipe.multi_positive
-board = TrainingBoard(
+board = lab.TrainingBoard(
     total,
     levels={
         "degradation_loss": {

@@ -31,7 +31,6 @@ if find_spec("daclip_lab") is None:
 import platform
 import tempfile
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -538,58 +537,27 @@ figures.embeddings.map_panels(
 # %% [markdown]
 # ## 6 · The linked explorer
 #
-# Two spaces side by side, the same images in both. Choose a map, what the colours tell, and an image: it is the star
-# in both, and lines lead to its ten nearest neighbours *in the original space*. Short lines: the map is right about
-# this image. Lines across the whole map: it is not.
+# Two spaces side by side, the same images in both: the bundled photos in ten degradations, now with their pixels. Point
+# at a mark to see its image; click it for its nearest neighbours *in the original space*; draw around some to see them
+# together. Choose what the maps show and what the colours mean, or put a photo of your own on both maps.
 #
-# Look for an image whose neighbours share its degradation on the left. On the right they should rather be the same crop
-# with other degradations. And look for one that is called wrongly: is it on the wrong island? (The figure below the
-# controls holds one choice still. Rings mark the ten neighbours; where they are all near, the lines are too short to
-# see.)
+# Look for an image whose neighbours share its degradation in one space. In the other they should rather be the same
+# photo with other degradations. And look for one that is called wrongly (colour: `predicted`): is it on the wrong
+# island?
 
 # %%
-SIDES = {"degradation embedding": "degradation", "content embedding": "content"}
-colours = {
-    "degradation": kinds,
-    "severity": some.rows.severity.to_numpy(),
-    "predicted": some.rows.predicted.to_numpy(),
-    "right or wrong": np.where(some.rows.predicted == kinds, "right", "wrong"),
-    "how sure": some.rows.probability.to_numpy(),
-}
+explorer = lab.EmbeddingExplorer(pipe=pipe)
+explorer
 
-
-@cache
-def mapped(space, method):
-    """The map of a space, made when it is first asked for."""
-    return maps[method] if space == "degradation" else projection.map_table(some, space, method)
-
-
-def explore(method="pca", colour="degradation", image=0):
-    """Two linked maps of the same images."""
-    row, nearest, alike = some.rows.iloc[image], {}, []
-    for title, space in SIDES.items():
-        vectors = some.embedding(space)
-        nearest[title] = np.argsort(-vectors @ vectors[image])[1:11]
-        alike.append((kinds[nearest[title]] == row.degradation).sum())
-    return figures.spaces.linked_maps(
-        {title: mapped(space, method) for title, space in SIDES.items()},
-        colours[colour],
-        picked=image,
-        near=nearest,
-        name=colour,
-        caption=f"The star: {row.degradation}, severity {row.severity:.2f}, called {row.predicted} "
-        f"({row.probability:.0%}). Of its ten neighbours in the space itself, {alike[0]} have its degradation on the "
-        f"left, {alike[1]} on the right.",
-    )
-
-
-# A step that shares no factor with eleven, the number of labels, passes through all of them.
-lab.controlled(
-    explore, method=list(maps), colour=list(colours), image=list(range(0, len(some), 13))
-)
+# %% [markdown]
+# The explorer answers Python too: `explorer.selected` holds the rows that you drew around, `explorer.export("rows.csv")`
+# writes them. And `drift` measures how far each image lies in one space from where it lies in another. Here: from CLIP
+# alone to the content embedding, which the controller corrected.
 
 # %%
-explore("umap", "severity", 15)
+explorer.maps.drift("CLIP alone", "content").groupby("degradation").drift.agg(
+    ["mean", "max"]
+).sort_values("mean").round(3)
 
 # %% [markdown]
 # ## 7 · Block by block

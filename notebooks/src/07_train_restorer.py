@@ -40,7 +40,6 @@ from daclip_lab.ablation.conditioning import build_eval_set, paired_differences
 from daclip_lab.course import analysis, check, figures, settings
 from daclip_lab.embeddings.layers import block_outputs
 from daclip_lab.models.unet import ConditionalUNet
-from daclip_lab.widgets import TrainingBoard
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -313,7 +312,7 @@ def exam_gains():
     }
 
 
-board = TrainingBoard(
+board = lab.TrainingBoard(
     recipe.steps,
     curves={
         "loss": "Loss (log of the squared error)",

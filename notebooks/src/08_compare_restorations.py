@@ -45,7 +45,6 @@ from daclip_lab.course import check, figures, settings
 from daclip_lab.degradations.apply import degrade
 from daclip_lab.evaluation import evaluator, examples
 from daclip_lab.metrics import image_quality
-from daclip_lab.widgets import CompareSlider, RestorationLab
 
 scale = lab.presets.current()
 pipe = lab.load("lab")
@@ -130,7 +129,7 @@ figures.images.grid(
 # of the two is *right* there? The clean photo in the figure above decides.
 
 # %%
-CompareSlider(
+lab.CompareSlider(
     rows["posterior"][0], rows["posterior"][-1], labels=(steps_of(1), steps_of(shown[-1]))
 )
 
@@ -754,8 +753,8 @@ price.round(2).T
 #
 # ## 8 · Turn it yourself
 #
-# Degradation, severity, sampler, steps, seed, and what the restorer is told. The slider and the figure follow. (The
-# figure after it holds a few settings still.)
+# Photo, degradations and their severities, sampler, steps, seed and conditioning: what is predicted and the restoration
+# follow. The figure after it holds a few settings still.
 
 # %%
 spices = middle("spices", 96)
@@ -775,50 +774,7 @@ def attempt(degradation, severity, sampler, steps, seed, told):
     return image, restored(image, sampler=sampler, steps=steps, seed=seed, embeddings=embeddings)
 
 
-def look(
-    degradation="rainy",
-    severity=0.6,
-    sampler="posterior",
-    steps=1,
-    seed=0,
-    told="its own embedding",
-):
-    """Degraded, restored and clean, with two measures."""
-    image, result = attempt(
-        degradation=degradation,
-        severity=severity,
-        sampler=sampler,
-        steps=steps,
-        seed=seed,
-        told=told,
-    )  # by name, as the slider asks: what was restored once is kept for both
-
-    def said(picture):
-        edge = image_quality.gradient_similarity(picture[None], spices[None]).item()
-        return f"{decibels(picture, spices):.1f} dB, edges {edge:.3f}"
-
-    return figures.images.strip(
-        [image, result, spices],
-        [
-            f"{degradation} {severity:g}\n{said(image)}",
-            f"{sampler}, {steps_of(steps)}\n{said(result)}",
-            "clean\n",
-        ],
-        zoom=2,
-    )
-
-
-lab.compared(
-    attempt,
-    look,
-    labels=("degraded", "restored"),
-    degradation=list(lab.DEGRADATIONS),
-    severity=[step / 10 for step in range(1, 11)],
-    sampler=list(lab.SAMPLERS),
-    steps=[1, 2, 3, 5, 10, 20, 50, 100],
-    seed=list(range(10)),
-    told=TELLING,
-)
+lab.RestorationLab(pipe, photo="spices", degradations={"rainy": 0.6}, frames=21)
 
 # %%
 cases = [

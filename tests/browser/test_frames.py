@@ -10,13 +10,16 @@ pytestmark = pytest.mark.browser
 
 CELLS = [
     """
+import time
 import torch
 from daclip_lab.figures.primitives import strip
 from daclip_lab.widgets.controls import compared, controlled
 
+drawn = []
 def draw(kind="dark", level=0.5, word="grey"):
     if not word:
         raise ValueError("no word at all")
+    drawn.append(level)
     pixel = level if kind == "dark" else 1 - level
     return strip([torch.full((3, 96, 96), pixel)], [f"{word} {level:g}"], zoom=3)
 
@@ -31,6 +34,13 @@ names = ["one", "two", "three"]
 two = compared(pair, labels=lambda left, right: (left, right), left=names, right=names,
                describe=lambda left, right: f"{left} beside {right}")
 two
+""",
+    """
+before, until = len(drawn), time.monotonic() + 60
+print("waiting", flush=True)
+while len(drawn) == before and time.monotonic() < until:
+    time.sleep(0.05)
+print("answered" if len(drawn) > before else "in vain")
 """,
 ]
 LIGHT = """([image, value]) => {
@@ -116,7 +126,7 @@ def test_without_scripts_five_frames_wrap_with_their_captions(browser):
 
 
 @pytest.mark.notebook
-def test_controls_change_the_picture_in_place_and_leave_a_copy(notebook):
+def test_controls_change_the_picture_in_place_while_a_cell_runs_and_leave_a_copy(notebook):
     book = notebook(CELLS)
     book.run(0)
     board = book.output(0)
@@ -125,9 +135,13 @@ def test_controls_change_the_picture_in_place_and_leave_a_copy(notebook):
     same = picture.element_handle()
     expect(board.locator(".daclip-static")).to_be_hidden()
 
-    board.locator("select").select_option("light")
+    book.start(2)
+    expect(book.output(2)).to_contain_text("waiting")
+    board.locator("select").select_option("light")  # answered although the cell runs
     board.locator(".noUi-handle").focus()
     board.locator(".noUi-handle").press("End")
+    expect(book.output(2)).to_contain_text("answered")
+    expect(book.cell(2).locator(".jp-InputPrompt")).to_have_text("[2]:")
     wait_for_light(picture, 0)
     assert book.value("board.values()") == "{'kind': 'light', 'level': 1.0, 'word': 'grey'}"
     board.locator("input[type=text]").fill("")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daclip_lab.degradations.registry import in_order
-from daclip_lab.figures.embeddings import quality
 from daclip_lab.figures.palette import (
     BLUE,
     INK,
@@ -21,7 +20,6 @@ from daclip_lab.figures.primitives import (
     Dots,
     curve,
     dot_intervals,
-    frame_map,
     legend_below,
     panel_grid,
     reference_line,
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from daclip_lab.embeddings.projection import EmbeddingMap
 
 SPACES = {
     "clip": ("white", "s", "CLIP alone"),
@@ -68,53 +65,6 @@ def embedding_scatter(
             axes = area(figure, GAP + index * (side + 2 * GAP), 30, side, side)
             scatter_map(axes, places, labels, title=title, size=size)
         legend_below(figure, top=side + 36, columns=6)
-    return figure
-
-
-def linked_maps(
-    maps: Mapping[str, "EmbeddingMap"],
-    shown: Sequence,
-    *,
-    picked: int,
-    near: Mapping[str, Sequence[int]],
-    name: str,
-    caption: str = "",
-) -> "Figure":
-    """The same images on two maps, with one of them picked and joined to its neighbours in the original space.
-
-    Args:
-        maps: two maps of the same n images, under their titles.
-        shown: n labels, or n numbers in 0..1, shown as colours.
-        picked: the row of an image, drawn as a star.
-        near: for each title the rows of its nearest neighbours in the embeddings.
-        name: what `shown` is.
-    """
-    values = np.asarray(shown)
-    numbers = values.dtype.kind == "f"
-    side = (WIDTH - 3 * GAP) // 2 - 12
-    foot = 92 if numbers else 44 + 22 * -(-len(set(values)) // 6)
-    with canvas(WIDTH, side + 64 + foot, caption) as figure:
-        for index, (title, made) in enumerate(maps.items()):
-            axes = area(figure, GAP + index * (side + 2 * GAP), 30, side, side)
-            if numbers:
-                marks = axes.scatter(*made.coordinates.T, c=values, cmap="viridis", vmin=0, vmax=1,
-                                     s=30 if len(values) < 600 else 16, edgecolors=INK,
-                                     linewidths=0.3, alpha=0.8)  # fmt: skip
-                frame_map(axes, title)
-            else:
-                scatter_map(axes, made.coordinates, values, title=title)
-            start, ends = made.coordinates[picked], made.coordinates[list(near[title])]
-            for end in ends:
-                axes.plot(*np.stack([start, end]).T, color=INK, linewidth=1.1)
-            axes.scatter(*ends.T, s=60, facecolors="none", edgecolors=INK, linewidths=1.4, zorder=3)
-            axes.scatter(*start, s=240, c="white", marker="*", edgecolors=INK, linewidths=1.3,
-                         zorder=4)  # fmt: skip
-            quality(axes, made)
-        if numbers:
-            bar = area(figure, WIDTH // 2 - 150, side + 62, 300, 12)
-            figure.colorbar(marks, cax=bar, orientation="horizontal", label=name)
-        else:
-            legend_below(figure, top=side + 52, columns=6, title=name)
     return figure
 
 
