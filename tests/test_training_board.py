@@ -262,11 +262,12 @@ def test_run_returns_at_once_and_trains_to_the_same_bytes():
 
     board = TrainingBoard(8, measure=lambda: {"bias": model.bias.item()}, measure_every=4)
     board.run(fit(model, loss, Toy(), recipe()))
-    assert board.state == "running" and len(board.log) == 0 and not board.wait(0.1)
+    assert board.state == "running" and len(board.log) == 0
     with pytest.raises(InputError):
         board.run(training())
     go.set()
-    assert board.wait(30) and board.state == "done"
+    board.wait(30)
+    assert board.state == "done"
     assert equal(model.state_dict(), run_line())
     assert board.log.loss.tolist() == [each.loss for each in training()]
     assert board.measurements.index.tolist() == [0, 4, 8]
@@ -319,11 +320,12 @@ def test_paused_no_step_begins_and_all_that_was_done_is_shown():
     assert board.state == "paused" and board.shown["step"] == 3
     for _ in range(4):
         held.allowed.release()
-    assert not board.wait(0.5)
+    board.wait(0.5)
     assert board.shown["step"] == len(board.log) == 4  # the step that was under way ended
     board.resume()
     held.allowed.release()
-    assert board.wait(30) and len(board.log) == 8 and board.state == "done"
+    board.wait(30)
+    assert len(board.log) == 8 and board.state == "done"
 
 
 @pytest.mark.parametrize("pause", [False, True])
@@ -337,13 +339,15 @@ def test_stop_leaves_the_checkpoint_of_the_last_step_and_the_training_goes_on_fr
         board.pause()
     board.stop()
     held.allowed.release()
-    assert board.wait(30) and board.state == "stopped"
+    board.wait(30)
+    assert board.state == "stopped"
     done = len(board.log)
     assert done in (3, 4) and saved_step(tmp_path) == done
     assert str(tmp_path) in board.sentence and str(done) in board.sentence
     model = Line()
     board.run(training(model, run=tmp_path, resume=True), checkpoint=tmp_path)
-    assert board.wait(30) and board.state == "done" and not board.shown["stages"]
+    board.wait(30)
+    assert board.state == "done" and not board.shown["stages"]
     assert board.log.loss.tolist() == [each.loss for each in training()]
     assert equal(model.state_dict(), run_line())
 
@@ -378,7 +382,8 @@ def test_buttons_do_what_the_methods_do():
     board._handle_custom_msg("stop", [])
     assert board.state == "stopping"
     held.allowed.release()
-    assert board.wait(30) and board.state == "stopped"
+    board.wait(30)
+    assert board.state == "stopped"
 
 
 @pytest.mark.parametrize(
@@ -422,7 +427,8 @@ def test_stages_and_ways_run_one_after_another():
     board = TrainingBoard(16, measure=lambda: seen.append(board.way) or {}, measure_every=8)
     seen.clear()
     board.run({"one": [training(), training()], "two": training()})
-    assert board.wait(30) and board.shown["total"] == 32 and board.shown["stages"] == [8]
+    board.wait(30)
+    assert board.shown["total"] == 32 and board.shown["stages"] == [8]
     assert board.log.loc["one"].index.tolist() == list(range(1, 17))
     assert board.log.loc["one"].loss.iloc[:8].tolist() == board.log.loc["two"].loss.tolist()
     assert seen == ["one"] * 5 + ["two"] * 3

@@ -95,16 +95,18 @@ def learning_curves(
         if len(points)
     ]
     end = max(total or 1, *ends, 1)
-    caption = f"{caption.rstrip('.')}. " if caption else ""
-    caption += "Thin: each step; thick: a running mean"
-    if any(len(measured) for panel in panels for *_, measured in panel.curves):
-        caption += "; dots: measured"
     names = [name for name, *_ in panels[0].curves] if panels else []
+    about = [f"{caption.rstrip('.')}.", "Training batches:"] if caption else ["Training batches:"]
+    about += ["each step (thin) and" if len(names) < 2 else "", "a running mean (thick)."]
+    if any(len(measured) for panel in panels for *_, measured in panel.curves):
+        about += ["Dots: measured."]
+    if stages:
+        about += ["Dashed upright: the next stage."]
     legend = 26 if len(names) > 1 else 0
     rows = -(-len(panels) // columns)
     y = 304 * rows + legend
     places, height = _rows([pixels_of(image).shape[:2] for image, _ in samples], y)
-    with canvas(WIDTH, height + 34, f"{caption}.") as figure:
+    with canvas(WIDTH, height + 34, " ".join(filter(None, about))) as figure:
         for index, panel in enumerate(panels):
             row, column = divmod(index, columns)
             axes = area(figure, left + column * (WIDTH // columns), 36 + 304 * row, wide, 212)

@@ -176,11 +176,11 @@ function charts() {
     const ways = view.panels[0].curves.map(([way]) => way);
     const alone = ways.length < 2;
     const names = alone ? [] : ways.map((way, k) => element("span", { className: `way${k % 4}`, textContent: way }));
-    const lines = `${alone ? "thin: each step, " : ""}thick: running mean`;
+    const lines = `training batches: ${alone ? "each step (thin) and " : ""}a running mean (thick)`;
     const dots = view.panels.some(({ curves }) => curves.some(([, , , packed]) => packed.length || packed.byteLength));
     legend.replaceChildren(
       ...names,
-      `${lines}${dots ? ", dots: measured" : ""}${view.stages.length ? ", dashed upright: next stage" : ""}`,
+      `${lines}${dots ? "; dots: measured" : ""}${view.stages.length ? "; dashed upright: the next stage" : ""}`,
     );
   };
   return { parts: [legend, grid], draw };

@@ -150,8 +150,8 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
             job = self._recorder.run(stages)
             self._worker.start(job, on_item=self._on_step, on_end=self._on_end)
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Block until the training has ended, at most `timeout` seconds; returns whether it has.
+    def wait(self, timeout: float | None = None) -> None:
+        """Block until the training has ended, at most `timeout` seconds; `state` says whether it has.
 
         The buttons work meanwhile. An interrupt (the kernel's stop button) stops the training cleanly and is raised
         again.
@@ -159,7 +159,7 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
         Raises what the training raised.
         """
         try:
-            return self._worker.wait(timeout)
+            self._worker.wait(timeout)
         finally:
             self._save()
 
@@ -259,7 +259,8 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
         texts = [*self._captions, *[""] * len(self._images)]
         pairs = list(zip(self._images, texts, strict=False)) if samples else []
         panels, stages = self._log.panels(self._curves, self._levels), self._log.stages
-        look: dict[str, Any] = {"total": self.total, "stages": stages, "caption": self.title}
+        title = self.title if samples else ""
+        look: dict[str, Any] = {"total": self.total, "stages": stages, "caption": title}
         return learning_curves(panels, samples=pairs, **look)
 
     # ---- what is shown ----

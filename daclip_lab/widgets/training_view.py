@@ -72,11 +72,13 @@ def page(
     curves = Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
     texts = [html.escape(caption) for caption in [*captions, *[""] * len(samples)]]
     # Tables beside each other by an attribute: a page may drop every style, as GitHub does.
-    pictures = "\n".join(
-        f'<table align="left" role="presentation"><tr><td><img src="{data_url(file)}" alt="{text or "sample"}"></td>'
-        f"</tr><tr><td>{text}</td></tr></table>"
-        for file, text in zip(_fitted(samples, SAMPLE_BYTES), texts, strict=False)
-    )
+    cells = [
+        f'<td><img src="{data_url(file)}" alt="{text or "sample"}" width="{width_of(image)}"></td></tr>'
+        f"<tr><td>{text}</td>"
+        for file, image, text in zip(_fitted(samples, SAMPLE_BYTES), samples, texts, strict=False)
+    ]
+    table = '<table class="sample" align="left" role="presentation">'
+    pictures = "\n".join(f"{table}<tr>{cell}</tr></table>" for cell in cells)
     return f"""<div class="daclip-board">
 <p><strong>{html.escape(title)}</strong> {html.escape(sentence)}</p>
 <img class="curves" src="{data_url(_fitted([curves], FIGURE_BYTES)[0])}" alt="the curves of the training">
@@ -96,6 +98,11 @@ def small(image: ImageLike) -> Image.Image:
     picture = to_pil(read_image(image))
     picture.thumbnail((SIDE, SIDE))
     return picture
+
+
+def width_of(image: Image.Image) -> int:
+    """How wide a sample image is shown, in CSS pixels."""
+    return image.width * (2 if image.width <= SIDE // 2 else 1)
 
 
 def duration(seconds: float) -> str:

@@ -54,10 +54,20 @@ board = TrainingBoard(
 board.run(training(run="run"), checkpoint="run")
 board
 """
+AGAIN = """
+def feed():
+    while board.state != "stopped":
+        allowed.release()
+        threading.Event().wait(0.2)
+
+board.run(training(run="again"), checkpoint="again")
+threading.Thread(target=feed, daemon=True).start()
+board.wait()
+"""
 
 
 def test_a_training_is_watched_paused_slowed_down_and_stopped(notebook):
-    book = notebook([TRAINING, BOARD, "let(60, 60)", "board.wait()\nboard.state"])
+    book = notebook([TRAINING, BOARD, "let(60, 60)", "board.wait()\nboard.state", AGAIN])
     for k in range(3):
         book.run(k)
     shown = book.output(1).locator(".daclip-board").last
@@ -113,9 +123,19 @@ def test_a_training_is_watched_paused_slowed_down_and_stopped(notebook):
     shown.get_by_text("A small training").scroll_into_view_if_needed()
     book.shot("training_board_stopped")
 
+    # While a cell waits for the training, buttons still act; an interrupt of that cell stops the training.
+    book.start(4)
+    shown.get_by_role("button", name="Pause").click()
+    expect(words).to_have_text(re.compile(r"Paused after step \d+ of 200\."))
+    shown.get_by_role("button", name="Resume").click()
+    book.command("notebook:interrupt-kernel")
+    expect(book.output(4).get_by_text("KeyboardInterrupt").first).to_be_visible()
+    ended = "(board.state, saved_step('again') + 71 == len(board.log))"
+    assert book.value(ended) == "('stopped', True)"
+
     book.save()
     book.reopen()
-    expect(book.output(1).get_by_text("Stopped after step 71.")).to_be_visible()
+    expect(book.output(1).get_by_text(re.compile(r"Stopped after step \d+\."))).to_be_visible()
     expect(book.output(1).get_by_alt_text("restored")).to_be_visible()
     book.output(1).get_by_alt_text("restored").scroll_into_view_if_needed()
     book.shot("training_board_reopened")
