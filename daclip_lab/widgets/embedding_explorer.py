@@ -175,7 +175,7 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
         controls = self._controls
         for control in (controls.left, controls.right, controls.method, controls.color):
             control.observe(lambda change: self._start(self._redraw), "value")
-        controls.row.observe(lambda change: self.select([change.new][: change.new + 1]), "value")
+        controls.row.observe(lambda change: self._row_typed(change.new), "value")
         controls.none.on_click(lambda button: self.select([]))
         controls.save.on_click(lambda button: self._start(self._save))
         controls.upload.observe(lambda change: self._start(self._take_upload), "value")
@@ -210,6 +210,10 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
         elif "category" in content:
             self.select(np.flatnonzero(self._coloring.codes == content["category"]))
 
+    def _row_typed(self, row: int) -> None:
+        if row >= 0:
+            self.select([row])
+
     def _hover(self, row: int | None) -> None:
         if row is None or row < 0:
             row = self._rows[0] if self._rows else None
@@ -221,6 +225,7 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
             if rows == self._rows:
                 return
             self._rows = rows
+        self._controls.row.value = rows[0] if len(rows) == 1 else -1
         self._clicks.start(self._show_choice(rows), on_end=self._ended, replace=True)
         self._hover(None)
 

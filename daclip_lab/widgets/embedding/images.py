@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 from PIL import Image, ImageOps
 from torch import Tensor
+from tqdm import tqdm
 
-from daclip_lab.data.embedding_table import EmbeddingTable, gather
+from daclip_lab.data.embedding_table import EmbeddingTable
 from daclip_lab.data.image_io import ImageLike, read_image, to_pil
 from daclip_lab.data.photos import Photos, image_folder, sample_photos
 from daclip_lab.data.seeding import seeded
@@ -44,9 +45,10 @@ def bundled_table(
     side = pipe.settings.clip.image_size
     steps = [(CLEAN, 0.0), *((name, float(s)) for name in DEGRADATIONS for s in severities)]
 
-    def embed_photo(which: range) -> EmbeddingTable:
-        (index,) = which
-        name, clean = photos.names[index], square(photos[index], side)
+    tables = []
+    # A bar of text: one that is a widget would be dead in a notebook that is opened again.
+    for index, name in enumerate(tqdm(photos.names, desc="embedding the bundled photos")):
+        clean = square(photos[index], side)
         seeds = [1000 * seed + len(steps) * index + k for k in range(len(steps))]
         images = [
             to_pil(degrade(clean, *step, seeded(own)))
@@ -59,11 +61,10 @@ def bundled_table(
             partner=name,
             seed=seeds,
         )
-        partner = pipe.encode_clip(clean).numpy()
-        return replace(pipe.embed_batch(images, rows), clean=partner.repeat(len(steps), 0))
-
+        partner = pipe.encode_clip(clean).numpy().repeat(len(steps), 0)
+        tables.append(replace(pipe.embed_batch(images, rows), clean=partner))
     provenance = pipe.provenance | {"square": side}
-    return gather(photos.paths, embed_photo, provenance=provenance, at_a_time=1, unit="photo")
+    return replace(EmbeddingTable.join(tables), provenance=provenance)
 
 
 def square(image: ImageLike, side: int) -> Tensor:

@@ -27,7 +27,12 @@ class Controls:
         columns = maps.columns if color in maps.columns else [color, *maps.columns]
         self.color = choice(options=columns, value=color, description="colour", **look)
         look["layout"] = {"width": "110px"}
-        row: dict = {"min": -1, "max": len(maps) - 1, "description": "row"}
+        row: dict = {
+            "min": -1,
+            "max": len(maps) - 1,
+            "description": "row",
+            "tooltip": "its number; -1: none",
+        }
         self.row = ipywidgets.BoundedIntText(-1, **row, **look)
         self.none = ipywidgets.Button(description="Select none", layout={"width": "auto"})
         self.upload = ipywidgets.FileUpload(accept="image/*", description="Add a photo")

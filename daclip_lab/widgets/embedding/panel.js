@@ -75,7 +75,7 @@ function render({ model, el }) {
   };
   /** A button that selects all rows of a category. */
   const chip = () => {
-    const button = make("button", "chip", make("i"), make("span"));
+    const button = make("button", "chip", make("i"), make("span"), make("small"));
     button.type = "button";
     button.addEventListener("click", () => button.code >= 0 && ask({ category: button.code }));
     return button;
@@ -84,8 +84,10 @@ function render({ model, el }) {
     button.code = code;
     button.disabled = code < 0;
     button.title = code < 0 ? "" : `select all ${count} of ${name}`;
+    button.setAttribute("aria-label", code < 0 ? name : `${name}, ${count} rows`);
     button.children[0].style.background = color;
-    button.children[1].textContent = count === undefined ? name : `${name} ${count}`;
+    button.children[1].textContent = name;
+    button.children[2].textContent = count ?? "";
   };
 
   const update = {

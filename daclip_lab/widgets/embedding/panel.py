@@ -14,12 +14,16 @@ with extra("notebooks"):
     import jscatter
     import traitlets
 
-HEIGHT = 350
+HEIGHT = 400
 """Of a map, in CSS pixels."""
 HELP = (
     "Point at a mark to see its image, click it for its neighbours. Drag to move, scroll to zoom. To select many, "
     "press the lasso button and draw around them, or click a colour. A double click selects none."
 )
+
+
+NAMES = {"clip_predicted": "CLIP alone"}
+"""Columns that have other names here."""
 
 
 class Panel(anywidget.AnyWidget):
@@ -97,7 +101,7 @@ def point(row: int, facts: pd.Series, images: RowImages) -> dict:
     return {
         "title": f"row {row}: {words(facts)}",
         "items": [
-            [name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value)]
+            [NAMES.get(name, name), f"{value:.3g}" if isinstance(value, float) else str(value)]
             for name, value in facts.items()
             if name not in ("image", "partner", "photo") and not pd.isna(value)
         ],

@@ -118,7 +118,7 @@ function maps(root, data) {
       ...codes.slice(0, 24).map((code) => {
         const dot = make("i");
         dot.style.background = shown.colors[code];
-        const chip = make("button", "", dot, `${shown.names[code]} ${counts.get(code)}`);
+        const chip = make("button", "", dot, shown.names[code], make("small", "", counts.get(code)));
         chip.type = "button";
         chip.setAttribute("aria-pressed", "false");
         chip.addEventListener("click", () => {
