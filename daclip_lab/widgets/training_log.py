@@ -93,7 +93,8 @@ class TrainingLog:
             for value in step.values.values()
             if isinstance(value, torch.Tensor)
         ]
-        numbers = iter(torch.stack(tensors).tolist() if tensors else ())
+        one_device = [value.to(tensors[0].device) for value in tensors]
+        numbers = iter(torch.stack(one_device).tolist() if tensors else ())
         for way, index, step in pending:
             row = {
                 name: next(numbers) if isinstance(value, torch.Tensor) else float(value)
