@@ -5,7 +5,7 @@ The maps are drawn by jupyter-scatter (WebGL); what is known about the rows stan
 
 import html
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +18,10 @@ from daclip_lab.data.photos import Photos
 from daclip_lab.errors import InputError, extra
 from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
+from daclip_lab.widgets.embedding import panel
 from daclip_lab.widgets.embedding.images import RowImages, bundled_table
-from daclip_lab.widgets.embedding.layout import Controls, arranged
+from daclip_lab.widgets.embedding.layout import QUALITY, Controls, arranged
 from daclip_lab.widgets.embedding.maps import EmbeddingMaps
-from daclip_lab.widgets.embedding.panel import (
-    MapView,
-    Panel,
-    chips,
-    numbers,
-    point,
-    tile,
-)
 from daclip_lab.widgets.embedding.still import still
 from daclip_lab.widgets.static import StaticCopy
 from daclip_lab.widgets.worker import Worker
@@ -96,11 +89,12 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
         self._lock = threading.RLock()
         self._hovers, self._clicks, self._work, self._early = (Worker() for _ in range(4))
         self._maps = [
-            MapView(self.maps.unit_coordinates(source), self._coloring) for source in self.maps.pair
+            panel.MapView(self.maps.unit_coordinates(source), self._coloring)
+            for source in self.maps.pair
         ]
         self._views = [each.widget for each in self._maps]
         self._notes = [ipywidgets.HTML() for _ in self._views]
-        self._panel, self._controls = Panel(), Controls(self.maps, color)
+        self._panel, self._controls = panel.Panel(), Controls(self.maps, color)
         super().__init__(arranged(self._controls, self._views, self._notes, self._panel))
         self._describe()
         self._connect()
@@ -149,13 +143,9 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
     def static_html(self) -> str:
         """The maps as HTML that needs nothing else."""
         places = {source: self.maps.unit_coordinates(source) for source in self.sources}
-        rows = self.maps.rows
-        own = [
-            name
-            for name in self.maps.columns
-            if name in rows and name != self._controls.color.value
-        ]
-        colorings = {self._controls.color.value: self._coloring}
+        color, rows = self._controls.color.value, self.maps.rows
+        own = [name for name in self.maps.columns if name in rows and name != color]
+        colorings = {color: self._coloring}
         colorings |= {name: self.maps.coloring(name) for name in own[:COLUMNS]}
         return still(places, colorings, rows, self._images.thumbnails(PREPARED))
 
@@ -171,38 +161,34 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
             ipywidgets.jslink((first, name), (second, name))
         for view in self._views:
             view.observe(lambda change: self._hover(change.new), "hovering")
-            view.observe(lambda change: self._choose(numbers(change.new)), "selection")
+            view.observe(lambda change: self._choose(panel.numbers(change.new)), "selection")
         controls = self._controls
         for control in (controls.left, controls.right, controls.method, controls.color):
-            control.observe(lambda change: self._start(self._redraw), "value")
+            control.observe(lambda change: self._start(self._redraw()), "value")
         controls.row.observe(lambda change: self._row_typed(change.new), "value")
         controls.none.on_click(lambda button: self.select([]))
-        controls.save.on_click(lambda button: self._start(self._save))
-        controls.upload.observe(lambda change: self._start(self._take_upload), "value")
-        self._panel.on_msg(lambda panel, content, buffers: self._asked(content))
+        controls.save.on_click(lambda button: self._start(self._save()))
+        controls.upload.observe(lambda change: self._start(self._take_upload()), "value")
+        self._panel.on_msg(lambda _, content, buffers: self._asked(content))
 
     # ---- what callbacks start ----
 
-    def _start(self, work: Callable[[], str | None]) -> None:
-        """Do slow work in a thread, and say so, and then what it returns."""
+    def _start(self, work: Iterator[str]) -> None:
+        """Do slow work in a thread, and say so, and in the end what it yielded last."""
 
         def job() -> Iterator[None]:
-            self._say("working …")
-            self._say(work() or "")
-            yield
+            self._controls.say("working …")
+            said = ""
+            for said in work:  # noqa: B007
+                yield
+            self._controls.say(said)
 
         self._work.start(job(), on_end=self._ended, replace=True)
 
     def _ended(self, stopped: bool, error: Exception | None) -> None:
         if error is not None:
-            self._say(
-                str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            )
-
-    def _say(self, text: str) -> None:
-        self._controls.message.value = (
-            f'<div role="status">{html.escape(text)}</div>' if text else ""
-        )
+            known = isinstance(error, InputError)
+            self._controls.say(str(error) if known else f"{type(error).__name__}: {error}")
 
     def _asked(self, content: dict) -> None:
         if "row" in content:
@@ -238,24 +224,30 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
             yield
         self.refresh_static()
 
-    def _redraw(self) -> None:
+    def _redraw(self) -> Iterator[str]:
         self.maps.method = self._controls.method.value
+        for source in self.sources:
+            self.maps.made(source)
+            yield ""
         self._recolor()
+        yield ""
 
     def _recolor(self) -> None:
         self._coloring = self.maps.coloring(self._controls.color.value, *self.sources)
         self._paint()
+        self._clicks.start(self._show_choice(self._rows), on_end=self._ended, replace=True)
         self.refresh_static()
 
-    def _take_upload(self) -> None:
+    def _take_upload(self) -> Iterator[str]:
         for file in self._controls.upload.value:
             self.place(bytes(file["content"]), Path(file["name"]).stem)
+            yield ""
 
-    def _save(self) -> str:
+    def _save(self) -> Iterator[str]:
         if self._controls.file.value.endswith(".svg"):
             raise InputError("a figure is drawn in a cell: explorer.export('maps.svg')")
         path = self.export(self._controls.file.value)
-        return f"{len(self._rows) or len(self.maps)} rows are in {path}"
+        yield f"{len(self._rows) or len(self.maps)} rows are in {path}"
 
     def _paint(self) -> None:
         """Show the present places and colours."""
@@ -266,15 +258,18 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
     def _describe(self) -> None:
         """Write what the maps and their colours are."""
         for note, source in zip(self._notes, self.sources, strict=True):
-            quality = f"<small>{self.maps.quality(source)}</small>"
+            quality = f'<small title="{QUALITY}">{self.maps.quality(source)}</small>'
             note.value = (
                 f'<div style="line-height: 1.4"><b>{html.escape(source)}</b><br>{quality}</div>'
             )
         self._controls.row.max = len(self.maps) - 1
-        self._panel.legend = {"title": self._controls.color.value, "items": chips(self._coloring)}
+        self._panel.legend = {
+            "title": self._controls.color.value,
+            "items": panel.chips(self._coloring),
+        }
 
     def _show_point(self, row: int) -> Iterator[None]:
-        self._panel.point = point(row, self.maps.rows.iloc[row], self._images)
+        self._panel.point = panel.point(row, self.maps.rows.iloc[row], self._images)
         yield
 
     def _show_choice(self, rows: tuple[int, ...]) -> Iterator[None]:
@@ -291,7 +286,7 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
         title = f"{len(rows)} rows selected" if shown else ""
         if shown and len(shown) < len(rows):
             title += f", the first {len(shown)} of them:"
-        counts = chips(self._coloring, np.asarray(rows, int)) if shown else []
+        counts = panel.chips(self._coloring, np.asarray(rows, int)) if shown else []
         tiles: list[dict] = []
         for first in range(0, max(1, len(shown)), AT_A_TIME):
             tiles = tiles + [self._tile(row) for row in shown[first : first + AT_A_TIME]]
@@ -299,4 +294,4 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
             yield
 
     def _tile(self, row: int, mark: str = "") -> dict:
-        return tile(row, self.maps.rows.iloc[row], self._coloring, self._images, mark)
+        return panel.tile(row, self.maps.rows.iloc[row], self._coloring, self._images, mark)

@@ -6,6 +6,7 @@ columns `degradation`, `severity` and `seed`, or by the evaluation protocol that
 
 import io
 import math
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,7 +48,8 @@ def bundled_table(
 
     tables = []
     # A bar of text: one that is a widget would be dead in a notebook that is opened again.
-    for index, name in enumerate(tqdm(photos.names, desc="embedding the bundled photos")):
+    bar = {"desc": "embedding the bundled photos", "leave": False, "file": sys.stdout}
+    for index, name in enumerate(tqdm(photos.names, **bar)):
         clean = square(photos[index], side)
         seeds = [1000 * seed + len(steps) * index + k for k in range(len(steps))]
         images = [

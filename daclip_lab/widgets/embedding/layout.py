@@ -1,5 +1,6 @@
 """The controls of an EmbeddingExplorer, and how they stand around its maps."""
 
+import html
 from collections.abc import Sequence
 
 from daclip_lab.embeddings.projection import METHODS
@@ -10,6 +11,10 @@ from daclip_lab.widgets.embedding.maps import EmbeddingMaps
 with extra("notebooks"):
     import ipywidgets
 
+QUALITY = (
+    "Trustworthiness: how many neighbours on the map are real (1: all, 0.5: as on a random map). "
+    "Preserved: the share of the 15 nearest neighbours in all dimensions that the map keeps."
+)
 WRAP = {"flex_flow": "row wrap", "width": "100%", "overflow": "visible"}
 
 
@@ -45,6 +50,10 @@ class Controls:
             description="Save rows", tooltip="the selected rows, or all", layout={"width": "auto"}
         )
         self.message = ipywidgets.HTML()
+
+    def say(self, text: str) -> None:
+        """Show a sentence; an empty one takes the last away."""
+        self.message.value = f'<div role="status">{html.escape(text)}</div>' if text else ""
 
 
 def arranged(
