@@ -34,14 +34,15 @@ def fingerprint(cells: list[str], package: Path) -> dict[str, str]:
     """Hashes of the code cells, of the modules that they import from `package` (a folder), and of its data files.
 
     Modules are followed through imports in functions as well; those under TYPE_CHECKING and those made at run time from
-    strings are not. A module's script and style sheet (.js, .css) belong to it; data are all other files but Markdown.
+    strings are not. Scripts and style sheets (.js, .css) whose names begin with a module's belong to it; data are all other files but
+    Markdown.
     """
     library = hashlib.sha256()
     for module in sorted(imported_modules(cells, package)):
         path = _file(module, package)
         library.update(f"{module}\n{normalized(path.read_text('utf-8'), module=True)}\n".encode())
-        for kin in (path.with_suffix(".js"), path.with_suffix(".css")):
-            library.update(kin.read_bytes() if kin.is_file() else b"")
+        for kin in sorted(path.parent.glob(f"{path.stem}*")):
+            library.update(kin.read_bytes() if kin.suffix in (".js", ".css") else b"")
     data = hashlib.sha256()
     for path in sorted(package.rglob("*")):
         if path.is_file() and path.suffix not in NOT_DATA:
