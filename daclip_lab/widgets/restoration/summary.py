@@ -26,13 +26,16 @@ LIKELY = 3
 def bars_html(predicted: Mapping[str, float], given: Collection[str], measures: str) -> str:
     """The likely labels with bars made of letters, which need no style, and the measures below them."""
     likely = sorted(predicted, key=lambda name: predicted[name], reverse=True)
+    cell = '<td style="text-align: left">'  # notebooks align numbers to the right
     rows = "".join(
-        f"<tr><td>{html.escape(name)}{' ●' * (name in given)}</td>"
-        f"<td>{'█' * round(BAR * predicted[name])} {predicted[name]:.0%}</td></tr>"
+        f"<tr>{cell}{html.escape(name)}{' ●' * (name in given)}</td>"
+        f"{cell}{predicted[name]:.0%} {'█' * round(BAR * predicted[name])}</td></tr>"
         for place, name in enumerate(likely)
         if place < LIKELY or name in given
     )
-    return f"<table>{rows}</table><p>{html.escape(measures)}</p>"
+    mark = " (●: what the photo was degraded by)" if given else ""
+    head = f"<p>DA-CLIP predicts{mark}:</p>" if predicted else ""
+    return f"{head}<table>{rows}</table><p>{html.escape(measures)}</p>"
 
 
 def severity_scrubber(session: RestorationSession, count: int) -> str:

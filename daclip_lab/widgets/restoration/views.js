@@ -6,6 +6,7 @@ const LARGEST = 20 * MEGABYTE;
 
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
+  node.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the arrow keys of what has the focus
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(name, value);
     else if (typeof value === "boolean") node.toggleAttribute(name, value);
@@ -15,7 +16,10 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-const field = (text, control) => make("label", { class: "field" }, make("span", {}, text), control);
+function field(text, control) {
+  control.setAttribute("aria-label", text); // a list would be called by all its options
+  return make("label", { class: `field ${control.type}` }, make("span", {}, text), control);
+}
 
 /** A list of [text, value]; `show(choices, value)` updates it in place. */
 function list(send) {
@@ -33,10 +37,16 @@ function list(send) {
 
 /** A field for a whole number or a text, sent when Enter is pressed or the field is left. */
 function entry(attributes, send) {
-  const node = make("input", { ...attributes, change: () => send(node.value) });
+  let known = "";
+  const commit = () => {
+    if (node.value === known) return;
+    known = node.value;
+    send(node.value);
+  };
+  const node = make("input", { ...attributes, change: commit,
+    keydown: (event) => { if (event.key === "Enter") commit(); } });
   const show = (value) => {
-    if (document.activeElement !== node || node.dataset.shown !== String(value)) node.value = value;
-    node.dataset.shown = value;
+    if (String(value) !== known || document.activeElement !== node) node.value = known = String(value);
   };
   return { node, show };
 }
@@ -117,7 +127,7 @@ function inputs({ model, el }) {
   el.classList.add("daclip-lab", "inputs");
   el.append(
     error,
-    make("div", { class: "fields source" }, field("Photo", photo.node), field("Size", size.node),
+    make("div", { class: "fields source" }, field("Photo", photo.node), field("Size (px)", size.node),
       field("File", path.node), make("label", { class: "upload button" }, file, "Upload…")),
     make("div", { class: "line" }, box(already, "The photo is already degraded"),
       make("label", { class: "short" }, "seed of its degradation ", pattern.node)),

@@ -59,7 +59,7 @@ class Inputs(anywidget.AnyWidget):
             "wrong": wrong,
         }
         sides = sorted({*SIZES, settings.size or SIZES[0]})
-        sizes = [*([f"{side} px", side] for side in sides), ["native", None]]
+        sizes = [*([str(side), side] for side in sides), ["native", None]]
         values = asdict(settings) | {
             "degradations": dict(settings.degradations),
             "wrong": settings.words if settings.words in wrong else next(iter(wrong), ""),
