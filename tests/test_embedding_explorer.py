@@ -320,7 +320,7 @@ def test_the_still_shows_a_picture_without_scripts_and_stays_small(explorer):
     page = explorer.static_html()
     plain = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert 'src="data:image/webp' in plain and "<script" not in plain
-    assert "sheet" in page and len(page) < MAX_BYTES
+    assert '"sheet":{"url"' in page and len(page) < MAX_BYTES
     whole = EmbeddingExplorer(shipped())
     assert 100_000 < len(whole.static_html()) < MAX_BYTES
     made = []
