@@ -95,7 +95,7 @@ class Worker:
         again once it has ended.
         """
         interrupted: KeyboardInterrupt | None = None
-        while (thread := self._thread) is not None:
+        while (thread := self._current()) is not None:
             try:
                 # Short waits, since on some systems an interrupt does not wake a join.
                 thread.join(0.2 if timeout is None else min(timeout, 0.2))
@@ -112,6 +112,10 @@ class Worker:
             error, self._error = self._error, None
             raise error
         return True
+
+    def _current(self) -> threading.Thread | None:
+        with self._lock:  # under it a thread is made and started
+            return self._thread
 
     def _run(self, job: Iterable, on_item: Callable, on_end: Callable) -> None:
         error: Exception | None = None
