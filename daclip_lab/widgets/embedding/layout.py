@@ -63,12 +63,9 @@ def arranged(
     column = {"flex": "1 1 300px", "min_width": "250px", "overflow": "hidden"}
     pairs = zip(notes, views, strict=True)
     maps = [ipywidgets.VBox([note, view], layout=column) for note, view in pairs]
-    pair = ipywidgets.HBox(maps, layout=WRAP | {"flex": "2.2 1 720px", "width": "auto"})
     side = ipywidgets.Box([panel], layout={"flex": "1 1 250px", "min_width": "230px"})
     top = [controls.left, controls.right, controls.method, controls.color, controls.row]
     below = [controls.none, controls.upload, controls.file, controls.save, controls.message]
-    return [
-        ipywidgets.HBox(top, layout=WRAP),
-        ipywidgets.HBox([pair, side], layout=WRAP),
-        ipywidgets.HBox(below, layout=WRAP),
-    ]
+    left = [ipywidgets.HBox(maps, layout=WRAP), ipywidgets.HBox(below, layout=WRAP)]
+    pair = ipywidgets.VBox(left, layout={"flex": "2.2 1 720px", "overflow": "visible"})
+    return [ipywidgets.HBox(top, layout=WRAP), ipywidgets.HBox([pair, side], layout=WRAP)]
