@@ -174,6 +174,14 @@ def test_of_a_large_trajectory_evenly_chosen_steps_are_kept(session, monkeypatch
     assert kept == [0, 2, 4, 6, 7]
 
 
+def test_a_photo_that_is_too_small_is_classified_and_not_restored(session):
+    session.add_photo("thin.png", png(noise(40, 12)))
+    settings = replace(session.settings, photo="thin.png")
+    assert session.probabilities(settings).sum() == pytest.approx(1)
+    with pytest.raises(InputError, match="40x12"):
+        session.restore(settings)
+
+
 # ---- conditioning ----
 
 
@@ -406,6 +414,7 @@ def test_cancel_acts_before_the_next_step_and_nothing_is_kept(lab, slow):
     slow.go.release()
     assert lab.worker.wait(WAIT)
     assert slow.done <= 2 and lab.result is None and not lab._inputs.busy
+    assert lab._inputs.status == "Cancelled."
     assert lab.session.result() is None
 
 
@@ -469,6 +478,18 @@ def test_an_upload_comes_in_parts_and_counts_as_degraded(lab):
     chosen(lab, already_degraded=False)
     assert lab.worker.wait(WAIT)
     assert np.array_equal(decoded(lab.compare.clean), noise())
+
+
+def test_a_broken_upload_ends_no_restoration_for_good(weights, slow):
+    slow.go.release()
+    lab = RestorationLab(str(weights), size=SIZE, steps=1)
+    chosen(lab, seed=3)
+    until(lambda: lab._inputs.busy)
+    sent(lab, upload="broken.png", part=0, parts=1, buffers=[b"hello"])
+    for _ in range(2):
+        slow.go.release()
+    until(lambda: lab.result.settings.seed == 3)
+    assert "broken.png" in lab._inputs.error
 
 
 def test_weights_without_a_controller_restore_without_bars(weights):

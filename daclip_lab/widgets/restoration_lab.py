@@ -97,12 +97,9 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
         """The slider of the present state and what was predicted, or the severities that were restored in advance."""
         if self._frames:
             return self._frames
-        bars = bars_html(self._inputs.predicted, self._given, self._outcome.measures)
+        given = {} if self.settings.already_degraded else dict(self.settings.degradations)
+        bars = bars_html(self._inputs.predicted, given, self._outcome.measures)
         return self.compare.static_html() + bars
-
-    @property
-    def _given(self) -> dict[str, float]:
-        return {} if self.settings.already_degraded else dict(self.settings.degradations)
 
     def figure(self) -> "Figure":
         """The degraded, the restored and the clean image, above what was predicted for the degraded one."""
@@ -123,16 +120,20 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
             elif "upload" in message:
                 file = self._inputs.assembled(message["part"], message["parts"], buffers[0])
                 if file is not None:
-                    job = self._upload(message["upload"], file)
-                    self.worker.start(job, on_item=self._show, on_end=self._end, replace=True)
+                    self._run(self._upload(message["upload"], file))
             elif message["do"] == "restore":
                 self.restore()
             else:
                 self.worker.stop()
 
     def _upload(self, name: str, file: bytes) -> Iterator:
-        self.session.add_photo(name, file)
-        yield partial(self.change, photo=name, already_degraded=True)
+        try:
+            self.session.add_photo(name, file)
+        except InputError as error:
+            yield partial(self._inputs.set_trait, "error", str(error))
+            yield from self._job(self.settings, self._inputs.live, 0)  # which this has stopped
+        else:
+            yield partial(self.change, photo=name, already_degraded=True)
 
     def _follow(self, change: Any) -> None:
         """The settings were set: what is shown follows."""
@@ -140,10 +141,9 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
             old, new = change["old"], change["new"]
             self.session.settings = new
             self._show_values()
-            kept = self.session.result(new)
             if self._inputs.live or (new.input, new.weights) != (old.input, old.weights):
                 self._start(restore=self._inputs.live, rest=REST)
-            elif kept is not None:
+            elif (kept := self.session.result(new)) is not None:
                 self._show_result(kept)
             else:
                 self._inputs.status = "Not restored with these settings yet."
@@ -159,7 +159,9 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
     # ---- the work ----
 
     def _start(self, *, restore: bool, rest: float = 0) -> None:
-        job = self._job(self.settings, restore, rest)
+        self._run(self._job(self.settings, restore, rest))
+
+    def _run(self, job: Iterator) -> None:
         self.worker.start(job, on_item=self._show, on_end=self._end, replace=True)
 
     def _job(self, settings: LabSettings, restore: bool, rest: float) -> Iterator:
@@ -182,6 +184,7 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
                 yield partial(self._preview, settings, moment)
         if (result := session.result(settings)) is not None:
             yield partial(self._show_result, result)
+            self.refresh_static()  # not while the lock is held: it takes long
 
     def _show(self, item: Any) -> None:
         if item is not None:
@@ -192,6 +195,7 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
         with self._lock, self._inputs.hold_sync():
             if stopped and self._inputs.busy:
                 self._inputs.status = "Cancelled."
+                self._show_step(self._outcome.step)  # instead of the last preview
             if error is not None:
                 self._inputs.error, self._inputs.status = _sentence(error), ""
             self._inputs.busy = False
@@ -225,8 +229,7 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
 
     def _show_predicted(self, predicted: dict[str, float], error: str = "") -> None:
         self._inputs.predicted = predicted
-        if error:
-            self._inputs.error = error
+        self._inputs.error = error or self._inputs.error
 
     def _show_progress(self, done: int, steps: int) -> None:
         with self._inputs.hold_sync():
@@ -235,13 +238,13 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
 
     def _preview(self, settings: LabSettings, moment: Moment) -> None:
         """What the network predicts at a step, not more often than the eye follows."""
-        now, done = time.monotonic(), moment.done + 1
-        if now > self._shown_at + PREVIEW and done < settings.steps:
-            self._shown_at = now
+        done = moment.done + 1
+        if time.monotonic() > self._shown_at + PREVIEW and done < settings.steps:
+            self._shown_at = time.monotonic()
             self._show_progress(done, settings.steps)
             labels = ("degraded", f"clean, predicted at step {done}", "clean")
-            degraded, clean = self.session.degraded(settings), self.session.clean(settings)
-            self._pictures(degraded, moment.clean, clean, labels)
+            clean = self.session.clean(settings)
+            self._pictures(self.session.degraded(settings), moment.clean, clean, labels)
 
     def _show_result(self, result: LabResult) -> None:
         last = len(result.moments)
@@ -257,7 +260,6 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
         self.result = result
         self._show_step(last)
         self._show_code(result.settings)
-        self.refresh_static()
 
     def _walk(self, change: Any) -> None:
         """The step was moved."""
@@ -269,16 +271,7 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
         result = self.result
         if result is None:
             return
-        steps = result.settings.steps
-        if step < len(result.moments):
-            moment = result.moments[step]
-            before, after = moment.state, moment.clean
-            labels = (f"state at t = {moment.t}", "clean, as predicted from it", "clean")
-            self._outcome.moment = f"{moment.done} of {steps} done, t = {moment.t}"
-        else:
-            before, after = result.degraded, result.image
-            labels = ("degraded", "restored", "clean")
-            self._outcome.moment = f"{steps} of {steps} done, t = 0"
+        before, after, labels, self._outcome.moment = result.at(step)
         self._pictures(before, after, result.clean, labels)
 
     def _pictures(

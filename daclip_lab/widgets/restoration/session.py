@@ -24,6 +24,7 @@ from daclip_lab.errors import InputError
 from daclip_lab.metrics.image_quality import psnr, ssim
 from daclip_lab.pipeline.loading import load
 from daclip_lab.pipeline.pipeline import Pipeline
+from daclip_lab.pipeline.restoration import SMALLEST
 from daclip_lab.widgets.restoration.recent import Recent
 from daclip_lab.widgets.restoration.settings import (
     KEPT_EMBEDDINGS,
@@ -206,6 +207,9 @@ class RestorationSession:
         if self.result(settings) is not None:
             return
         pipe, degraded = self.pipe(settings.weights), self.degraded(settings)
+        if min(degraded.shape[-2:]) < SMALLEST:
+            height, width = degraded.shape[-2:]
+            raise InputError(f"{width}x{height} pixels: a restoration wants at least {SMALLEST}")
         moments: list[Moment] = []
         times = time_points(pipe.sde, settings.steps)
         # The state before the first step, from the same noise.

@@ -120,6 +120,25 @@ class LabResult:
             f"SSIM {self.ssim_input:.2f} → {self.ssim:.2f} · {took}"
         )
 
+    def at(self, step: int) -> tuple[Tensor, Tensor, tuple[str, str, str], str]:
+        """Two images to compare with the clean one, the labels of the three, and a text, for a step of the slider.
+
+        For step k of `moments` they are the state and what is predicted from it; for any later one the degraded and the
+        restored image.
+        """
+        steps = self.settings.steps
+        if step < len(self.moments):
+            moment = self.moments[step]
+            labels = (f"state at t = {moment.t}", "clean, as predicted from it", "clean")
+            return (
+                moment.state,
+                moment.clean,
+                labels,
+                f"{moment.done} of {steps} done, t = {moment.t}",
+            )
+        labels = ("degraded", "restored", "clean")
+        return self.degraded, self.image, labels, f"{steps} of {steps} done, t = 0"
+
 
 def code(
     settings: LabSettings, *, load: str | None, bundled: bool, shrunk: bool, word: str | None

@@ -52,8 +52,7 @@ def severity_scrubber(session: RestorationSession, count: int) -> str:
     severities = [k / (count - 1) for k in range(count)]
     frames, captions = [], []
     for severity in severities:
-        degradations = dict(settings.degradations) | {name: severity}
-        now = replace(settings, degradations=degradations)
+        now = replace(settings, degradations=((name, severity), *settings.degradations[1:]))
         result, found = session.restore(now), session.probabilities(now)
         gap = F.pad(result.degraded[:, :, :0], (0, 6), value=1.0)
         images = [result.degraded, gap, result.image, gap, session.photo(now)]

@@ -28,7 +28,9 @@ class Inputs(anywidget.AnyWidget):
 
     _esm, _css = SCRIPT, STYLE
     part = traitlets.Unicode("inputs").tag(sync=True)
-    rows = traitlets.List(help="[label, has a severity, has a probability]").tag(sync=True)
+    rows = traitlets.List(traitlets.List(), help="[label, has a severity, has a probability]").tag(
+        sync=True
+    )
     choices = traitlets.Dict(help="[text, value] of each list").tag(sync=True)
     values = traitlets.Dict(help="the settings, and which message they answer").tag(sync=True)
     predicted = traitlets.Dict(help="the probability of each label").tag(sync=True)
