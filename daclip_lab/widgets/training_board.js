@@ -142,16 +142,15 @@ function axes() {
   };
 
   const choose = (step) => {
-    chosen = step === null ? null : Math.min(scale.end, Math.max(0, step));
+    chosen = step && Math.min(scale.end, Math.max(0, step));
     show();
   };
   svg.addEventListener("pointermove", (event) => choose(scale.step(event.clientX - svg.getBoundingClientRect().left)));
   svg.addEventListener("pointerleave", () => choose(null));
   root.addEventListener("blur", () => choose(null));
   root.addEventListener("keydown", ({ key }) => {
-    const start = chosen ?? scale.end;
-    if (key === "ArrowLeft") choose(start - scale.end / 50);
-    else if (key === "ArrowRight") choose(start + scale.end / 50);
+    const places = { ArrowLeft: -0.02, ArrowRight: 0.02 };
+    if (key in places) choose((chosen ?? scale.end) + places[key] * scale.end);
     else if (key === "Escape") choose(null);
   });
   new ResizeObserver(() => panel && draw(panel, view)).observe(root);
@@ -174,12 +173,11 @@ function charts() {
       panels[k].draw({ ...panel, curves }, view);
     });
     const ways = view.panels[0].curves.map(([way]) => way);
-    const alone = ways.length < 2;
-    const names = alone ? [] : ways.map((way, k) => element("span", { className: `way${k % 4}`, textContent: way }));
-    const lines = `training batches: ${alone ? "each step (thin) and " : ""}a running mean (thick)`;
+    const names = ways.map((way, k) => element("span", { className: `way${k % 4}`, textContent: way }));
+    const lines = `training batches: ${ways[1] ? "" : "each step (thin) and "}a running mean (thick)`;
     const dots = view.panels.some(({ curves }) => curves.some(([, , , packed]) => packed.length || packed.byteLength));
     legend.replaceChildren(
-      ...names,
+      ...(ways[1] ? names : []),
       `${lines}${dots ? "; dots: measured" : ""}${view.stages.length ? "; dashed upright: the next stage" : ""}`,
     );
   };
@@ -235,10 +233,9 @@ function render({ model, el }) {
   bar.setAttribute("aria-label", "progress of the training");
   const costs = element("div", { className: "costs" });
 
-  const ask = (name) => () => model.send(name);
   const pause = element("button", { type: "button" });
   pause.onclick = () => model.send(model.get("state") === "paused" ? "resume" : "pause");
-  const stop = element("button", { type: "button", textContent: "Stop", onclick: ask("stop") });
+  const stop = element("button", { type: "button", textContent: "Stop", onclick: () => model.send("stop") });
   const slider = element("input", { type: "range", min: 0, max: FACTORS.length - 1, step: 1 });
   slider.dataset.lmSuppressShortcuts = "true";
   const rate = element("span", { className: "rate" });

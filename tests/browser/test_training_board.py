@@ -38,6 +38,7 @@ def training(**options):
 def let(steps, last):
     for _ in range(steps):
         allowed.release()
+        threading.Event().wait(0.02)
     while board.log.shape[0] < last:
         threading.Event().wait(0.05)
 """
@@ -102,8 +103,8 @@ def test_a_training_is_watched_paused_slowed_down_and_stopped(notebook):
         shown.get_by_text("A small training").scroll_into_view_if_needed()
         book.shot(f"training_board_{theme}", width=1600 if theme == "dark" else 1000)
     shown.get_by_role("button", name="Resume").click()
-    expect(words).to_have_text(re.compile("Step 6[2-9] of 200, .*"))
-    assert book.value("let(1, 70)") == "None"
+    assert book.value("let(0, 69) or let(1, 70)") == "None"
+    expect(words).to_have_text(re.compile(r"Step \d+ of 200, .*"))
     rates = "board.log.learning_rate"
     assert book.value(f"[bool({rates}[k + 1] > 0.9 * {rates}[k]) for k in (60, 61, 62)]") == (
         "[True, False, True]"
