@@ -500,7 +500,7 @@ def test_weights_without_a_controller_restore_without_bars(weights):
     assert lab._inputs.predicted == {} and "controller" in lab._inputs.error
     lab.restore()
     assert lab.worker.wait(WAIT)
-    assert lab.result is not None
+    assert lab.result is not None and len(lab.figure().axes) == 3  # pictures alone
 
 
 # ---- without a kernel ----

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SIDE = 272
 """Longest side in pixels of a picture: three of them are as wide as a page. Larger photos are shrunk."""
 BAR = 17
-LEFT = 118
+LEFT = 134
 
 
 def restored_photo(

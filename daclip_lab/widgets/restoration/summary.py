@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch.nn import functional as F
 
@@ -80,5 +81,9 @@ def figure_of(
         images["restored"] = result.image
     if (clean := session.clean(settings)) is not None:
         images["clean"] = clean
+    try:
+        predicted = session.probabilities(settings)
+    except InputError:  # weights without words
+        predicted = pd.Series(dtype=float)
     caption = "" if result is None else result.measures
-    return restored_photo(images, session.probabilities(settings), truths=given, caption=caption)
+    return restored_photo(images, predicted, truths=given, caption=caption)
