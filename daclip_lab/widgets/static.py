@@ -12,11 +12,13 @@ MAX_BYTES = 400_000
 """A static copy is at most so many bytes long."""
 
 # JupyterLab shows the two outputs of a widget one below the other: its static copy, then its view. Without a kernel the
-# view is the bare text "model not found", without an element: the view is hidden then, the copy otherwise.
+# view is the bare text "model not found", without an element, and on a page a script: the view is hidden then, the copy
+# otherwise.
 HIDING = """<style>
-.jp-OutputArea-child:has(.daclip-static):has(+ .jp-OutputArea-child > .jp-OutputArea-output > *) { display: none; }
+.jp-OutputArea-child:has(.daclip-static):has(
+  + .jp-OutputArea-child > .jp-OutputArea-output > :not(script)) { display: none; }
 .jp-OutputArea-child:has(.daclip-static)
-  + .jp-OutputArea-child:not(:has(> .jp-OutputArea-output > *)) { display: none; }
+  + .jp-OutputArea-child:not(:has(> .jp-OutputArea-output > :not(script))) { display: none; }
 </style>"""
 
 

@@ -293,14 +293,17 @@ for way in ways:
 
 def averaged(way):
     """The steps of a way's training; keeps the running average of its weights in `averages`."""
-    net, average = nets[way], averages[way]
-    for step in lab.train_restorer(net, ways[way][0], sde, source, recipe):
+    net, average, factor = nets[way], averages[way], None
+    training = lab.train_restorer(net, ways[way][0], sde, source, recipe)
+    for _ in range(recipe.steps):
+        step = training.send(factor)  # takes a step; a factor changes the learning rate
         # The running average, in two lines. Early on it is kept short, or it would remember the random start.
         decay = min(recipe.ema_decay, (1 + step.index) / (10 + step.index))
         with torch.no_grad():
             for mean, weight in zip(average.parameters(), net.parameters(), strict=True):
                 mean.lerp_(weight, 1 - decay)
-        yield step
+        factor = yield step  # what the board's slider says
+    next(training, None)  # at its end the network holds the library's average
 
 
 def exam_gains():
