@@ -16,11 +16,20 @@ from benchmarks import (
     receptive_field,
     tradeoff,
     training,
+    widgets,
 )
 from daclip_lab.data.photos import image_folder
 from daclip_lab.errors import InputError
 
-PARTS = ("network", "full_images", "inference", "tradeoff", "training", "receptive_field")
+PARTS = (
+    "network",
+    "full_images",
+    "inference",
+    "tradeoff",
+    "training",
+    "receptive_field",
+    "widgets",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -79,6 +88,9 @@ def measure(part: str, options: argparse.Namespace) -> tuple[str, pd.DataFrame |
             "Difference that a cut makes to the output, by distance from the cut",
             receptive_field.table(options.weights, toy=options.toy),
         )
+    if part == "widgets":
+        title = "The restoration lab, from a severity to its picture and its bars"
+        return title, widgets.table(options.weights, toy=options.toy)
     if part == "training":
         return "Training speed", training.table(options.weights, toy=options.toy)
     photos = image_folder(options.data) if options.data else None
