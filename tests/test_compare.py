@@ -59,6 +59,8 @@ def test_small_pictures_are_enlarged_by_a_whole_number(own, asked, width):
     assert slider.width == width
     slider.show(picture(128), picture(128))
     assert slider.width == (asked or 512)
+    slider.show(picture(20, 200), picture(20, 200))  # not 5,000 high
+    assert slider.width == (asked or 40)
 
 
 def test_show_exchanges_the_pictures_and_keeps_the_view():

@@ -34,7 +34,7 @@ STYLE = (HERE / "compare.css").read_text("utf-8")
 MODES = ("split", "blink", "difference", "side by side")
 NAMES = ("before", "after", "clean")
 SMALL = 512
-"""Width in pixels up to which small images are enlarged by a whole number."""
+"""Longest side in pixels up to which small images are enlarged by a whole number."""
 PAGE = 840
 """Width in pixels of the pictures together, where scripts do not run."""
 LOSSY = ((1.0, 92), (1.0, 80), (0.5, 85), (0.5, 60), (0.25, 75))
@@ -147,8 +147,8 @@ class CompareSlider(StaticCopy, anywidget.AnyWidget):
     def figure(self) -> "Figure":
         """The pictures side by side, each pixel a whole number of screen pixels wide."""
         files = self._files()
-        own = Image.open(io.BytesIO(files[0])).width
-        return strip(files, self.labels[: len(files)], zoom=max(1, SMALL // 2 // own))
+        longest = max(Image.open(io.BytesIO(files[0])).size)
+        return strip(files, self.labels[: len(files)], zoom=max(1, SMALL // 2 // longest))
 
     def __repr__(self):
         return f"<slider {' | '.join(self.labels[: len(self._files())])}>"
@@ -171,8 +171,9 @@ class CompareSlider(StaticCopy, anywidget.AnyWidget):
         sizes = [f"{picture.width}x{picture.height}" for picture in pictures]
         if len(set(sizes)) > 1:
             raise InputError(f"the images must have one size, not {' and '.join(sizes)}")
-        own = pictures[0].width
-        width = own * max(1, SMALL // own) if self._asked_width is None else self._asked_width
+        width = self._asked_width
+        if width is None:
+            width = pictures[0].width * max(1, SMALL // max(pictures[0].size))
         files = [encode(picture) for picture in pictures]
         return dict(zip(NAMES, [*files, b""], strict=False)) | {"width": width}
 
