@@ -225,13 +225,13 @@ def explorer(pipe, bundled):
     made = EmbeddingExplorer(bundled, pipe)
     made._early.wait()
     yield made
-    for worker in (made._hovers, made._clicks, made._work):
+    for worker in (made._hovers, made._clicks, made._work, made._tasks):
         worker.stop()
         worker.wait(5)
 
 
 def settled(explorer):
-    for worker in (explorer._work, explorer._clicks, explorer._hovers):
+    for worker in (explorer._work, explorer._tasks, explorer._clicks, explorer._hovers):
         worker.wait()
     return explorer._panel
 
@@ -299,11 +299,44 @@ def test_a_photo_that_is_dropped_is_placed_and_trouble_is_a_sentence(
     upload.value = (file | {"name": "broken.png", "content": memoryview(b"no image")},)
     with pytest.raises(InputError):
         settled(explorer)
-    assert "bytes" in message.value and len(explorer.maps) == 89
+    assert "broken.png" in message.value and len(explorer.maps) == 89
     explorer._controls.file.value = str(tmp_path / "rows.csv")
     explorer._controls.save.click()
     settled(explorer)
     assert len(pd.read_csv(tmp_path / "rows.csv")) == 1
+
+
+def test_a_row_is_typed_and_another_number_is_a_sentence(explorer):
+    row, message = explorer._controls.row, explorer._controls.message
+    row.value = "5"
+    settled(explorer)
+    assert explorer.selected.index.tolist() == [5]
+    for text in ("88", "-1", "five"):
+        row.value = text
+        assert text in message.value and explorer.selected.index.tolist() == [5]
+    explorer.select([1, 2])
+    assert row.value == ""
+
+
+def test_saving_rows_does_not_stop_maps_that_are_being_made(explorer, tmp_path, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+    made = explorer.maps.made
+
+    def slowly(source):
+        begun.set()
+        assert go_on.wait(30)
+        return made(source)
+
+    before = explorer._views[1].points.copy()
+    monkeypatch.setattr(explorer.maps, "made", slowly)
+    explorer._controls.right.value = "CLIP alone"
+    assert begun.wait(30)
+    explorer._controls.file.value = str(tmp_path / "rows.csv")
+    explorer._controls.save.click()
+    go_on.set()
+    settled(explorer)
+    assert (tmp_path / "rows.csv").exists()
+    assert not np.array_equal(explorer._views[1].points, before)
 
 
 def test_a_second_set_of_weights_embeds_the_same_images(bundled, pipe, weights):
@@ -328,6 +361,23 @@ def test_the_still_shows_a_picture_without_scripts_and_stays_small(explorer):
     thread.start()
     thread.join()
     assert made == [whole.static_html()]
+
+
+def test_marks_have_the_colours_of_the_legend_where_a_category_is_empty(explorer):
+    severity = np.r_[
+        0.0, np.linspace(0.5, 1, len(explorer.maps) - 1)
+    ]  # in eight ranges, some empty
+    explorer.maps.tables[0].rows["severity"] = severity
+    explorer._controls.color.value = "severity"
+    panel = settled(explorer)
+    legend = [chip["color"] for chip in panel.legend["items"]]
+    assert len(legend) < len(set(explorer._coloring.colors))
+    wanted = [explorer._coloring.colors[code] for code in explorer._coloring.codes]
+    for view in explorer._views:
+        shades = ["#" + bytes(round(255 * c) for c in color[:3]).hex() for color in view.color]
+        assert [shades[int(code)] for code in view.points[:, 2]] == wanted
+    explorer.select([1, 2])
+    assert len(explorer.figure().axes) == 2
 
 
 def test_the_figure_shows_both_maps_and_marks_the_selection(explorer):

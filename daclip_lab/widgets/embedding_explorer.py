@@ -86,8 +86,10 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
         """The places, neighbours and comparisons that are shown."""
         self._coloring = self.maps.coloring(color)
         self._rows: tuple[int, ...] = ()
-        self._lock = threading.RLock()
-        self._hovers, self._clicks, self._work, self._early = (Worker() for _ in range(4))
+        self._lock, self._painting = threading.Lock(), threading.Lock()
+        # `_work` draws anew and gives way to a newer choice; `_tasks` are photos and files, which must not.
+        self._hovers, self._clicks, self._early = Worker(), Worker(), Worker()
+        self._work, self._tasks = Worker(), Worker()
         self._maps = [
             panel.MapView(self.maps.unit_coordinates(source), self._coloring)
             for source in self.maps.pair
@@ -167,13 +169,13 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
             control.observe(lambda change: self._start(self._redraw()), "value")
         controls.row.observe(lambda change: self._row_typed(change.new), "value")
         controls.none.on_click(lambda button: self.select([]))
-        controls.save.on_click(lambda button: self._start(self._save()))
-        controls.upload.observe(lambda change: self._start(self._take_upload()), "value")
+        controls.save.on_click(lambda _: self._start(self._save(), self._tasks))
+        controls.upload.observe(lambda _: self._start(self._take_upload(), self._tasks), "value")
         self._panel.on_msg(lambda _, content, buffers: self._asked(content))
 
     # ---- what callbacks start ----
 
-    def _start(self, work: Iterator[str]) -> None:
+    def _start(self, work: Iterator[str], worker: Worker | None = None) -> None:
         """Do slow work in a thread, and say so, and in the end what it yielded last."""
 
         def job() -> Iterator[None]:
@@ -183,12 +185,12 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
                 yield
             self._controls.say(said)
 
-        self._work.start(job(), on_end=self._ended, replace=True)
+        (worker or self._work).start(job(), on_end=self._ended, replace=True)
 
     def _ended(self, stopped: bool, error: Exception | None) -> None:
         if error is not None:
-            known = isinstance(error, InputError)
-            self._controls.say(str(error) if known else f"{type(error).__name__}: {error}")
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            self._controls.say(f"{kind}{error}")
 
     def _asked(self, content: dict) -> None:
         if "row" in content:
@@ -196,9 +198,11 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
         elif "category" in content:
             self.select(np.flatnonzero(self._coloring.codes == content["category"]))
 
-    def _row_typed(self, row: int) -> None:
-        if row >= 0:
-            self.select([row])
+    def _row_typed(self, text: str) -> None:
+        if text.isdecimal() and int(text) < len(self.maps):
+            self.select([int(text)])
+        elif text:
+            self._controls.say(f"row {text}: wanted a number from 0 to {len(self.maps) - 1}")
 
     def _hover(self, row: int | None) -> None:
         if row is None or row < 0:
@@ -211,7 +215,7 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
             if rows == self._rows:
                 return
             self._rows = rows
-        self._controls.row.value = rows[0] if len(rows) == 1 else -1
+        self._controls.row.value = str(rows[0]) if len(rows) == 1 else ""
         self._clicks.start(self._show_choice(rows), on_end=self._ended, replace=True)
         self._hover(None)
 
@@ -233,14 +237,21 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
         yield ""
 
     def _recolor(self) -> None:
-        self._coloring = self.maps.coloring(self._controls.color.value, *self.sources)
-        self._paint()
+        """Show the present places and colours."""
+        with self._painting:
+            self._coloring = self.maps.coloring(self._controls.color.value, *self.sources)
+            for shown, source in zip(self._maps, self.sources, strict=True):
+                shown.paint(self.maps.unit_coordinates(source), self._coloring)
+            self._describe()
         self._clicks.start(self._show_choice(self._rows), on_end=self._ended, replace=True)
         self.refresh_static()
 
     def _take_upload(self) -> Iterator[str]:
         for file in self._controls.upload.value:
-            self.place(bytes(file["content"]), Path(file["name"]).stem)
+            try:
+                self.place(bytes(file["content"]), Path(file["name"]).stem)
+            except InputError as error:
+                raise InputError(f"{file['name']} was not added: {error}") from None
             yield ""
 
     def _save(self) -> Iterator[str]:
@@ -249,24 +260,14 @@ class EmbeddingExplorer(StaticCopy, ipywidgets.VBox):
         path = self.export(self._controls.file.value)
         yield f"{len(self._rows) or len(self.maps)} rows are in {path}"
 
-    def _paint(self) -> None:
-        """Show the present places and colours."""
-        for shown, source in zip(self._maps, self.sources, strict=True):
-            shown.paint(self.maps.unit_coordinates(source), self._coloring)
-        self._describe()
-
     def _describe(self) -> None:
         """Write what the maps and their colours are."""
         for note, source in zip(self._notes, self.sources, strict=True):
             quality = f'<small title="{QUALITY}">{self.maps.quality(source)}</small>'
-            note.value = (
-                f'<div style="line-height: 1.4"><b>{html.escape(source)}</b><br>{quality}</div>'
-            )
-        self._controls.row.max = len(self.maps) - 1
-        self._panel.legend = {
-            "title": self._controls.color.value,
-            "items": panel.chips(self._coloring),
-        }
+            text = f"<b>{html.escape(source)}</b><br>{quality}"
+            note.value = f'<div style="line-height: 1.4">{text}</div>'
+        title, items = self._controls.color.value, panel.chips(self._coloring)
+        self._panel.legend = {"title": title, "items": items}
 
     def _show_point(self, row: int) -> Iterator[None]:
         self._panel.point = panel.point(row, self.maps.rows.iloc[row], self._images)

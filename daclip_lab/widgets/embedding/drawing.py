@@ -135,6 +135,8 @@ def linked_maps(
             axes = area(figure, GAP + index * (side + 2 * GAP), 30, side, side)
             for code, (label, color) in enumerate(colors.legend):
                 at = colors.codes == code if code < LEGEND else colors.codes >= LEGEND
+                if not at.any():
+                    continue
                 size = 120 if label == NEW else 30 if len(points) < 600 else 14
                 mark = colors.markers[min(code, len(colors.markers) - 1)]
                 axes.scatter(*points[at].T, s=size, c=color, marker=mark, edgecolors=INK,

@@ -30,6 +30,9 @@ from daclip_lab.evaluation.protocol import Protocol, degraded_crops
 from daclip_lab.pipeline.pipeline import Pipeline
 
 SEVERITIES = (0.3, 0.6, 1.0)
+# A bar of text: one that is a widget would be dead in a notebook that is opened again.
+BAR: dict = {"leave": False, "file": sys.stdout}
+BATCH = 16
 THUMBNAIL = 64
 """The longer side of a thumbnail, in pixels at most."""
 
@@ -47,9 +50,7 @@ def bundled_table(
     steps = [(CLEAN, 0.0), *((name, float(s)) for name in DEGRADATIONS for s in severities)]
 
     tables = []
-    # A bar of text: one that is a widget would be dead in a notebook that is opened again.
-    bar = {"desc": "embedding the bundled photos", "leave": False, "file": sys.stdout}
-    for index, name in enumerate(tqdm(photos.names, **bar)):
+    for index, name in enumerate(tqdm(photos.names, "embedding the bundled photos", **BAR)):
         clean = square(photos[index], side)
         seeds = [1000 * seed + len(steps) * index + k for k in range(len(steps))]
         images = [
@@ -129,7 +130,10 @@ class RowImages:
                 f"the image of row {row} ({self._rows.image[row]}) is not at hand: give `photos`"
             )
         facts = self._rows[["image", "photo", "partner", "degradation", "severity"]]
-        return pipe.embed(images, metadata=facts)
+        tables = []
+        for k in tqdm(range(0, len(images), BATCH), "embedding the images again", **BAR):
+            tables.append(pipe.embed_batch(images[k : k + BATCH], facts[k : k + BATCH]))
+        return replace(EmbeddingTable.join(tables), provenance=pipe.provenance)
 
     def _make(self, row: int) -> Image.Image | None:
         if row >= len(self._rows):

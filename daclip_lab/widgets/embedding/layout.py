@@ -32,20 +32,15 @@ class Controls:
         columns = maps.columns if color in maps.columns else [color, *maps.columns]
         self.color = choice(options=columns, value=color, description="colour", **look)
         look["layout"] = {"width": "110px"}
-        row: dict = {
-            "min": -1,
-            "max": len(maps) - 1,
-            "description": "row",
-            "tooltip": "its number; -1: none",
-        }
-        self.row = ipywidgets.BoundedIntText(-1, **row, **look)
+        row: dict = {"description": "row", "placeholder": "number", "continuous_update": False}
+        self.row = ipywidgets.Text(**row, **look)
         self.none = ipywidgets.Button(description="Select none", layout={"width": "auto"})
         self.upload = ipywidgets.FileUpload(accept="image/*", description="Add a photo")
         if len(maps.pipes) < len(maps.tables):
             self.upload.disabled, self.upload.tooltip = True, "needs the weights: give `pipe`"
-        self.file = ipywidgets.Text(
-            "rows.csv", placeholder=".csv or .parquet", layout={"width": "130px"}
-        )
+        look["layout"] = {"width": "160px"}
+        kinds = {"placeholder": ".csv or .parquet", "description": "file"}
+        self.file = ipywidgets.Text("rows.csv", **kinds, **look)
         self.save = ipywidgets.Button(
             description="Save rows", tooltip="the selected rows, or all", layout={"width": "auto"}
         )

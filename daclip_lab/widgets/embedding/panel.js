@@ -102,6 +102,7 @@ function render({ model, el }) {
       picture(image, bytes);
       image.alt = title;
       facts.replaceChildren(...items.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
+      image.parentElement.hidden = !bytes?.byteLength && !items.length;
       note.textContent = text;
       note.hidden = !text;
     },

@@ -50,9 +50,10 @@ class MapView:
         if len(places) >= 600:  # else jupyter-scatter finds opacities by the density that is seen
             look = {"opacity": 0.8, "size": 4} if len(places) < 5000 else {}
         scale = (-1.1, 1.1)
+        data, shades = _painted(places, colors)
         self._scatter = jscatter.Scatter(
-            data=_frame(places, colors), x="x", y="y", x_scale=scale, y_scale=scale,
-            color_by="color", color_map=colors.colors, color_selected="#d62728",
+            data=data, x="x", y="y", x_scale=scale, y_scale=scale,
+            color_by="color", color_map=shades, color_selected="#d62728",
             # White in a dark theme, too: the colours of the degradations are chosen for it.
             background_color="white", axes=False, height=HEIGHT, camera_distance=1.1,
             transition_points_duration=600, **look,
@@ -61,13 +62,20 @@ class MapView:
 
     def paint(self, places: np.ndarray, colors: Coloring) -> None:
         """Show other points or colours; the points move there where their number stays the same."""
-        self._scatter.data(_frame(places, colors), animate=True)
-        self._scatter.color(by="color", map=colors.colors)
+        data, shades = _painted(places, colors)
+        self._scatter.data(data, animate=True)
+        self._scatter.color(by="color", map=shades)
 
 
-def _frame(places: np.ndarray, colors: Coloring) -> pd.DataFrame:
-    names = pd.Categorical.from_codes(colors.codes, categories=colors.names)
-    return pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "color": names})
+def _painted(places: np.ndarray, colors: Coloring) -> tuple[pd.DataFrame, list[str]]:
+    """Points with their categories, and the colours of these.
+
+    Without categories that no row has: jupyter-scatter drops them, but not their colours.
+    """
+    used, codes = np.unique(colors.codes, return_inverse=True)
+    names = pd.Categorical.from_codes(codes, [colors.names[code] for code in used])
+    table = pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "color": names})
+    return table, [colors.colors[code] for code in used]
 
 
 def numbers(selection: np.ndarray | None) -> tuple[int, ...]:
