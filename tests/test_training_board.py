@@ -482,6 +482,21 @@ def test_the_static_copy_shows_curves_and_samples_without_scripts_and_the_same_n
     assert np.allclose(np.reshape(values, (-1, 2)), board.log.loss.reset_index(), rtol=1e-4)
 
 
+def test_only_one_board_trains_at_a_time_and_the_last_one_is_found(tmp_path):
+    held = Held()
+    first, second = TrainingBoard(8, title="The first"), TrainingBoard(8)
+    first.run(held.steps)
+    with pytest.raises(InputError, match="'The first'"):
+        second.run(training())
+    assert TrainingBoard.current is first and second.state == "idle" and second.log.empty
+    TrainingBoard.current.stop()
+    held.allowed.release()
+    first.wait(30)
+    second.run(training())
+    second.wait(30)
+    assert TrainingBoard.current is second and second.state == "done"
+
+
 class Display:
     """Stands for the output of a cell: notes what is written into it, and in which thread."""
 
@@ -517,6 +532,28 @@ def test_the_static_copy_shows_the_end_without_wait_and_is_drawn_in_the_main_thr
     asyncio.run(kernel())
     assert "Done in" in board._display.pages[-1]
     assert board._display.threads == {threading.main_thread()}
+
+
+def test_a_pause_brings_the_static_copy_up_to_date():
+    held, board = Held(), TrainingBoard(8)
+    board._display = Display()
+    assert "not begun" in board.static_html()
+
+    async def kernel():
+        board.run(held.steps)
+        assert "not begun" not in board.static_html()
+        held.let(2)
+        board.pause()
+        for _ in range(3000):
+            await asyncio.sleep(0.01)
+            if board._display.pages:
+                return
+
+    asyncio.run(kernel())
+    assert "Step 2." in board._display.pages[-1] and pictures_of(board._display.pages[-1])
+    board.stop()
+    held.allowed.release()
+    board.wait(30)
 
 
 def test_the_largest_static_copy_is_small_enough():

@@ -34,7 +34,7 @@ function points(packed) {
 function ticks(low, high, count, least = 0) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = Math.max(least, power * [1, 2, 2.5, 5, 10].find((times) => times * power >= rough));
+  const step = Math.max(least, power * [1, 2, 5, 10].find((times) => times * power >= rough));
   const first = Math.ceil(low / step - 1e-9);
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, k) => (first + k) * step);
 }
@@ -212,13 +212,13 @@ function progress(state, sentence, view) {
   if (sentence) return sentence;
   if (state === "idle") return "The training has not begun.";
   const elapsed = view.training + view.own + view.measuring;
-  const where = `${view.way ? `${view.way}, ` : ""}step ${view.step}${view.end ? ` of ${view.end}` : ""}`;
+  const where = `${view.way ? `${view.way}, ` : ""}step ${view.step}${view.end && view.step <= view.end ? ` of ${view.end}` : ""}`;
   if (state === "paused") return `Paused after ${where}.`;
   if (state === "stopping") return `Stopping after ${where}.`;
   if (!view.recorded) return "The first step is under way.";
   const speed = view.recorded / elapsed;
   const pace = speed >= 1 ? `${speed.toFixed(1)} steps per second` : `${(1 / speed).toFixed(1)} s per step`;
-  const left = view.total ? `, ${duration(Math.max(0, view.total - view.done) / speed)} left` : "";
+  const left = view.done < view.total ? `, ${duration((view.total - view.done) / speed)} left` : "";
   return `${where[0].toUpperCase()}${where.slice(1)}, ${pace}${left}`;
 }
 

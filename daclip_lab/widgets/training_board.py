@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,19 @@ from PIL import Image
 from daclip_lab.data.image_io import ImageLike
 from daclip_lab.errors import InputError, extra
 from daclip_lab.figures.learning_curves import POINTS, learning_curves
-from daclip_lab.training.checkpoints import saved_step
 from daclip_lab.training.loop import Step
 from daclip_lab.widgets.static import StaticCopy, encode
 from daclip_lab.widgets.training_log import Recorder, TrainingLog
-from daclip_lab.widgets.training_view import SCRIPT, STYLE, as_bytes, duration, page, small, view
+from daclip_lab.widgets.training_view import (
+    SCRIPT,
+    STYLE,
+    as_bytes,
+    duration,
+    kept,
+    page,
+    small,
+    view,
+)
 from daclip_lab.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -58,6 +66,8 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
     Raises InputError for values out of range.
     """
 
+    current: ClassVar["TrainingBoard | None"] = None
+    """The board of the training that was begun last."""
     _esm = SCRIPT
     _css = STYLE
     title = traitlets.Unicode().tag(sync=True)
@@ -95,13 +105,9 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
         self._log, self._worker, self._lock = TrainingLog(), Worker(), threading.RLock()
         self._recorder = Recorder(
             self._log,
-            show=self._show,
-            measure=measure,
-            samples=samples,
-            moments=measure_every,
-            share=budget,
-            factor=lambda: self.learning_rate_factor,
-        )
+            show=self._show, measure=measure, samples=samples, moments=measure_every,
+            share=budget, factor=lambda: self.learning_rate_factor,
+        )  # fmt: skip
         self._images: list[Image.Image] = []
         self._ways: set[str] = set()
         self._checkpoint: Path | None = None
@@ -112,10 +118,6 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
 
     def __repr__(self):
         return f"<TrainingBoard, {self.state}, {self.shown['done']} steps>"
-
-    def _repr_mimebundle_(self, **kwargs):
-        data, _ = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        return data
 
     # ---- what the training does ----
 
@@ -134,15 +136,19 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
                 as stages; or a dict of either by a name, ways that are compared: each is counted from its first step.
             checkpoint: the folder of the training (its `run`), for the board to say where its checkpoint lies.
 
-        Raises InputError when a training runs.
+        Raises InputError when a training runs, here or on another board: both would slow each other down, or even
+        train the same weights, as when a cell is run twice.
         """
         ways: Mapping[str, Any] = training if isinstance(training, Mapping) else {"": training}
         stages = {
             name: each if isinstance(each, list | tuple) else [each] for name, each in ways.items()
         }
         with self._lock:
-            if self._worker.busy:
-                raise InputError("a training is running: stop it, or wait for its end")
+            if (other := TrainingBoard.current) and other._worker.busy:
+                where = "here" if other is self else f"on the board {other.title!r}"
+                stop = "wait for its end, or stop it by TrainingBoard.current.stop()"
+                raise InputError(f"a training is running {where}: {stop}")
+            TrainingBoard.current = self
             self._ways |= set(stages)
             self._checkpoint = Path(checkpoint) if checkpoint is not None else None
             self._loop, self._saved = _own_loop(), False
@@ -170,6 +176,7 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
                 self._worker.pause()
                 self.state = "paused"
                 self._show()
+                self._save_soon()
 
     def resume(self) -> None:
         """Go on."""
@@ -204,27 +211,22 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
         with self._lock:
             if error is not None:
                 kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-                state, text = "failed", f"Failed: {kind}{error}.{self._kept()}"
+                state, text = "failed", f"Failed: {kind}{error}.{kept(self._checkpoint)}"
             elif stopped:
                 last = self._log.current.last
-                state, text = "stopped", f"Stopped after step {last}.{self._kept()}"
+                state, text = "stopped", f"Stopped after step {last}.{kept(self._checkpoint)}"
             else:
                 spent = duration(sum(self._recorder.seconds.values()))
                 state, text = "done", f"Done in {spent}."
             self._show()
             self.sentence, self.state = text, state
+        self._save_soon()
+
+    def _save_soon(self) -> None:
+        """`_save` in the kernel's main thread, as matplotlib's style belongs to all threads together."""
         if self._loop is not None:
-            # In the kernel's main thread, as matplotlib's style belongs to all threads together.
             with suppress(RuntimeError):  # a kernel that is shutting down
                 self._loop.call_soon_threadsafe(self._save)
-
-    def _kept(self) -> str:
-        """Where the checkpoint lies, if there is one."""
-        with suppress(InputError):
-            if self._checkpoint and (step := saved_step(self._checkpoint)):
-                place = f"The checkpoint of step {step} lies in {self._checkpoint}"
-                return f" {place}: resume=True goes on from it."
-        return ""
 
     def _save(self) -> None:
         """Bring the static copy up to date."""
@@ -282,9 +284,11 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
     def static_html(self) -> str:
         """The curves as a picture, which a script replaces by ones that show their values, and the sample images."""
         if not self.shown["done"]:
-            return f"<p>{html.escape(self.title)}: the training has not begun.</p>"
-        figure = self.figure(samples=False)
-        return page(self.title, self.sentence, self._view, figure, self._images, self._captions)
+            begun = "its curves are kept here when the training pauses or ends"
+            text = "the training has not begun" if self.state == "idle" else begun
+            return f"<p>{html.escape(self.title)}: {text}.</p>"
+        figure, text = self.figure(samples=False), self.sentence or f"Step {self.shown['step']}."
+        return page(self.title, text, self._view, figure, self._images, self._captions)
 
 
 def _own_loop() -> asyncio.AbstractEventLoop | None:

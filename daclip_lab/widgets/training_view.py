@@ -4,6 +4,7 @@ import html
 import io
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ import numpy as np
 from PIL import Image
 
 from daclip_lab.data.image_io import ImageLike, read_image, to_pil
+from daclip_lab.errors import InputError
 from daclip_lab.figures.learning_curves import Panel
 from daclip_lab.figures.primitives import figure_png
+from daclip_lab.training.checkpoints import saved_step
 from daclip_lab.widgets.static import data_url, encode
 from daclip_lab.widgets.training_log import TrainingLog
 
@@ -103,6 +106,14 @@ def small(image: ImageLike) -> Image.Image:
 def width_of(image: Image.Image) -> int:
     """How wide a sample image is shown, in CSS pixels."""
     return image.width * (2 if image.width <= SIDE // 2 else 1)
+
+
+def kept(folder: Path | None) -> str:
+    """Where a checkpoint lies, as a sentence; "" if there is none."""
+    with suppress(InputError):
+        if folder and (step := saved_step(folder)):
+            return f" The checkpoint of step {step} lies in {folder}: resume=True goes on from it."
+    return ""
 
 
 def duration(seconds: float) -> str:
