@@ -416,6 +416,11 @@ def test_a_failing_measurement_ends_the_training_cleanly(tmp_path):
     with pytest.raises(ZeroDivisionError):
         board.wait(30)
     assert board.state == "failed" and saved_step(tmp_path) == 4
+    board = TrainingBoard(8, measure=lambda: 1 / 0)
+    board.run(training())
+    with pytest.raises(ZeroDivisionError):
+        board.wait(30)
+    assert "ZeroDivisionError" in board.static_html()  # no step was taken
 
 
 def test_stages_and_ways_run_one_after_another():

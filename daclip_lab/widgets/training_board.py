@@ -284,9 +284,9 @@ class TrainingBoard(StaticCopy, anywidget.AnyWidget):
     def static_html(self) -> str:
         """The curves as a picture, which a script replaces by ones that show their values, and the sample images."""
         if not self.shown["done"]:
-            begun = "its curves are kept here when the training pauses or ends"
-            text = "the training has not begun" if self.state == "idle" else begun
-            return f"<p>{html.escape(self.title)}: {text}.</p>"
+            begun = "its curves are kept here when the training pauses or ends."
+            text = "the training has not begun." if self.state == "idle" else self.sentence or begun
+            return f"<p>{html.escape(self.title)}: {html.escape(text)}</p>"
         figure, text = self.figure(samples=False), self.sentence or f"Step {self.shown['step']}."
         return page(self.title, text, self._view, figure, self._images, self._captions)
 

@@ -50,6 +50,7 @@ board = TrainingBoard(
     measure_every=20,
     samples=lambda: [torch.full((3, 48, 48), 0.5), torch.rand(3, 48, 48)],
     sample_captions=["degraded", "restored"],
+    budget=0.5,  # the steps take next to no time, and drawing some on a busy machine
     title="A small training",
 )
 board.run(training(run="run"), checkpoint="run")

@@ -34,7 +34,7 @@ class Controls:
         look["layout"] = {"width": "110px"}
         row: dict = {"description": "row", "placeholder": "number", "continuous_update": False}
         self.row = ipywidgets.Text(**row, **look)
-        self.none = ipywidgets.Button(description="Select none", layout={"width": "auto"})
+        self.none = ipywidgets.Button(description="Clear selection", layout={"width": "auto"})
         self.upload = ipywidgets.FileUpload(accept="image/*", description="Add a photo")
         if len(maps.pipes) < len(maps.tables):
             self.upload.disabled, self.upload.tooltip = True, "needs the weights: give `pipe`"

@@ -18,7 +18,7 @@ HEIGHT = 400
 """Of a map, in CSS pixels."""
 HELP = (
     "Point at a mark to see its image, click it for its neighbours. Drag to move, scroll to zoom. To select many, "
-    "press the lasso button and draw around them, or click a colour. A double click selects none."
+    "press the lasso button and draw around them, or click a colour. A double click clears the selection."
 )
 
 
