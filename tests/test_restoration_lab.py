@@ -466,6 +466,20 @@ def test_failures_are_sentences_and_the_next_change_takes_them_away(lab, message
     assert lab._inputs.error == "" and lab.compare.before != before
 
 
+def test_of_two_failures_none_is_lost_and_python_takes_them_away(lab):
+    lab.change(steps=1000)
+    lab.restore()
+    until(lambda: not lab.worker.busy)
+    assert "1000" in lab._inputs.error and "Not restored" in lab._inputs.status
+    lab._inputs.live = True
+    sent(lab, upload="broken.png", part=0, parts=1, buffers=[b"hello"])
+    until(lambda: not lab.worker.busy)
+    assert "broken.png" in lab._inputs.error and "1000" in lab._inputs.error
+    lab.change(steps=1)
+    assert lab.worker.wait(WAIT)
+    assert lab._inputs.error == "" and lab.result.settings == lab.settings
+
+
 def test_an_upload_comes_in_parts_and_counts_as_degraded(lab):
     file = png(noise())
     half = len(file) // 2
@@ -475,6 +489,8 @@ def test_an_upload_comes_in_parts_and_counts_as_degraded(lab):
     assert lab.settings.photo == "mine.png" and lab.settings.already_degraded
     assert np.array_equal(decoded(lab.compare.before), noise()) and lab.compare.clean == b""
     assert ["mine.png", "mine.png"] in lab._inputs.choices["photo"]
+    lab.session.add_photo("osprey", file)
+    assert lab.session.photos.count("osprey") == 1
     chosen(lab, already_degraded=False)
     assert lab.worker.wait(WAIT)
     assert np.array_equal(decoded(lab.compare.clean), noise())

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -130,8 +130,7 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
         try:
             self.session.add_photo(name, file)
         except InputError as error:
-            yield partial(self._inputs.set_trait, "error", str(error))
-            yield from self._job(self.settings, self._inputs.live, 0)  # which this has stopped
+            yield from self._job(self.settings, self._inputs.live, 0, str(error))  # was stopped
         else:
             yield partial(self.change, photo=name, already_degraded=True)
 
@@ -140,13 +139,12 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
         with self._lock:
             old, new = change["old"], change["new"]
             self.session.settings = new
+            self._inputs.status = "Not restored with these settings yet."
             self._show_values()
             if self._inputs.live or (new.input, new.weights) != (old.input, old.weights):
                 self._start(restore=self._inputs.live, rest=REST)
             elif (kept := self.session.result(new)) is not None:
                 self._show_result(kept)
-            else:
-                self._inputs.status = "Not restored with these settings yet."
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -164,21 +162,23 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
     def _run(self, job: Iterator) -> None:
         self.worker.start(job, on_item=self._show, on_end=self._end, replace=True)
 
-    def _job(self, settings: LabSettings, restore: bool, rest: float) -> Iterator:
-        """Yields functions that show what was made."""
-        session = self.session
+    def _job(self, settings: LabSettings, restore: bool, rest: float, error: str = "") -> Iterator:
+        """Yields functions that show what was made, and `error`."""
+        session, set_trait = self.session, self._inputs.set_trait
+        yield partial(set_trait, "error", error)
         labels = session.pipe(settings.weights).settings.labels
         yield partial(self._show_rows, labels, session.wrong_words(settings))
         yield partial(self._show_degraded, settings, session.degraded(settings))
         try:
-            yield partial(self._show_predicted, session.probabilities(settings).to_dict())
-        except InputError as error:  # weights without words can restore
-            yield partial(self._show_predicted, {}, str(error))
+            yield partial(set_trait, "predicted", session.probabilities(settings).to_dict())
+        except InputError as wordless:  # such weights can restore
+            yield partial(set_trait, "predicted", {})
+            yield partial(self._say, wordless)
         if restore and session.result(settings) is None:
             start = time.monotonic()
             while time.monotonic() < start + rest:
                 time.sleep(0.02)
-                yield None
+                yield lambda: None
             yield partial(self._show_progress, 0, settings.steps)
             for moment in session.restore_steps(settings):
                 yield partial(self._preview, settings, moment)
@@ -186,18 +186,18 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
             yield partial(self._show_result, result)
             self.refresh_static()  # not while the lock is held: it takes long
 
-    def _show(self, item: Any) -> None:
-        if item is not None:
-            with self._lock:
-                item()
+    def _show(self, item: Callable[[], None]) -> None:
+        with self._lock:
+            item()
 
     def _end(self, stopped: bool, error: Exception | None) -> None:
         with self._lock, self._inputs.hold_sync():
-            if stopped and self._inputs.busy:
+            if self._inputs.busy and (stopped or error):
                 self._inputs.status = "Cancelled."
                 self._show_step(self._outcome.step)  # instead of the last preview
             if error is not None:
-                self._inputs.error, self._inputs.status = _sentence(error), ""
+                self._say(error)
+                self._inputs.status = "Not restored with these settings."
             self._inputs.busy = False
 
     # ---- what is seen ----
@@ -227,9 +227,9 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
             self._outcome.moment = self._outcome.measures = ""
         self._show_code(settings)
 
-    def _show_predicted(self, predicted: dict[str, float], error: str = "") -> None:
-        self._inputs.predicted = predicted
-        self._inputs.error = error or self._inputs.error
+    def _say(self, error: Exception) -> None:
+        """Show an error, after others that are shown."""
+        self._inputs.error = " · ".join(filter(None, [self._inputs.error, _sentence(error)]))
 
     def _show_progress(self, done: int, steps: int) -> None:
         with self._inputs.hold_sync():
@@ -268,8 +268,7 @@ class RestorationLab(StaticCopy, ipywidgets.VBox):
 
     def _show_step(self, step: int) -> None:
         """The state after so many steps and what is predicted from it; after the last one degraded and restored."""
-        result = self.result
-        if result is None:
+        if (result := self.result) is None:
             return
         before, after, labels, self._outcome.moment = result.at(step)
         self._pictures(before, after, result.clean, labels)

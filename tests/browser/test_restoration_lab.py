@@ -69,9 +69,12 @@ def test_a_person_degrades_restores_cancels_walks_uploads_and_copies(notebook):
     expect(shown.get_by_role("figure", name="restored")).to_be_visible()
 
     # Python moves the controls.
-    book.value("lab.change(degradations={'hazy': 0.4}, conditioning='wrong word')")
-    expect(shown.get_by_role("slider", name="severity of hazy")).to_have_value("0.4")
+    book.value("lab.change(degradations={'hazy': 0.42}, conditioning='wrong word')")
+    expect(shown.locator(".row.given output")).to_have_text("0.42")
     expect(shown.get_by_label("Wrong word", exact=True)).to_be_visible()
+    shown.get_by_role("slider", name="severity of noisy").press("ArrowRight")
+    expect(shown.locator(".row.given")).to_have_count(2)  # what was between two stops stays
+    assert book.value("lab.settings.degradations") == "(('hazy', 0.42), ('noisy', 0.05))"
 
     # The lines of what is shown.
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -80,6 +83,15 @@ def test_a_person_degrades_restores_cancels_walks_uploads_and_copies(notebook):
     expect(shown.get_by_role("button", name="Copied")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert book.value("lab.session.code()") == repr(copied)
+
+    # Without "restore after each change" nothing but the input follows; with it again all does.
+    live = shown.get_by_label("restore after each change")
+    live.uncheck()
+    shown.get_by_role("slider", name="severity of noisy").press("ArrowRight")
+    expect(status).to_have_text("Not restored with these settings yet.")
+    expect(shown.get_by_role("figure", name="restored before the change")).to_be_visible()
+    live.check()
+    expect(status).to_have_text("Restored.")
 
     # A file that is no picture is answered by a sentence, a picture is shown.
     upload = shown.get_by_label("Upload a photo")

@@ -72,7 +72,7 @@ class RestorationSession:
     @property
     def photos(self) -> list[str]:
         """The names that a photo can be chosen by."""
-        return [*self._bundled.names, *self._added]
+        return [*dict.fromkeys([*self._bundled.names, *self._added])]
 
     def add_photo(self, name: str, file: ImageLike) -> None:
         """Make a photo available under a name; bytes may be at most 20 MB of 24 megapixels.

@@ -53,25 +53,26 @@ function entry(attributes, send) {
 
 /** One line of the table: a severity to set, and the bar of what is predicted. */
 function row(label, settable, predictable, send) {
+  let severity = 0; // the slider rounds one that Python has set
   const name = make("span", { class: "name" }, label);
   const slider = make("input", {
     type: "range", min: 0, max: 1, step: 0.05, value: 0, "aria-label": `severity of ${label}`,
-    input: () => { write(); send(); },
+    input: () => { severity = Number(slider.value); write(); send(); },
   });
   const number = make("output");
   const fill = make("i");
   const bar = make("div", { class: "bar", role: "meter", "aria-label": `probability of ${label}`,
     "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
   const percent = make("span", { class: "percent" });
-  const write = () => { number.textContent = Number(slider.value) ? Number(slider.value).toFixed(2) : ""; };
+  const write = () => { number.textContent = severity ? severity.toFixed(2) : ""; };
   const node = make("div", { class: "row" }, name, settable ? slider : "", number,
     predictable ? bar : "", percent);
   if (!settable) number.before(make("span"));
   return {
     node, label, settable,
-    get severity() { return Number(slider.value); },
-    show(severity, given, disabled) {
-      slider.value = severity;
+    get severity() { return severity; },
+    show(now, given, disabled) {
+      slider.value = severity = now;
       slider.disabled = disabled;
       write();
       node.classList.toggle("given", given);
@@ -95,7 +96,7 @@ function inputs({ model, el }) {
   const error = make("p", { class: "error", role: "alert" });
   const photo = list((value) => set({ photo: value }));
   const size = list((value) => set({ size: value }));
-  const path = entry({ type: "text", placeholder: "path, Enter" },
+  const path = entry({ type: "text", placeholder: "path" },
     (value) => value && set({ photo: value }));
   const file = make("input", { type: "file", accept: "image/*", class: "file", "aria-label": "Upload a photo",
     change: () => { if (file.files[0]) upload(model, file.files[0], error); file.value = ""; } });
@@ -119,24 +120,28 @@ function inputs({ model, el }) {
   const restore = make("button", { class: "main", click: does("restore") }, "Restore");
   const cancel = make("button", { click: does("cancel") }, "Cancel");
   const live = make("input", { type: "checkbox",
-    change: () => { model.set("live", live.checked); model.save_changes(); } });
+    change: () => {
+      model.set("live", live.checked);
+      model.save_changes();
+      if (live.checked) does("restore")();
+    } });
   const progress = make("progress", { max: 1, "aria-label": "progress of the restoration" });
   const status = make("span", { class: "status", role: "status" });
 
   const box = (input, text) => make("label", { class: "check" }, input, text);
   el.classList.add("daclip-lab", "inputs");
   el.append(
-    error,
     make("div", { class: "fields source" }, field("Photo", photo.node), field("Size (px)", size.node),
       field("File", path.node), make("label", { class: "upload button" }, file, "Upload…")),
     make("div", { class: "line" }, box(already, "The photo is already degraded"),
-      make("label", { class: "short" }, "seed of its degradation ", pattern.node)),
+      make("label", { class: "short" }, "seed of the degradations ", pattern.node)),
     table,
     make("div", { class: "fields" }, field("Conditioning", conditioning.node), wrongField, wordsField,
       weightsField, field("Sampler", sampler.node), field("Steps", steps.node),
       field("Seed", seed.node)),
     make("div", { class: "line" }, restore, cancel, box(live, "restore after each change")),
     make("div", { class: "line" }, progress, status),
+    error, // below, since it must not move a control under the hand
   );
 
   let rows = [];
