@@ -23,12 +23,13 @@ HIDING = """<style>
 
 
 class StaticCopy:
-    """Lets a widget show its static copy where no kernel runs; a base of each of our widgets, before ipywidgets' own.
-
-    The widget defines `static_html()`: HTML that needs nothing else, of at most `MAX_BYTES`.
-    """
+    """Lets a widget show its static copy where no kernel runs; a base of ours, named before that of ipywidgets."""
 
     _display: Any = None
+
+    def static_html(self) -> str:
+        """The present state as HTML that needs nothing else, of at most `MAX_BYTES`; each widget has its own."""
+        raise NotImplementedError
 
     def _ipython_display_(self) -> None:
         from IPython.display import HTML, display
@@ -37,7 +38,9 @@ class StaticCopy:
         self._display = display(HTML(self._copy()), display_id=True)
         bundle = self._repr_mimebundle_()  # type: ignore[attr-defined]
         # Of an anywidget it is a pair: data and metadata.
-        display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
+        view = bundle[0] if isinstance(bundle, tuple) else bundle
+        # Without its text, which a page that lacks the widget's state would show, and hide the copy for it.
+        display({kind: data for kind, data in view.items() if kind != "text/plain"}, raw=True)
 
     def refresh_static(self) -> None:
         """Write the present state into the static copy that was displayed last, for a notebook that is saved."""
@@ -70,5 +73,5 @@ def encode(image: ImageLike, form: str = "PNG", **options: Any) -> bytes:
 
 def data_url(file: bytes) -> str:
     """The bytes of a PNG, JPEG or WebP file as an address that holds them."""
-    kind = Image.MIME[Image.open(io.BytesIO(file)).format]
+    kind = Image.open(io.BytesIO(file)).get_format_mimetype()
     return f"data:{kind};base64,{base64.b64encode(file).decode()}"

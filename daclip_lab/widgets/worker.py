@@ -5,7 +5,7 @@ callback only hands its work to a `Worker` and returns.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from typing import Any
 
@@ -121,7 +121,7 @@ class Worker:
         error: Exception | None = None
         stopped = False
         try:
-            with closing(_generator(job)) as steps:
+            with closing(_steps(job)) as steps:
                 while not (stopped := self._must_stop()):
                     try:
                         item = next(steps)
@@ -145,8 +145,6 @@ class Worker:
         return self._stop.is_set()
 
 
-def _generator(job: Iterable) -> Iterator:
-    """The job as something that can be closed."""
-    if hasattr(job, "close"):
-        return iter(job)
-    return (item for item in job)
+def _steps(job: Iterable) -> Generator:
+    """The items of a job; closing it closes the job."""
+    yield from job

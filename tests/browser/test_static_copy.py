@@ -1,6 +1,7 @@
 """A widget leaves its static copy: hidden while the widget lives, in its place when the notebook is opened again."""
 
 import pytest
+from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.notebook]
@@ -18,7 +19,7 @@ box
 """
 
 
-def test_the_copy_is_hidden_while_the_widget_lives_and_seen_when_it_does_not(notebook):
+def test_the_copy_is_hidden_while_the_widget_lives_and_seen_when_it_does_not(notebook, browser):
     book = notebook([WIDGET, "box.children[0].value = 8\nbox.refresh_static()"])
     book.run(0)
     shown = book.output(0)
@@ -29,6 +30,10 @@ def test_the_copy_is_hidden_while_the_widget_lives_and_seen_when_it_does_not(not
     expect(shown.get_by_text("a still of 8")).to_be_hidden()
     saved = book.save()
     assert "widgets" not in saved.metadata
+    exported, _ = HTMLExporter().from_notebook_node(saved)
+    with browser.new_page(java_script_enabled=False) as page:
+        page.set_content(exported)
+        expect(page.get_by_text("a still of 8")).to_be_visible()
     book.reopen()
     expect(book.output(0).get_by_text("a still of 8")).to_be_visible()
     expect(book.output(0).get_by_text("model not found")).to_be_hidden()
