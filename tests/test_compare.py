@@ -178,7 +178,6 @@ def test_the_figure_holds_the_pictures_at_their_own_pixels():
     assert zoom > 1 and np.allclose(shown[::zoom, ::zoom] * 255, np.asarray(images[1]))
 
 
-def test_it_is_displayed_as_a_view_with_a_short_text():
-    data = CompareSlider(picture(), picture(), labels=("hazy", "restored"))._repr_mimebundle_()
-    assert data["text/plain"] == "<slider hazy | restored>"
-    assert "application/vnd.jupyter.widget-view+json" in data
+def test_its_text_is_short():
+    slider = CompareSlider(picture(), picture(), labels=("hazy", "restored"))
+    assert repr(slider) == "<slider hazy | restored>"

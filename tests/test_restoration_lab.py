@@ -22,6 +22,7 @@ from daclip_lab.widgets import RestorationLab
 from daclip_lab.widgets.restoration.recent import Recent
 from daclip_lab.widgets.restoration.session import RestorationSession
 from daclip_lab.widgets.restoration.settings import CONDITIONINGS, LabSettings
+from daclip_lab.widgets.restoration.summary import bars_html
 from daclip_lab.widgets.static import MAX_BYTES
 
 SIZE = 48
@@ -145,6 +146,11 @@ def test_measures_compare_with_the_clean_image(session):
     assert result.psnr_input == pytest.approx(
         psnr(result.degraded[None], result.clean[None]).item(), abs=1e-4
     )
+
+
+def test_a_loss_that_rounds_to_nothing_has_no_minus(session):
+    result = replace(session.restore(), psnr_input=20.0, psnr=19.98)
+    assert "(+0.0)" in result.measures
 
 
 # ---- the trajectory ----
@@ -520,6 +526,12 @@ def test_weights_without_a_controller_restore_without_bars(weights):
 
 
 # ---- without a kernel ----
+
+
+def test_the_static_copy_explains_the_mark_where_it_stands():
+    predicted = {"rainy": 0.7, "hazy": 0.2, "noisy": 0.1, "snowy": 0.0}
+    assert bars_html(predicted, {"snowy"}, "").count("●") == 2  # at its row, and what it means
+    assert "●" not in bars_html(predicted, {"striped"}, "")  # a label that the weights lack
 
 
 def test_the_static_copy_holds_pictures_bars_and_measures_and_is_small(weights):

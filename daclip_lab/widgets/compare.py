@@ -153,10 +153,6 @@ class CompareSlider(StaticCopy, anywidget.AnyWidget):
     def __repr__(self):
         return f"<slider {' | '.join(self.labels[: len(self._files())])}>"
 
-    def _repr_mimebundle_(self, **kwargs):
-        # That of anywidget is a pair, which StaticCopy cannot display; this is that of ipywidgets.
-        return super(anywidget.AnyWidget, self)._repr_mimebundle_(**kwargs)
-
     @traitlets.validate(*_RULES)
     def _check(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]

@@ -114,7 +114,7 @@ class LabResult:
         )
         if self.psnr is None or self.psnr_input is None:
             return f"no clean image known, so no PSNR and SSIM · {took}"
-        gain = self.psnr - self.psnr_input
+        gain = round(self.psnr - self.psnr_input, 1) + 0.0  # never -0.0
         return (
             f"PSNR {self.psnr_input:.1f} → {self.psnr:.1f} dB ({gain:+.1f}) · "
             f"SSIM {self.ssim_input:.2f} → {self.ssim:.2f} · {took}"

@@ -34,7 +34,7 @@ def bars_html(predicted: Mapping[str, float], given: Collection[str], measures: 
         for place, name in enumerate(likely)
         if place < LIKELY or name in given
     )
-    mark = " (●: what the photo was degraded by)" if given else ""
+    mark = " (●: what the photo was degraded by)" if {*given} & {*predicted} else ""
     head = f"<p>DA-CLIP predicts{mark}:</p>" if predicted else ""
     return f"{head}<table>{rows}</table><p>{html.escape(measures)}</p>"
 
