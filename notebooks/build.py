@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from tqdm import tqdm
 
 from daclip_lab.files.storage import write_text
@@ -54,7 +55,6 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
         startup_timeout=300,  # a busy machine is slow, not wrong
         iopub_timeout=60,
         record_timing=False,
-        coalesce_streams=True,
         store_widget_state=False,
         extra_arguments=["--IPKernelApp.log_level=40"],  # no word about its local connection
         on_cell_start=before,
@@ -71,6 +71,8 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
                 f"cell {bar.n + 1} of {len(code)}, in {section!r}: the kernel died"
             ) from None
         finally:
+            # Not before the end: the client remembers by its number which output a later cell writes again.
+            CoalesceStreamsPreprocessor().preprocess(notebook, {})
             _drop_dead_widgets(notebook)
 
 

@@ -198,6 +198,8 @@ class Box(StaticCopy, ipywidgets.VBox):
     def static_html(self):
         return f"<p>a still of {len(self.children)}</p>"
 
+for k in range(9):
+    print(k, end=" ", flush=True)
 box = Box()
 box
 
@@ -212,7 +214,8 @@ def test_of_a_widget_the_newest_static_copy_stays(project):
     source.write_text(WIDGET)
     notebook = build.read_source(source)
     build.execute(notebook, project)
-    (output,), others = notebook.cells[0].outputs, notebook.cells[1].outputs
+    (printed, output), others = notebook.cells[0].outputs, notebook.cells[1].outputs
+    assert printed.text.split() == [*"012345678"]
     assert "a still of 1" in output.data["text/html"] and build.WIDGET_VIEW not in output.data
     assert not others and "widgets" not in notebook.metadata
 
