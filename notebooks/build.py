@@ -7,6 +7,8 @@ was edited without any effect on the outputs.
 """
 
 import argparse
+import base64
+import io
 import os
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from PIL import Image
 from tqdm import tqdm
 
 from daclip_lab.files.storage import write_text
@@ -74,6 +77,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
             # Not before the end: the client remembers by its number which output a later cell writes again.
             CoalesceStreamsPreprocessor().preprocess(notebook, {})
             _drop_dead_widgets(notebook)
+            shrink_pictures(notebook)
 
 
 def _drop_dead_widgets(notebook: nbformat.NotebookNode) -> None:
@@ -83,6 +87,21 @@ def _drop_dead_widgets(notebook: nbformat.NotebookNode) -> None:
         for output in list(cell.get("outputs", [])):
             if output.get("data", {}).pop(WIDGET_VIEW, None) and {*output.data} <= {"text/plain"}:
                 cell.outputs.remove(output)
+
+
+def shrink_pictures(notebook: nbformat.NotebookNode) -> None:
+    """Write the PNG pictures of the outputs again, without loss: as small as they go, and without an unused alpha."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" not in output.get("data", {}):
+                continue
+            picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+            if picture.mode == "RGBA" and picture.getextrema()[3][0] == 255:
+                picture = picture.convert("RGB")
+            file = io.BytesIO()
+            picture.save(file, "PNG", optimize=True)
+            smaller = base64.b64encode(file.getvalue()).decode()
+            output.data["image/png"] = min(output.data["image/png"], smaller, key=len)
 
 
 def read_source(source: Path) -> nbformat.NotebookNode:
