@@ -1,11 +1,14 @@
 """A widget's thread: one job at a time, pause and stop between two steps, the newest job wins."""
 
+import os
+import sys
 import threading
 
 import pytest
+import torch
 
 from daclip_lab.errors import InputError
-from daclip_lab.widgets.worker import Worker
+from daclip_lab.widgets.worker import Worker, release_idle_threads
 
 
 class Counting:
@@ -119,3 +122,14 @@ def test_an_error_of_a_callback_does_not_hang_the_worker():
         worker.wait(10)
     worker.start([1])
     assert worker.wait(10)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or torch.get_num_threads() < 2, reason="no threads")
+def test_the_threads_that_openmp_keeps_are_released():
+    def multiply():
+        return torch.exp(torch.ones(2**22)).sum().item()
+
+    value, threads = multiply(), len(os.listdir("/proc/self/task"))
+    release_idle_threads()
+    assert len(os.listdir("/proc/self/task")) < threads
+    assert multiply() == value

@@ -56,6 +56,8 @@ class Worker:
 
         Raises InputError when a job runs and `replace` is not set.
         """
+        if threading.current_thread() is threading.main_thread():
+            release_idle_threads()
         with self._lock:
             if self._thread is None:
                 self._begin(job, on_item, on_end)
@@ -143,6 +145,21 @@ class Worker:
     def _must_stop(self) -> bool:
         self._go.wait()
         return self._stop.is_set()
+
+
+def release_idle_threads() -> None:
+    """End the threads that OpenMP keeps for the calling thread; its next operation of torch starts them again.
+
+    While they wait, there are more threads than cores, and libgomp lets those of the worker fall asleep after each
+    operation: a training in the worker would take a quarter longer (`python -m benchmarks.widgets_board`).
+    """
+    from threadpoolctl import ThreadpoolController
+
+    for library in ThreadpoolController().select(user_api="openmp").lib_controllers:
+        # Of OpenMP 5.0; 1 is `omp_pause_soft`, which keeps settings.
+        pause = getattr(library.dynlib, "omp_pause_resource_all", None)
+        if pause is not None:
+            pause(1)
 
 
 def _steps(job: Iterable) -> Generator:
