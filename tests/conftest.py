@@ -103,9 +103,9 @@ def photo(photo_folder):
     return read_image(photo_folder / "face.png")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium, one for all tests."""
+    """Chromium. Not for all modules at once: while it is open, its event loop runs in the main thread."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
