@@ -34,8 +34,8 @@ def fingerprint(cells: list[str], package: Path) -> dict[str, str]:
     """Hashes of the code cells, of the modules that they import from `package` (a folder), and of its data files.
 
     Modules are followed through imports in functions as well; those under TYPE_CHECKING and those made at run time from
-    strings are not. Scripts and style sheets (.js, .css) whose names begin with a module's belong to it; data are all other files but
-    Markdown.
+    strings are not. Scripts and style sheets (.js, .css) whose names begin with a module's belong to it; data are all
+    other files but Markdown.
     """
     library = hashlib.sha256()
     for module in sorted(imported_modules(cells, package)):
