@@ -90,7 +90,10 @@ def _drop_dead_widgets(notebook: nbformat.NotebookNode) -> None:
 
 
 def shrink_pictures(notebook: nbformat.NotebookNode) -> None:
-    """Write the PNG pictures of the outputs again, without loss: as small as they go, and without an unused alpha."""
+    """Write the PNG pictures of the outputs again, without loss: as small as they go.
+
+    An alpha that hides nothing goes, and a picture of few colours gets a palette.
+    """
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if "image/png" not in output.get("data", {}):
@@ -98,10 +101,14 @@ def shrink_pictures(notebook: nbformat.NotebookNode) -> None:
             picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
             if picture.mode == "RGBA" and picture.getextrema()[3][0] == 255:
                 picture = picture.convert("RGB")
-            file = io.BytesIO()
-            picture.save(file, "PNG", optimize=True)
-            smaller = base64.b64encode(file.getvalue()).decode()
-            output.data["image/png"] = min(output.data["image/png"], smaller, key=len)
+            if picture.mode == "RGB" and picture.getcolors(256):
+                few = picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
+                picture = few if few.convert("RGB").tobytes() == picture.tobytes() else picture
+            for strategy in range(4):  # of zlib: which is best depends on the picture
+                file = io.BytesIO()
+                picture.save(file, "PNG", compress_level=9, compress_type=strategy)
+                smaller = base64.b64encode(file.getvalue()).decode()
+                output.data["image/png"] = min(output.data["image/png"], smaller, key=len)
 
 
 def read_source(source: Path) -> nbformat.NotebookNode:

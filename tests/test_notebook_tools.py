@@ -1,7 +1,12 @@
 """Building notebooks from their sources, and running the tour without a screen."""
 
+import base64
+import io
+
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 import build
 import fingerprint
@@ -218,6 +223,22 @@ def test_of_a_widget_the_newest_static_copy_stays(project):
     assert printed.text.split() == [*"012345678"]
     assert "a still of 1" in output.data["text/html"] and build.WIDGET_VIEW not in output.data
     assert not others and "widgets" not in notebook.metadata
+
+
+@pytest.mark.parametrize("colours", [3, 5000])
+def test_pictures_are_written_smaller_and_keep_every_pixel(colours):
+    levels = np.random.default_rng(0).integers(0, 256, (colours, 3), dtype=np.uint8)
+    pixels = levels[np.arange(80 * 90).reshape(80, 90) * 7 % colours]
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert("RGBA").save(file, "PNG", compress_level=0)
+    before = base64.b64encode(file.getvalue()).decode()
+    output = nbformat.v4.new_output("display_data", {"image/png": before})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+    build.shrink_pictures(notebook)
+    after = notebook.cells[0].outputs[0].data["image/png"]
+    assert len(after) < 0.8 * len(before)
+    shown = Image.open(io.BytesIO(base64.b64decode(after))).convert("RGB")
+    assert np.array_equal(shown, pixels)
 
 
 @pytest.fixture

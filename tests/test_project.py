@@ -238,7 +238,7 @@ def test_notebook_is_committed_executed_and_clean(path):
     assert not [output for output in outputs if output.output_type == "error"]
     assert "image/png" in shown, "no figure"
     assert WIDGET_VIEW not in shown and "widgets" not in notebook.metadata
-    assert path.stat().st_size < 2_200_000  # a static copy of a widget takes up to 400 kB
+    assert path.stat().st_size < 2_000_000
 
 
 def makes_a_widget(node):

@@ -1,7 +1,6 @@
 """A slider over prerendered frames, as a piece of HTML that needs no kernel."""
 
 import html
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from PIL import Image
 
 from daclip_lab.data.image_io import ImageLike, read_image, to_pil
 from daclip_lab.errors import InputError
-from daclip_lab.widgets.static import data_url
+from daclip_lab.widgets.static import data_url, encode
 
 SCRIPT = Path(__file__).with_suffix(".js")
 STYLE = Path(__file__).with_suffix(".css")
@@ -74,20 +73,14 @@ def _fitted(pictures: list[Image.Image], most: int) -> list[bytes]:
     while True:
         for quality in QUALITIES:
             # Every fifth tells whether it is worth while to write them all.
-            some = [_webp(picture, quality) for picture in pictures[::5]]
+            some = [encode(picture, "WEBP", quality=quality) for picture in pictures[::5]]
             if sum(map(len, some)) * len(pictures) / len(some) > 1.2 * most:
                 continue
-            files = [_webp(picture, quality) for picture in pictures]
+            files = [encode(picture, "WEBP", quality=quality) for picture in pictures]
             if sum(map(len, files)) <= most:
                 return files
         width, height = (max(1, round(0.75 * side)) for side in pictures[0].size)
         pictures = [each.resize((width, height), Image.Resampling.LANCZOS) for each in pictures]
-
-
-def _webp(picture: Image.Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=quality)
-    return buffer.getvalue()
 
 
 def _page(

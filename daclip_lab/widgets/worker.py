@@ -151,7 +151,7 @@ def release_idle_threads() -> None:
     """End the threads that OpenMP keeps for the calling thread; its next operation of torch starts them again.
 
     While they wait, there are more threads than cores, and libgomp lets those of the worker fall asleep after each
-    operation: a training in the worker would take a quarter longer (`python -m benchmarks.widgets_board`).
+    operation, which slows a training there (`python -m benchmarks.widgets_board` prints by how much).
     """
     from threadpoolctl import ThreadpoolController
 

@@ -29,7 +29,6 @@ if find_spec("daclip_lab") is None:
 
 # %%
 import platform
-from functools import lru_cache
 
 import matplotlib
 import numpy as np
@@ -754,49 +753,10 @@ price.round(2).T
 # ## 8 · Turn it yourself
 #
 # Photo, degradations and their severities, sampler, steps, seed and conditioning: what is predicted and the restoration
-# follow. The figure after it holds a few settings still.
+# follow. Try `low-light` in one step and in many, with another sampler, and conditioned on nothing.
 
 # %%
-spices = middle("spices", 96)
-TELLING = ["its own embedding", "the right word", "nothing", *lab.DEGRADATIONS]
-
-
-@lru_cache(maxsize=256)
-def attempt(degradation, severity, sampler, steps, seed, told):
-    """The degraded photo and its restoration."""
-    image = degrade(spices, degradation, severity, lab.seeded(6))
-    embeddings = pipe.encode([image])
-    if told == "nothing":
-        embeddings = nothing
-    elif told != "its own embedding":
-        word = pipe.word(degradation if told == "the right word" else told)
-        embeddings = lab.Embeddings(embeddings.content, word[None])
-    return image, restored(image, sampler=sampler, steps=steps, seed=seed, embeddings=embeddings)
-
-
 lab.RestorationLab(pipe, photo="spices", degradations={"rainy": 0.6}, frames=21)
-
-# %%
-cases = [
-    ("low-light", "posterior", 1, TELLING[0]),
-    ("low-light", "posterior", several, TELLING[0]),
-    ("low-light", "dpmpp-2m", several, TELLING[0]),
-    ("low-light", "posterior", 1, "nothing"),
-]
-still = [attempt(name, 0.6, sampler, n, 0, told) for name, sampler, n, told in cases]
-figures.images.strip(
-    [still[0][0], *(result for _, result in still)],
-    [
-        f"low-light\n\n\n{decibels(still[0][0], spices):.1f} dB",
-        *(
-            f"{sampler}\n{steps_of(n)}\n{'' if told == TELLING[0] else 'told ' + told}\n"
-            f"{decibels(result, spices):.1f} dB"
-            for (_, sampler, n, told), (_, result) in zip(cases, still, strict=True)
-        ),
-    ],
-    first=1,
-    caption="Four settings of the controls above, on one dark photo: one step, more steps, another sampler, silence.",
-)
 
 # %% [markdown]
 # ## 9 · The best, the middle and the worst

@@ -28,6 +28,7 @@ from daclip_lab.degradations.registry import CLEAN, DEGRADATIONS
 from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
 from daclip_lab.pipeline.pipeline import Pipeline
+from daclip_lab.widgets.static import encode
 
 SEVERITIES = (0.3, 0.6, 1.0)
 # A bar of text: one that is a widget would be dead in a notebook that is opened again.
@@ -182,10 +183,9 @@ def _protocol(provenance: dict) -> Protocol | None:
 
 def shrunk(picture: Image.Image, side: int) -> bytes:
     """A picture as a WebP file of at most `side` pixels a side."""
-    small, buffer = picture.copy(), io.BytesIO()
+    small = picture.copy()
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    small.save(buffer, "WEBP", quality=80)
-    return buffer.getvalue()
+    return encode(small, "WEBP", quality=80)
 
 
 def sheet(thumbnails: Sequence[bytes], side: int) -> tuple[bytes, int]:
