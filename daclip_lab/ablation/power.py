@@ -2,9 +2,9 @@ r"""The power of a study, before it is run: the smallest difference that it woul
 
 A comparison of k seeds and n photos has the variance
 $V = \sigma_\text{seeds}^2/k + \sigma_\text{photos}^2/n + \sigma_\text{rest}^2/(kn)$ (`Spread`, from a pilot), and
-counts as decided where its interval, at the level that Bonferroni's correction gives, leaves out 0. A true difference $\delta$
-is then seen with the probability of a noncentral t at $\delta/\sqrt V$. `statistics.compare` corrects a little less, so
-these are differences on the safe side.
+counts as decided where its interval, at the level of Bonferroni's correction, leaves out 0. A true difference $\delta$
+is then seen with the probability of a noncentral t at $\delta/\sqrt V$. `statistics.compare` corrects a little less,
+so these are differences on the safe side.
 """
 
 import math
@@ -49,7 +49,7 @@ def detectable(
     InputError for no seed, fewer than two photos, or no comparison.
     """
     from scipy.optimize import brentq
-    from scipy.stats import nct, t
+    from scipy.stats import nct
 
     if seeds < 1 or photos < 2 or comparisons < 1:
         raise InputError(
@@ -58,15 +58,18 @@ def detectable(
     if not 0.05 <= power < 1:
         raise InputError(f"power {power:g}: wanted a probability from 0.05 to below 1")
     expected = _expected(spread, seeds, photos)
-    if not expected.variance:
+    variance = expected.of_photos + (spread.seeds**2 / seeds if seeds > 1 else 0.0)
+    if not variance:
         return 0.0
-    reach = t.isf(LEVEL / comparisons / 2, expected.freedom)
+    reach = expected.reach(LEVEL / comparisons) / math.sqrt(variance)
+    # Degrees of freedom of a sum of variances (Satterthwaite 1946).
+    parts = [(expected.of_seeds, seeds - 1), (expected.of_photos, photos - 1)]
+    freedom = variance**2 / sum(part**2 / free for part, free in parts if free)
 
     def missed(standard_errors: float) -> float:
-        return float(nct.cdf(reach, expected.freedom, standard_errors)) - (1 - power)
+        return float(nct.cdf(reach, freedom, standard_errors)) - (1 - power)
 
-    found = brentq(missed, 0, 4 * reach + 10, xtol=1e-6)
-    return float(found * math.sqrt(expected.variance))
+    return float(brentq(missed, 0, 4 * reach + 10, xtol=1e-6) * math.sqrt(variance))
 
 
 def seeds_needed(

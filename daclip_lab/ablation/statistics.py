@@ -8,21 +8,24 @@ estimated without bias by
 $$ \widehat V = \frac{s_\text{seeds}^2}{k} + \frac{s_\text{photos}^2}{n} - \frac{s_\text{rest}^2}{k n} $$
 
 with the variances of the means of seeds, of the means of photos, and of what is left. It is the variance of a bootstrap
-that draws seeds and photos (Owen 2007; Owen and Eckles 2012) without its two errors: drawing 5 seeds with replacement
+that draws seeds and photos (Owen 2007) without its two errors: drawing 5 seeds with replacement
 understates their spread by $\sqrt{4/5}$, and drawing both counts the rest three times.
 
-The reach of an interval is that of Student's t with Satterthwaite's degrees of freedom (1946): 2.8 standard errors
-where five seeds decide, 2.0 where a hundred photos do. A bootstrap's own quantiles of five seeds are far too narrow.
+The reach of an interval takes the factor of Student's t for each part by itself (Howe 1974; Graybill and Wang 1980):
+its square is the sum above, each term times the square of its own t. So it is 2.8 standard errors where five
+seeds decide and 2.0 where a hundred photos do; a bootstrap's own quantiles of five seeds are far too narrow.
 
 For all comparisons at once, the multiplier bootstrap (Chernozhukov, Chetverikov and Kato 2013) draws a normal weight
-for each seed and each photo, the same for all comparisons, and so keeps their correlation. The intervals are then taken
-at the level at which all of them hold in 95 % of the resamples, which is never stricter than Bonferroni's. With a single seed, intervals are over photos alone and say nothing about other seeds.
+for each photo, the same for all comparisons, and so keeps their correlation. A handful of seeds shows no correlations:
+there, those of independent variants are taken (Dunnett 1955), 1/2 for two comparisons with one baseline. All intervals
+are then taken at the level at which they hold together in 95 % of the resamples, never stricter than Bonferroni's.
+With a single seed, intervals are over photos alone and say nothing about other seeds.
 
-- A. B. Owen, The pigeonhole bootstrap. Annals of Applied Statistics 1, 2007. https://arxiv.org/abs/0712.1111
-- A. B. Owen and D. Eckles, Bootstrapping data arrays of arbitrary order. Annals of Applied Statistics 6, 2012.
-- F. E. Satterthwaite, An approximate distribution of estimates of variance components. Biometrics Bulletin 2, 1946.
-- V. Chernozhukov, D. Chetverikov and K. Kato, Gaussian approximations and multiplier bootstrap for maxima of sums of
-  high-dimensional random vectors. Annals of Statistics 41, 2013.
+Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007 (https://arxiv.org/abs/0712.1111). Howe,
+Approximate confidence limits on the mean of X + Y, JASA 69, 1974. Graybill and Wang, Confidence intervals on nonnegative linear
+combinations of variances, JASA 75, 1980. Dunnett, A multiple comparison procedure for comparing several treatments with
+a control, JASA 50, 1955. Chernozhukov, Chetverikov and Kato, Gaussian approximations and multiplier bootstrap for
+maxima of sums of high-dimensional random vectors, Annals of Statistics 41, 2013.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,8 +41,17 @@ LEVEL = 0.05
 """The share of intervals, or of whole studies, that may miss the truth."""
 LOWER_IS_BETTER = ("distance", "loss", "error")
 """A metric whose name starts with one of these is better when it is lower; all others when they are higher."""
+FEW = 20
+"""Seeds or photos below which their correlations are not estimated."""
 Pairs = Sequence[tuple[str, str]]
 """Pairs (variant, against)."""
+Cell = tuple[str, str, str | None]
+"""A pair (variant, against), and a degradation or None for all."""
+COMPARED = (
+    "variant", "against", "mean", "mean_against", "difference", "low", "high", "low_all", "high_all",
+    "photos", "seeds", "decided",
+)  # fmt: skip
+"""Columns of `compare`."""
 
 
 class Components(NamedTuple):
@@ -55,21 +67,23 @@ class Components(NamedTuple):
     of_rest: float
     """Variance of the mean by what is left; it is part of both others. 0 where one of them is NaN."""
 
-    @property
-    def variance(self) -> float:
-        """Estimated variance of the mean; NaN for a single seed and photo."""
-        largest = np.fmax(self.of_seeds, self.of_photos)
-        both = np.nansum([self.of_seeds, self.of_photos])
-        return float(np.fmax(largest, both - self.of_rest))
+    @extra("analysis")
+    def reach(self, level: float = LEVEL) -> float:
+        """Half the width of the interval that misses the mean with probability `level`; NaN for one seed and photo."""
+        from scipy.stats import t
 
-    @property
-    def freedom(self) -> float:
-        """Satterthwaite's degrees of freedom of that variance."""
         k, n = self.seeds - 1, self.photos - 1
-        parts = [(self.of_seeds, k), (self.of_photos, n), (self.of_rest, k * n)]
-        below = sum(part**2 / free for part, free in parts if free and part > 0)
-        most = max(k, n, 1) if not k or not n else k + n
-        return float(np.clip(self.variance**2 / below if below else most, 1, most))
+        of_seeds = self.of_seeds * t.isf(level / 2, k) ** 2 if k else np.nan
+        of_photos = self.of_photos * t.isf(level / 2, n) ** 2 if n else np.nan
+        if not (k and n):
+            return float(np.sqrt(np.fmax(of_seeds, of_photos)))
+        # Both hold the rest: it is taken off once, but the photos' own spread stays.
+        both = of_seeds + of_photos - self.of_rest * t.isf(level / 2, k * n) ** 2
+        return float(np.sqrt(max(both, of_photos)))
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """The ends of that interval."""
+        return self.mean - self.reach(level), self.mean + self.reach(level)
 
 
 def pairs_of(study: Study | Mapping[str, Any] | Pairs) -> list[tuple[str, str]]:
@@ -110,22 +124,18 @@ def compare(
     decided: "better", "worse" or "not decided", by the interval for all.
     """
     values = _wide(table, metric)
-    return _compared(values, [(pair, None) for pair in pairs_of(study)], metric, resamples, seed)
+    cells = [(*pair, None) for pair in pairs_of(study)]
+    return _compared(values, cells, metric, resamples, seed)
 
 
 def compare_by_degradation(
-    table: pd.DataFrame,
-    study: Study | Mapping[str, Any] | Pairs,
-    metric: str,
-    *,
-    resamples: int = 4000,
-    seed: int = 0,
+    table: pd.DataFrame, study: Study | Mapping[str, Any] | Pairs, metric: str, **options: int
 ) -> pd.DataFrame:
     """As `compare`, for each pair and degradation: a column degradation more; `low_all` counts all of these rows."""
     values = _wide(table, metric)
     names = values.index.unique("degradation")
-    cells = [(pair, name) for pair in pairs_of(study) for name in names]
-    return _compared(values, cells, metric, resamples, seed)
+    cells = [(*pair, name) for pair in pairs_of(study) for name in names]
+    return _compared(values, cells, metric, **options)
 
 
 def means(table: pd.DataFrame, metric: str, by: str | None = None) -> pd.DataFrame:
@@ -145,7 +155,7 @@ def means(table: pd.DataFrame, metric: str, by: str | None = None) -> pd.DataFra
             if (by_seed := _complete(part)).empty:
                 continue
             found = components(_by_photo(by_seed))
-            low, high = _interval(found, LEVEL)
+            low, high = found.interval()
             head = {"variant": name} if by is None else {"variant": name, by: key}
             rows.append({**head, "mean": found.mean, "low": low, "high": high,
                          "seeds": found.seeds, "photos": found.photos})  # fmt: skip
@@ -162,7 +172,7 @@ def paired(table: pd.DataFrame, pair: tuple[str, str], metric: str) -> pd.DataFr
 
     A photo's value counts its images: the mean over photos is the mean over images.
     """
-    return _by_photo(_difference(_wide(table, metric), pair))
+    return _by_photo(_difference(_wide(table, metric), *pair))
 
 
 def components(by_photo: pd.DataFrame) -> Components:
@@ -189,62 +199,65 @@ def better(difference: float, metric: str) -> bool:
 
 
 def _compared(
-    values: pd.DataFrame, cells: Sequence, metric: str, resamples: int, seed: int
+    values: pd.DataFrame, cells: Sequence[Cell], metric: str, resamples: int = 4000, seed: int = 0
 ) -> pd.DataFrame:
-    rows, parts = [], []
-    for pair, degradation in cells:
-        if not set(pair) <= set(values.columns.unique("variant")):
-            continue
+    rows: list[dict[str, Any]] = []
+    parts: dict[Cell, pd.DataFrame] = {}
+    present = set(values.columns.unique("variant"))
+    for variant, against, degradation in cells:
         part = values
         if degradation is not None:
             part = values[values.index.get_level_values("degradation") == degradation]
-        difference = _difference(part, pair)
-        if difference.empty:
+        if (
+            not {variant, against} <= present
+            or (by_image := _difference(part, variant, against)).empty
+        ):
             continue
-        by_photo = _by_photo(difference)
-        of = part.loc[difference.index]
+        both = part.loc[by_image.index]
+        mean, other = (
+            both[name][by_image.columns].to_numpy().mean() for name in (variant, against)
+        )
         head = {} if degradation is None else {"degradation": degradation}
-        first, second = (of[name][difference.columns].to_numpy().mean() for name in pair)
-        rows.append({"variant": pair[0], "against": pair[1], **head,
-                     "mean": first, "mean_against": second})  # fmt: skip
-        parts.append(by_photo)
-    found = [components(part) for part in parts]
+        rows.append(
+            {"variant": variant, "against": against, **head, "mean": mean, "mean_against": other}
+        )
+        parts[variant, against, degradation] = _by_photo(by_image)
     level = simultaneous_level(parts, resamples=resamples, seed=seed) if parts else LEVEL
-    for row, part in zip(rows, found, strict=True):
-        row["difference"] = part.mean
-        row["low"], row["high"] = _interval(part, LEVEL)
-        row["low_all"], row["high_all"] = low, high = _interval(part, level)
-        row["photos"], row["seeds"] = part.photos, part.seeds
-        sign = "better" if better(part.mean, metric) else "worse"
-        row["decided"] = sign if low > 0 or high < 0 else "not decided"
-    columns = ["variant", "against", "mean", "mean_against", "difference", "low", "high", "low_all",
-               "high_all", "photos", "seeds", "decided"]  # fmt: skip
-    return pd.DataFrame(rows, columns=None if rows else columns)
+    for row, by_photo in zip(rows, parts.values(), strict=True):
+        found = components(by_photo)
+        low, high = found.interval()
+        low_all, high_all = found.interval(level)
+        sign = "better" if better(found.mean, metric) else "worse"
+        decided = sign if low_all > 0 or high_all < 0 else "not decided"
+        row |= {"difference": found.mean, "low": low, "high": high, "low_all": low_all,
+                "high_all": high_all, "photos": found.photos, "seeds": found.seeds,
+                "decided": decided}  # fmt: skip
+    return pd.DataFrame(rows, columns=None if rows else list(COMPARED))
 
 
 @extra("analysis")
 def simultaneous_level(
-    parts: Sequence[pd.DataFrame], *, resamples: int = 4000, seed: int = 0
+    parts: Mapping[Cell, pd.DataFrame], *, resamples: int = 4000, seed: int = 0
 ) -> float:
     """The level at which intervals of several comparisons must be taken, so that all hold in 95 % of the resamples.
 
-    Each part holds the values of one comparison by photo (rows) and seed (columns). Between `LEVEL` / comparisons
-    (Bonferroni's, for independent ones) and `LEVEL`.
+    `parts` are the values of each comparison by photo (rows) and seed (columns). Never below Bonferroni's.
     """
     from scipy.stats import norm
 
     rng = np.random.default_rng(seed)
     drawn = np.zeros((resamples, len(parts)))
     for axis in (0, 1):
-        effects = pd.concat([part.mean(axis=1 - axis) for part in parts], axis=1)
-        if len(effects) < 2:
-            continue
-        effects -= effects.mean()
-        counts = effects.notna().sum().to_numpy()
+        means = {cell: part.mean(axis=1 - axis) for cell, part in parts.items()}
+        effects = pd.DataFrame({k: mean - mean.mean() for k, mean in enumerate(means.values())})
+        counts = effects.count().to_numpy()
         scaled = effects.fillna(0).to_numpy() / np.sqrt(counts * np.maximum(counts - 1, 1))
-        drawn += rng.standard_normal((resamples, len(effects))) @ scaled
+        if len(effects) >= FEW:
+            drawn += rng.standard_normal((resamples, len(effects))) @ scaled
+        else:
+            drawn += _independent(list(parts), resamples, rng) * np.sqrt((scaled**2).sum(0))
     spread = np.sqrt((drawn**2).mean(0))
-    varies = spread > 1e-12 * max(spread.max(), 1e-12)
+    varies = spread > 1e-9 * spread.max()
     if not varies.any():
         return LEVEL
     largest = np.abs(drawn[:, varies] / spread[varies]).max(1)
@@ -252,14 +265,14 @@ def simultaneous_level(
     return float(np.clip(level, LEVEL / len(parts), LEVEL))
 
 
-@extra("analysis")
-def _interval(found: Components, level: float) -> tuple[float, float]:
-    from scipy.stats import t
-
-    if not found.variance >= 0:
-        return np.nan, np.nan
-    reach = t.isf(level / 2, found.freedom) * np.sqrt(found.variance)
-    return float(found.mean - reach), float(found.mean + reach)
+def _independent(cells: Sequence[Cell], resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Differences (resamples, cells) of variance 1 between variants that vary independently and alike."""
+    drawn: dict[tuple, np.ndarray] = {}
+    for variant, against, degradation in cells:
+        for key in ((variant, degradation), (against, degradation)):
+            if key not in drawn:
+                drawn[key] = rng.standard_normal(resamples) / np.sqrt(2)
+    return np.stack([drawn[one, part] - drawn[other, part] for one, other, part in cells], axis=1)
 
 
 def _wide(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -277,9 +290,9 @@ def _wide(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return wide.unstack(["variant", "seed"], sort=False)[[tuple(run) for run in runs]]
 
 
-def _difference(values: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
+def _difference(values: pd.DataFrame, variant: str, against: str) -> pd.DataFrame:
     """Differences by image and seed, where both variants have values."""
-    return _complete(values[pair[0]] - values[pair[1]])
+    return _complete(values[variant] - values[against])
 
 
 def _complete(by_image: pd.DataFrame) -> pd.DataFrame:
