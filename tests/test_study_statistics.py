@@ -12,10 +12,8 @@ from daclip_lab.ablation.power import (
     spread_of,
 )
 from daclip_lab.ablation.statistics import (
-    LEVEL,
     compare,
     compare_by_degradation,
-    components,
     means,
     paired,
     pairs_of,
@@ -24,13 +22,10 @@ from daclip_lab.ablation.statistics import (
 )
 from daclip_lab.ablation.study import Spread, Study, Variant
 from daclip_lab.errors import InputError, InsufficientDataError
+from daclip_lab.metrics.crossed import LEVEL, components
 
 FLAT = dict.fromkeys(("a", "b", "c", "d", "e"), 0.0)
 PAIRS = [("b", "a"), ("c", "a"), ("d", "a"), ("e", "a")]
-
-
-def by_photo(values):
-    return pd.DataFrame(values, index=[f"photo {p}" for p in range(len(values))])
 
 
 # ---- coverage ----
@@ -73,7 +68,7 @@ def test_the_plain_bootstrap_of_seeds_would_be_too_narrow():
 
 def test_variance_components_are_those_of_the_textbook():
     """Two seeds and three photos by hand: means 1 and 2 of seeds, 0, 1.5 and 3 of photos, nothing left."""
-    found = components(by_photo([[-0.5, 0.5], [1.0, 2.0], [2.5, 3.5]]))
+    found = components([[-0.5, 0.5], [1.0, 2.0], [2.5, 3.5]])
     assert found.mean == 1.5
     assert found.of_seeds == pytest.approx(0.5 / 2)
     assert found.of_photos == pytest.approx(2.25 / 3)
@@ -88,7 +83,7 @@ def test_the_variance_of_the_mean_is_estimated_without_bias():
     estimates, level = [], []
     for _ in range(600):
         values = 0.3 * rng.normal(size=(20, 1)) + 0.2 * rng.normal(size=(1, 5))
-        found = components(by_photo(values + 0.5 * rng.normal(size=(20, 5))))
+        found = components(values + 0.5 * rng.normal(size=(20, 5)))
         estimates.append(found.of_seeds + found.of_photos - found.of_rest)
         level.append(found.mean)
     truth = 0.3**2 / 20 + 0.2**2 / 5 + 0.5**2 / 100

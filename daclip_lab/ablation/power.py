@@ -11,9 +11,10 @@ import math
 
 import pandas as pd
 
-from daclip_lab.ablation.statistics import LEVEL, Components, components, paired, pairs_of
+from daclip_lab.ablation.statistics import paired, pairs_of
 from daclip_lab.ablation.study import Spread, Study
 from daclip_lab.errors import InputError, InsufficientDataError, extra
+from daclip_lab.metrics.crossed import LEVEL, Components, components
 
 POWER = 0.8
 """The probability with which a difference is to be seen."""
@@ -29,7 +30,7 @@ def spread_of(table: pd.DataFrame, metric: str, pair: tuple[str, str]) -> Spread
     by_photo = paired(table, pair, metric)
     if len(by_photo) < 2:
         raise InsufficientDataError(f"{len(by_photo)} photos with both of {pair}: wanted 2 or more")
-    found = components(by_photo)
+    found = components(by_photo.to_numpy())
     k, n = found.seeds, found.photos
     of_seeds = 0.0 if k < 2 else found.of_seeds
     return Spread(

@@ -1,44 +1,27 @@
-r"""Differences between the variants of a study, with intervals over seeds and photos, alone and for all at once.
+"""Differences between the variants of a study, with intervals over seeds and photos, alone and for all at once.
 
-Every variant has the same seeds and the same images, so a difference is formed image by image and seed by seed. Seeds
-and photos are both samples, and crossed: every seed restores every photo. Images of one photo are alike, so a photo
-counts once. With $d_{sp}$, the mean difference for seed s (of k) and photo p (of n), the variance of the mean is
-estimated without bias by
+Every variant has the same seeds and the same images, so a difference is formed image by image and seed by seed. Images
+of one photo are alike, so a photo counts once. Intervals are those of `metrics.crossed`.
 
-$$ \widehat V = \frac{s_\text{seeds}^2}{k} + \frac{s_\text{photos}^2}{n} - \frac{s_\text{rest}^2}{k n} $$
-
-with the variances of the means of seeds, of the means of photos, and of what is left. It is the variance of a bootstrap
-that draws seeds and photos (Owen 2007) without its two errors: drawing 5 seeds with replacement
-understates their spread by $\sqrt{4/5}$, and drawing both counts the rest three times.
-
-The reach of an interval takes the factor of Student's t for each part by itself (Howe 1974; Graybill and Wang 1980):
-its square is the sum above, each term times the square of its own t. So it is 2.8 standard errors where five
-seeds decide and 2.0 where a hundred photos do; a bootstrap's own quantiles of five seeds are far too narrow.
-
-For all comparisons at once, the multiplier bootstrap (Chernozhukov, Chetverikov and Kato 2013) draws a normal weight
-for each photo, the same for all comparisons, and so keeps their correlation. A handful of seeds shows no correlations:
-there, those of independent variants are taken (Dunnett 1955), 1/2 for two comparisons with one baseline. All intervals
-are then taken at the level at which they hold together in 95 % of the resamples, never stricter than Bonferroni's.
-With a single seed, intervals are over photos alone and say nothing about other seeds.
-
-Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007 (https://arxiv.org/abs/0712.1111). Howe,
-Approximate confidence limits on the mean of X + Y, JASA 69, 1974. Graybill and Wang, Confidence intervals on nonnegative linear
-combinations of variances, JASA 75, 1980. Dunnett, A multiple comparison procedure for comparing several treatments with
-a control, JASA 50, 1955. Chernozhukov, Chetverikov and Kato, Gaussian approximations and multiplier bootstrap for
-maxima of sums of high-dimensional random vectors, Annals of Statistics 41, 2013.
+For all comparisons at once, the multiplier bootstrap (Chernozhukov, Chetverikov and Kato, Gaussian approximations and
+multiplier bootstrap for maxima of sums of high-dimensional random vectors, Annals of Statistics 41, 2013) draws a
+normal weight for each photo, the same for all comparisons, and so keeps their correlation. A handful of seeds shows no
+correlations: there, those of independent variants are taken, 1/2 for two comparisons with one baseline (Dunnett, A
+multiple comparison procedure for comparing several treatments with a control, JASA 50, 1955). All intervals are then
+taken at the level at which they hold together in 95 % of the resamples, never stricter than Bonferroni's. With a single
+seed, intervals are over photos alone and say nothing about other seeds.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from daclip_lab.ablation.study import Study
 from daclip_lab.errors import InputError, extra
+from daclip_lab.metrics.crossed import LEVEL, components
 
-LEVEL = 0.05
-"""The share of intervals, or of whole studies, that may miss the truth."""
 LOWER_IS_BETTER = ("distance", "loss", "error")
 """A metric whose name starts with one of these is better when it is lower; all others when they are higher."""
 FEW = 20
@@ -52,38 +35,6 @@ COMPARED = (
     "photos", "seeds", "decided",
 )  # fmt: skip
 """Columns of `compare`."""
-
-
-class Components(NamedTuple):
-    """The mean of values by seed and photo, and the three parts of its variance."""
-
-    mean: float
-    seeds: int
-    photos: int
-    of_seeds: float
-    """Variance of the mean that the seeds' means show; NaN for a single seed."""
-    of_photos: float
-    """Variance of the mean that the photos' means show; NaN for a single photo."""
-    of_rest: float
-    """Variance of the mean by what is left; it is part of both others. 0 where one of them is NaN."""
-
-    @extra("analysis")
-    def reach(self, level: float = LEVEL) -> float:
-        """Half the width of the interval that misses the mean with probability `level`; NaN for one seed and photo."""
-        from scipy.stats import t
-
-        k, n = self.seeds - 1, self.photos - 1
-        of_seeds = self.of_seeds * t.isf(level / 2, k) ** 2 if k else np.nan
-        of_photos = self.of_photos * t.isf(level / 2, n) ** 2 if n else np.nan
-        if not (k and n):
-            return float(np.sqrt(np.fmax(of_seeds, of_photos)))
-        # Both hold the rest: it is taken off once, but the photos' own spread stays.
-        both = of_seeds + of_photos - self.of_rest * t.isf(level / 2, k * n) ** 2
-        return float(np.sqrt(max(both, of_photos)))
-
-    def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """The ends of that interval."""
-        return self.mean - self.reach(level), self.mean + self.reach(level)
 
 
 def pairs_of(study: Study | Mapping[str, Any] | Pairs) -> list[tuple[str, str]]:
@@ -154,7 +105,7 @@ def means(table: pd.DataFrame, metric: str, by: str | None = None) -> pd.DataFra
         for key, part in groups:
             if (by_seed := _complete(part)).empty:
                 continue
-            found = components(_by_photo(by_seed))
+            found = components(_by_photo(by_seed).to_numpy())
             low, high = found.interval()
             head = {"variant": name} if by is None else {"variant": name, by: key}
             rows.append({**head, "mean": found.mean, "low": low, "high": high,
@@ -173,24 +124,6 @@ def paired(table: pd.DataFrame, pair: tuple[str, str], metric: str) -> pd.DataFr
     A photo's value counts its images: the mean over photos is the mean over images.
     """
     return _by_photo(_difference(_wide(table, metric), *pair))
-
-
-def components(by_photo: pd.DataFrame) -> Components:
-    """Mean and variance components of values by photo (rows) and seed (columns), none of them missing."""
-    values = by_photo.to_numpy()
-    n, k = values.shape
-    mean = values.mean()
-    seeds, photos = values.mean(0), values.mean(1)
-    rest = values - seeds - photos[:, None] + mean
-    crossed = k > 1 and n > 1
-    return Components(
-        mean=float(mean),
-        seeds=k,
-        photos=n,
-        of_seeds=float(seeds.var(ddof=1) / k) if k > 1 else np.nan,
-        of_photos=float(photos.var(ddof=1) / n) if n > 1 else np.nan,
-        of_rest=float((rest**2).sum() / ((k - 1) * (n - 1) * k * n)) if crossed else 0.0,
-    )
 
 
 def better(difference: float, metric: str) -> bool:
@@ -224,7 +157,7 @@ def _compared(
         parts[variant, against, degradation] = _by_photo(by_image)
     level = simultaneous_level(parts, resamples=resamples, seed=seed) if parts else LEVEL
     for row, by_photo in zip(rows, parts.values(), strict=True):
-        found = components(by_photo)
+        found = components(by_photo.to_numpy())
         low, high = found.interval()
         low_all, high_all = found.interval(level)
         sign = "better" if better(found.mean, metric) else "worse"
