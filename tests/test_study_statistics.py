@@ -22,7 +22,7 @@ from daclip_lab.ablation.statistics import (
 )
 from daclip_lab.ablation.study import Spread, Study, Variant
 from daclip_lab.errors import InputError, InsufficientDataError
-from daclip_lab.metrics.crossed import LEVEL, components
+from daclip_lab.metrics.crossed import LEVEL, components, reaches
 
 FLAT = dict.fromkeys(("a", "b", "c", "d", "e"), 0.0)
 PAIRS = [("b", "a"), ("c", "a"), ("d", "a"), ("e", "a")]
@@ -76,6 +76,17 @@ def test_variance_components_are_those_of_the_textbook():
     # 12.706 and 4.303 are the 97.5 % quantiles of Student's t with 1 and 2 degrees of freedom.
     assert found.reach() == pytest.approx((12.706**2 * 0.25 + 4.303**2 * 0.75) ** 0.5, rel=1e-3)
     assert found.interval() == pytest.approx((1.5 - found.reach(), 1.5 + found.reach()))
+
+
+def test_many_reaches_at_once_are_those_one_by_one():
+    rng = np.random.default_rng(0)
+    shapes = [(9, 5), (1, 5), (9, 1), (1, 1)]
+    found = [components(rng.normal(size=shape)) for shape in shapes]
+    levels = np.array([0.05, 0.01, 0.02, 0.05])
+    parts = [np.array(part) for part in zip(*(one[1:] for one in found), strict=True)]
+    alone = [one.reach(level) for one, level in zip(found, levels, strict=True)]
+    assert reaches(*parts, levels) == pytest.approx(alone, nan_ok=True)
+    assert np.isnan(alone).tolist() == [False, False, False, True]
 
 
 def test_the_variance_of_the_mean_is_estimated_without_bias():

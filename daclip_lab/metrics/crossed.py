@@ -41,19 +41,9 @@ class Components(NamedTuple):
     of_rest: float
     """Variance of the mean by what is left; it is part of both others. 0 where one of them is NaN."""
 
-    @extra("analysis")
     def reach(self, level: float = LEVEL) -> float:
         """Half the width of the interval that misses the mean with probability `level`; NaN for one seed and photo."""
-        from scipy.stats import t
-
-        k, n = self.seeds - 1, self.photos - 1
-        of_seeds = self.of_seeds * t.isf(level / 2, k) ** 2 if k else np.nan
-        of_photos = self.of_photos * t.isf(level / 2, n) ** 2 if n else np.nan
-        if not (k and n):
-            return float(np.sqrt(np.fmax(of_seeds, of_photos)))
-        # Both hold the rest: it is taken off once, but the photos' own spread stays.
-        both = of_seeds + of_photos - self.of_rest * t.isf(level / 2, k * n) ** 2
-        return float(np.sqrt(max(both, of_photos)))
+        return float(reaches(*self[1:], level))
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """The ends of that interval."""
@@ -76,3 +66,20 @@ def components(values: np.ndarray) -> Components:
         of_photos=float(photos.var(ddof=1) / n) if n > 1 else np.nan,
         of_rest=float((rest**2).sum() / ((k - 1) * (n - 1) * k * n)) if crossed else 0.0,
     )
+
+
+@extra("analysis")
+def reaches(seeds, photos, of_seeds, of_photos, of_rest, level=LEVEL) -> np.ndarray:
+    """`Components.reach` of many means at once: numbers or arrays (m,) of their parts and levels."""
+    from scipy.stats import t
+
+    def squared(variance, freedom):
+        return np.asarray(variance, float) * t.isf(np.divide(level, 2), freedom) ** 2
+
+    with np.errstate(invalid="ignore"):  # no degrees of freedom: NaN
+        k, n = np.subtract(seeds, 1), np.subtract(photos, 1)
+        by_seeds, by_photos = squared(of_seeds, k), squared(of_photos, n)
+        # Both hold the rest: it is taken off once, but the photos' own spread stays.
+        both = by_seeds + by_photos - np.where(k * n > 0, squared(of_rest, k * n), 0)
+        alone = np.where(n > 0, by_photos, by_seeds)
+        return np.sqrt(np.fmax(alone, both))
