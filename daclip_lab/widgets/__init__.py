@@ -7,6 +7,7 @@ runs.
 from importlib import import_module
 
 _HOME = {
+    "AblationExplorer": "ablation_explorer",
     "CompareSlider": "compare",
     "EmbeddingExplorer": "embedding_explorer",
     "RestorationLab": "restoration_lab",
