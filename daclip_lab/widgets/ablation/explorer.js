@@ -31,7 +31,7 @@ function heatMap(onChoice) {
   const table = element("table");
   table.setAttribute("role", "grid");
   const frame = element("div", { className: "frame" }, table);
-  let cells = []; // rows of buttons' cells
+  let cells = []; // by row and column
   let place = [0, 0]; // the cell that the tabulator key reaches
 
   const reach = (row, column, focus) => {
@@ -79,8 +79,10 @@ function heatMap(onChoice) {
       head.setAttribute("scope", "row");
       return element("tr", {}, head, ...cells[row]);
     });
+    const corner = element("td");
+    corner.setAttribute("role", "presentation");
     table.replaceChildren(
-      element("thead", {}, element("tr", {}, element("td"), ...names)),
+      element("thead", {}, element("tr", {}, corner, ...names)),
       element("tbody", {}, ...rows),
     );
     if (cells.length) reach(...place, focused);

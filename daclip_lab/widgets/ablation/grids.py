@@ -96,7 +96,7 @@ class Grids:
         return [*([] if axis == "metric" else [ALL]), *map(str, own)]
 
     def _made(self, axis: str, metric: str, against: str = "") -> pd.DataFrame:
-        cells = list(self._cells(axis, metric, against))
+        cells = sorted(self._cells(axis, metric, against), key=lambda c: self.variants.index(c[0]))
         names, columns = [name for name, *_ in cells], [column for _, column, _ in cells]
         found = pd.DataFrame(
             [components(part.to_numpy()) for *_, part in cells], columns=Components._fields
