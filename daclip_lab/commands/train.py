@@ -34,10 +34,6 @@ def add_to(commands: arguments.Commands) -> None:
         add("--start", metavar="WEIGHTS", help=further)
         degradation = "train the degradation embedding alone, in less than half the time"
         add("--degradation-only", action="store_true", help=degradation)
-        oracle = (
-            "condition the restorer on CLIP's embedding of the clean image and on the true label"
-        )
-        add("--oracle", action="store_true", help=oracle)
         add("--steps", type=int, help="instead of the scale's own")
         add("--batch", type=int, help="instead of the scale's own, in all processes")
         add("--learning-rate", type=float, help="instead of the scale's own")

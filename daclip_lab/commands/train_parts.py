@@ -119,10 +119,10 @@ def daclip(options: argparse.Namespace, scale: Scale, source: Source, loop: dict
 def restorer(options: argparse.Namespace, scale: Scale, source: Source, loop: dict) -> Training:
     """Train a restorer under the DA-CLIP of --weights."""
     given = starting_weights(options.weights, scale)
-    if given.clip is None or (given.daclip is None and not options.oracle):
+    if given.daclip is None:
         held = options.weights or scale.pretrained
         raise InputError(f"{held} holds no DA-CLIP to condition a restorer: train daclip first")
-    recipe = replace(_recipe(options, scale.restorer), oracle=options.oracle)
+    recipe = _recipe(options, scale.restorer)
     if options.start:
         started = load(options.start)
         if started.restorer is None:
@@ -134,8 +134,7 @@ def restorer(options: argparse.Namespace, scale: Scale, source: Source, loop: di
         origin = scale
     settings = replace(given.settings, network=origin.network, sde=origin.sde, steps=origin.steps)
     pipe = Pipeline(settings, clip=given.clip, daclip=given.daclip, restorer=net)
-    model = given.daclip or DaCLIP(given.clip)
-    steps = restoration.train_restorer(net, model, pipe.sde, source, recipe, **loop)
+    steps = restoration.train_restorer(net, given.daclip, pipe.sde, source, recipe, **loop)
     return Training(recipe, pipe, steps)
 
 

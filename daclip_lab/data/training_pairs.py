@@ -33,6 +33,8 @@ class Example:
     """Severity of that degradation, 0..1; NaN where it is unknown."""
     caption: str
     """Caption of the clean image; "" without captions."""
+    embeddings: Tensor | None = None
+    """Content and degradation embedding (2, d) that condition a restorer, from sources that have their own."""
 
 
 class Source(Protocol):
@@ -132,6 +134,8 @@ class Batch:
     """(b, 3, h, w) in [0, 1]."""
     labels: list[str]
     captions: list[str]
+    embeddings: Tensor | None = None
+    """(b, 2, d), see `Example`."""
 
 
 class Batches(torch.utils.data.Dataset):
@@ -154,6 +158,9 @@ class Batches(torch.utils.data.Dataset):
             degraded=torch.stack([example.degraded for example in drawn]),
             labels=[example.label for example in drawn],
             captions=[example.caption for example in drawn],
+            embeddings=torch.stack([e.embeddings for e in drawn])
+            if drawn[0].embeddings is not None
+            else None,
         )
 
 

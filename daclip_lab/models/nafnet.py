@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -168,6 +169,7 @@ class ConditionalNAFNet(nn.Module):
 
     prediction_type = "sample"
     uses_unnormalized_embeddings = False
+    block: type[nn.Module] = Block
 
     def __init__(
         self,
@@ -195,7 +197,8 @@ class ConditionalNAFNet(nn.Module):
 
         def stage(blocks: int) -> nn.ModuleList:
             return nn.ModuleList(
-                Block(width, conditioning_dim, ChannelMean(window, cell)) for _ in range(blocks)
+                self.block(width, conditioning_dim, ChannelMean(window, cell))
+                for _ in range(blocks)
             )
 
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
@@ -228,11 +231,13 @@ class ConditionalNAFNet(nn.Module):
     ) -> Tensor:
         """The predicted clean image, see `Restorer.forward`."""
         h, w = degraded.shape[-2:]
-        vector = F.silu(self.time(self._time_features(t)) + conditions)
+        vector = self.conditioning_vector(t, conditions)
         x = torch.cat([state - degraded, degraded], dim=1)
         # By replication: unlike reflection it works at any size.
         x = F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple), mode="replicate")
-        x = self.intro(self.unshuffle(x).contiguous(memory_format=torch.channels_last))
+        x = self.first_features(
+            self.unshuffle(x).contiguous(memory_format=torch.channels_last), vector
+        )
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             for block in blocks:
@@ -246,6 +251,14 @@ class ConditionalNAFNet(nn.Module):
             for block in blocks:
                 x = block(x, vector)
         return degraded + self.shuffle(self.outro(x)).float()[..., :h, :w]
+
+    def conditioning_vector(self, t: Tensor, conditions: Any) -> Any:
+        """What every block is conditioned on: a vector (b, conditioning_dim) of time and embeddings."""
+        return F.silu(self.time(self._time_features(t)) + conditions)
+
+    def first_features(self, x: Tensor, vector: Any) -> Tensor:
+        """The first features (b, width, h / 2, w / 2), of 2x2 blocks of pixels (b, 24, h / 2, w / 2)."""
+        return self.intro(x)
 
     def _time_features(self, t: Tensor) -> Tensor:
         speeds = torch.arange(self.frequencies, device=t.device) / self.frequencies

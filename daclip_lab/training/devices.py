@@ -56,7 +56,10 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         images = images.to(device, non_blocking=True)
         return images.float().div_(255) if images.dtype == torch.uint8 else images
 
-    return replace(batch, clean=move(batch.clean), degraded=move(batch.degraded))
+    there = {name: move(getattr(batch, name)) for name in ("clean", "degraded")}
+    if batch.embeddings is not None:
+        there["embeddings"] = move(batch.embeddings)
+    return replace(batch, **there)
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:

@@ -46,22 +46,16 @@ def photo_losses(
     }
 
 
-def photo_embeddings(
-    daclip: DaCLIP, canvases: Sequence[Canvas], *, oracle: bool, unnormalized: bool
-) -> Tensor:
+def photo_embeddings(daclip: DaCLIP, canvases: Sequence[Canvas], *, unnormalized: bool) -> Tensor:
     """Content and degradation embeddings of whole canvases, pooled over views as in use: (n, 2, d).
 
     Args:
-        oracle: CLIP's embeddings of the clean canvases and the mean of their labels' words instead.
         unnormalized: with the norms of CLIP's projection, and all views weigh the same.
     """
     size = daclip.clip.config.image_size
 
-    def seen(which: int) -> list[Tensor]:
-        images = (canvas.pixels[which].float().div_(255) for canvas in canvases)
-        return [views(image, size, "both", PHOTO_CROPS) for image in images]
-
-    degraded = seen(1)
+    images = (canvas.pixels[1].float().div_(255) for canvas in canvases)
+    degraded = [views(image, size, "both", PHOTO_CROPS) for image in images]
     counts = list(map(len, degraded))
     features = daclip.encode_image(torch.cat(degraded), normalize=False)
     parts = [part.split(counts) for part in features]
@@ -71,12 +65,6 @@ def photo_embeddings(
         content = [F.normalize(p, dim=-1).mean(0) for p in parts[0]]
         pooled = [daclip.controller.pooling(p) for p in parts[1]]
         found = Embeddings(F.normalize(torch.stack(content), dim=-1), torch.stack(pooled))
-    if oracle:
-        clean = daclip.clip.encode_image(torch.cat(seen(0))).split(counts)
-        words = [daclip.encode_text(list(canvas.labels)).mean(0) for canvas in canvases]
-        targets = (torch.stack([p.mean(0) for p in clean]), torch.stack(words))
-        truth = Embeddings(*(F.normalize(target, dim=-1) for target in targets))
-        found = truth.rescaled_like(found) if unnormalized else truth
     return torch.stack(found, 1)
 
 

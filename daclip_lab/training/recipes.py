@@ -117,9 +117,6 @@ class RestorerRecipe(Recipe):
     each degradation counts by the decibels to be gained and not by the size of its error."""
     t_max_prob: float = 0.0
     """Share of examples at t = T, where every restoration starts; the times of the others are uniform over 1..T."""
-    oracle: bool = False
-    """Condition on DA-CLIP's training targets instead of its outputs: the embeddings of the degradation's word and of
-    the clean image."""
     harm_penalty: float = 0.0
     """With `"log_mse"`, extra weight on images whose output is worse than the input (a hinge). Without it the loss
     accepts large losses on few images for small gains on many."""

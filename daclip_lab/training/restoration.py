@@ -15,10 +15,10 @@ from daclip_lab.data.training_pairs import Batch, Source
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
 from daclip_lab.models.clip import resize
-from daclip_lab.models.daclip import DaCLIP, Embeddings
+from daclip_lab.models.daclip import DaCLIP
 from daclip_lab.training.devices import evaluation_mode, normal, place
 from daclip_lab.training.loop import Training, fit
-from daclip_lab.training.photos import encode_unique, photo_embeddings
+from daclip_lab.training.photos import photo_embeddings
 from daclip_lab.training.recipes import RestorerRecipe
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def train_restorer(
     Args:
         net: a `Restorer`, trained in place.
         daclip: its weights do not change; where it is on another device, a copy is used. None trains without
-            embeddings.
+            embeddings, unless the examples of the source have their own (`Example.embeddings`).
         run, resume, save_every, accelerator: see `loop.fit`, also for what is raised.
 
     Metrics: `loss_at_t_max`, the mean error of the examples at t = T, where there are any.
@@ -67,16 +67,19 @@ def train_restorer(
     def embed(images: Batch | Sequence[Canvas]) -> Tensor:
         """Content and degradation embeddings (b, 2, d) of crops by themselves, or of whole canvases."""
         assert daclip is not None
-        how = {"oracle": recipe.oracle, "unnormalized": net.uses_unnormalized_embeddings}
+        unnormalized = net.uses_unnormalized_embeddings
         with torch.autocast(device.type, enabled=False), evaluation_mode(daclip):
             if isinstance(images, Batch):
-                return _embeddings(daclip, images, **how)
-            return photo_embeddings(daclip, images, **how)
+                crops = resize(images.degraded, daclip.clip.config.image_size)
+                return torch.stack(daclip.encode_image(crops, normalize=not unnormalized), 1)
+            return photo_embeddings(daclip, images, unnormalized=unnormalized)
 
     def loss(batch: Batch | PhotoBatch, generator: torch.Generator) -> tuple[Tensor, dict]:
         images = batch if isinstance(batch, Batch) else batch.crops
         if images is not None:
-            found = None if daclip is None else embed(images)
+            found = images.embeddings
+            if found is None and daclip is not None:
+                found = embed(images)
         else:
             assert isinstance(batch, PhotoBatch)
             turn = batch.step % len(sizes)
@@ -167,17 +170,3 @@ def restoration_error(
     step = state - sde.reverse_drift(state, batch.degraded, noise, t)
     optimum, _ = sde.posterior(state, batch.clean, batch.degraded, t, t - 1)
     return (step - optimum).abs().mean((1, 2, 3))
-
-
-def _embeddings(daclip: DaCLIP, batch: Batch, *, oracle: bool, unnormalized: bool) -> Tensor:
-    """DA-CLIP's embeddings of degraded images (b, 2, d); for an oracle its training targets, with the same norms."""
-    size = daclip.clip.config.image_size
-
-    def predicted() -> Embeddings:
-        return daclip.encode_image(resize(batch.degraded, size), normalize=not unnormalized)
-
-    if not oracle:
-        return torch.stack(predicted(), 1)
-    content = daclip.clip.encode_image(resize(batch.clean, size))
-    targets = Embeddings(content, encode_unique(daclip, batch.labels))
-    return torch.stack(targets.rescaled_like(predicted()) if unnormalized else targets, 1)

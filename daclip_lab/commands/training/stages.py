@@ -162,7 +162,6 @@ class _Run:
             batch=None,
             learning_rate=None,
             degradation_only=False,
-            oracle=False,
         )
         source = source_of(self.options.data, self.scale, part, pairs=self.options.pairs)
         loop = {"accelerator": self.accelerator, **loop}
