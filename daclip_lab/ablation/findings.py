@@ -10,7 +10,7 @@ from daclip_lab.ablation.claims import CLAIMS, NOT_SAID, NOT_SAID_OF_OTHERS, Cla
 from daclip_lab.ablation.power import POWER, count, detectable, spread_of
 from daclip_lab.ablation.statistics import better, compare, pairs_of
 
-NAMED = 3
+NAMED = 4
 """Variants that a sentence names with their numbers; more are counted."""
 
 
@@ -36,7 +36,13 @@ class Outcome(NamedTuple):
     claim: Claim
     decided: str
     """"held", "opposite" or "not decided"."""
-    sentence: str
+    numbers: str
+    """The difference with the interval for all comparisons."""
+
+    @property
+    def sentence(self) -> str:
+        """The claim and its outcome, in two sentences."""
+        return f"{self.claim.by} {self.claim.text}. {SAID[self.decided]}: {self.numbers}."
 
 
 class Findings(NamedTuple):
@@ -81,8 +87,15 @@ def check(claim: Claim, compared: pd.DataFrame, metric: str, unit: str) -> Outco
             decided = "held" if better(sign * row.difference, metric) else "opposite"
         low, high = sorted((sign * row.low_all, sign * row.high_all))
         numbers = with_interval(sign * row.difference, low, high, unit)
-        return Outcome(claim, decided, f"{claim.by} {claim.text}. {SAID[decided]}: {numbers}.")
+        return Outcome(claim, decided, numbers)
     return None
+
+
+def unit_of(metric: str, info: dict) -> str:
+    """The unit of a metric: the study's for that which decides; decibels for gains, per cent for accuracies."""
+    if metric == info["metric"]:
+        return info["unit"]
+    return "dB" if metric.startswith("gain") else "%" if metric.startswith("accuracy") else ""
 
 
 def amount(value: float, unit: str, *, sign: bool = True) -> str:
@@ -98,10 +111,12 @@ def with_interval(value: float, low: float, high: float, unit: str, *, sign: boo
     """A difference with its interval, such as "+0.12 dB [−0.03, +0.27]"."""
     if np.isnan(low):
         return f"{amount(value, unit, sign=sign)}, without an interval"
-    words = amount(0, unit, sign=sign).split(" ", 1)[1:]
-    ends = (amount(end, unit, sign=sign).removesuffix(f" {words[0]}" if words else "")
-            for end in (low, high))  # fmt: skip
-    return f"{amount(value, unit, sign=sign)} [{', '.join(ends)}]"
+    return f"{amount(value, unit, sign=sign)} {between(low, high, unit, sign=sign)}"
+
+
+def between(low: float, high: float, unit: str, *, sign: bool = True) -> str:
+    """An interval without its unit, such as "[−0.03, +0.27]"."""
+    return f"[{', '.join(amount(end, unit, sign=sign).split()[0] for end in (low, high))}]"
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -110,62 +125,78 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def _found(compared: pd.DataFrame, baseline: str, metric: str, unit: str) -> str:
-    """The first sentence, and a second for comparisons other than those with the baseline."""
+    """The first sentence, on the baseline, and another on further comparisons."""
     if compared.empty:
         return "Nothing yet: fewer than two variants have results."
-    to_baseline = compared[compared.against == baseline]
-    sentences = []
-    if len(to_baseline):
-        groups = {key: _ranked(to_baseline, key) for key in ("better", "worse", "not decided")}
-        undecided = groups["not decided"]
-        if len(undecided) == len(to_baseline):
-            sentences.append(
-                f"In {metric}, no difference to {quoted(baseline)} is decided; the largest is that"
-                f" of {_names(undecided, unit, 1)}."
-            )
-        else:
-            parts = [
-                f"{_names(rows, unit)} {'is' if len(rows) == 1 else 'are'} {key} than {quoted(baseline)}"
-                for key, rows in groups.items()
-                if key != "not decided" and len(rows)
-            ]
-            sentence = f"In {metric}, {'; '.join(parts)}"
-            if len(undecided):
-                verb = "is" if len(undecided) == 1 else "are"
-                sentence += f"; {_names(undecided, unit, 2)} {verb} not decided"
-            sentences.append(f"{sentence}.")
-    others = compared[compared.against != baseline]
+    against = compared.against == baseline
+    sentences = (
+        [_found_to_baseline(compared[against], baseline, metric, unit)] if any(against) else []
+    )
     parts = []
-    for row in others.itertuples():
+    for row in compared[~against].itertuples():
         numbers = with_interval(row.difference, row.low_all, row.high_all, unit)
-        word = "not decided" if row.decided == "not decided" else row.decided
-        parts.append(f"{quoted(row.variant)} against {quoted(row.against)}: {word}, {numbers}")
+        one, other = quoted(row.variant), quoted(row.against)
+        if row.decided == "not decided":
+            parts.append(f"between {one} and {other} nothing is decided ({numbers})")
+        else:
+            parts.append(f"{one} is {row.decided} than {other} ({numbers})")
     if parts:
-        sentences.append(f"Of the other comparisons, {'; '.join(parts)}.")
+        sentences.append(f"Compared directly, {listed(parts)}.")
     return " ".join(sentences)
+
+
+def _found_to_baseline(compared: pd.DataFrame, baseline: str, metric: str, unit: str) -> str:
+    order = compared.difference.abs().sort_values(ascending=False, kind="stable").index
+    ranked = compared.loc[order]
+    decided = ranked[ranked.decided != "not decided"]
+    first = (decided if len(decided) else ranked).iloc[0]
+    numbers = with_interval(first.difference, first.low_all, first.high_all, unit)
+    if decided.empty:
+        if len(ranked) == 1:
+            return (f"In {metric}, it is not decided whether {quoted(first.variant)} or"
+                    f" {quoted(baseline)} is better ({numbers}).")  # fmt: skip
+        return (f"In {metric}, none of {len(ranked)} variants differs from {quoted(baseline)} by an"
+                f" amount that is decided; {quoted(first.variant)} is furthest from it ({numbers}).")  # fmt: skip
+    parts = []
+    for outcome in ("better", "worse"):
+        rows = ranked[ranked.decided == outcome]
+        if len(rows):
+            verb = "is" if len(rows) == 1 else "are"
+            parts.append(f"{_names(rows, unit)} {verb} {outcome}")
+    sentence = f"In {metric} and compared with {quoted(baseline)}, {'; '.join(parts)}"
+    undecided = ranked[ranked.decided == "not decided"].variant.map(quoted).tolist()
+    if undecided:
+        sentence += f"; {listed(undecided)} {'is' if len(undecided) == 1 else 'are'} not decided"
+    return f"{sentence}."
 
 
 def _sure(table: pd.DataFrame, compared: pd.DataFrame, info: dict) -> str:
     """The second sentence: confidence, sample and power; another where a second metric decides otherwise."""
     if compared.empty:
         return "Nothing can be said."
-    unit, number = info["unit"], len(compared)
-    seeds, photos = int(compared.seeds.min()), int(compared.photos.min())
+    number, seeds, photos = len(compared), int(compared.seeds.min()), int(compared.photos.min())
     sample = f"{count(seeds, 'seed')} and {count(photos, 'photo')}"
     if compared.low_all.isna().any():
-        return f"Not sure at all: {sample} give no interval."
-    which = "it holds" if number == 1 else f"all {number} comparisons hold together"
-    sentence = f"By {sample}, {which} with 95 % confidence"
-    rows = compared[["variant", "against"]].itertuples(index=False)
-    smallest = np.median([
-        detectable(spread_of(table, info["metric"], (row.variant, row.against)), seeds, photos, number)
-        for row in rows
-    ])  # fmt: skip
-    if smallest:
-        sentence += (f"; a difference of {amount(float(smallest), unit, sign=False)} would be seen"
-                     f" with {100 * POWER:.0f} % probability, a smaller one may be missed")  # fmt: skip
-    if seeds == 1:
-        sentence += "; what another seed would change is not known"
+        return f"Not at all: {sample} give no interval."
+    all_of = {
+        1: "the interval of this comparison holds",
+        2: "the intervals of both comparisons hold",
+    }
+    sentence = (
+        f"With {sample}, {all_of.get(number, f'the intervals of all {number} comparisons hold')}"
+    )
+    sentence += f"{' together' if number > 1 else ''} with 95 % confidence"
+    if photos > 1:
+        pairs = zip(compared.variant, compared.against, strict=True)
+        spreads = [spread_of(table, info["metric"], pair) for pair in pairs]
+        smallest = np.median([detectable(one, seeds, photos, number) for one in spreads])
+        seen = amount(float(smallest), info["unit"]).lstrip("+")
+        sentence += f"; a difference of {seen} is seen with {100 * POWER:.0f} % probability"
+        if (compared.decided == "not decided").all():
+            sentence += ", so that a much larger one is unlikely and a smaller one possible"
+    for few, thing in ((seeds, "seed"), (photos, "photo")):
+        if few == 1:
+            sentence += f"; how far another {thing} would change this is not known"
     return f"{sentence}.{_otherwise(table, compared, info)}"
 
 
@@ -173,7 +204,7 @@ def _otherwise(table: pd.DataFrame, compared: pd.DataFrame, info: dict) -> str:
     """A sentence on the comparisons that another metric decides the other way, or nothing."""
     decided = compared.set_index(["variant", "against"]).decided
     found = []
-    for metric in dict.fromkeys(table.metric):
+    for metric in table.metric.unique():
         if metric == info["metric"]:
             continue
         for row in compare(table, pairs_of(info), metric).itertuples():
@@ -184,20 +215,13 @@ def _otherwise(table: pd.DataFrame, compared: pd.DataFrame, info: dict) -> str:
     return f" But {listed(found)}." if found else ""
 
 
-def _ranked(compared: pd.DataFrame, decided: str) -> pd.DataFrame:
-    rows = compared[compared.decided == decided]
-    return rows.loc[rows.difference.abs().sort_values(ascending=False, kind="stable").index]
-
-
-def _names(rows: pd.DataFrame, unit: str, most: int = NAMED) -> str:
-    """The first variants of some comparisons with their numbers; the others are counted."""
-    parts = [
-        f"{quoted(row.variant)} ({with_interval(row.difference, row.low_all, row.high_all, unit)})"
-        for row in rows.head(most).itertuples()
-    ]
-    if len(rows) > most and most > 1:
-        parts.append(f"{len(rows) - most} more")
-    return listed(parts)
+def _names(rows: pd.DataFrame, unit: str) -> str:
+    """Some variants with their differences, the first with its interval; those after the first few are counted."""
+    first, *others = rows.head(NAMED).itertuples()
+    numbers = with_interval(first.difference, first.low_all, first.high_all, unit)
+    parts = [f"{quoted(first.variant)} ({numbers})"]
+    parts += [f"{quoted(row.variant)} ({amount(row.difference, unit)})" for row in others]
+    return listed([*parts, *([f"{len(rows) - NAMED} more"] if len(rows) > NAMED else [])])
 
 
 def quoted(name: str) -> str:

@@ -123,7 +123,10 @@ def paired(table: pd.DataFrame, pair: tuple[str, str], metric: str) -> pd.DataFr
 
     A photo's value counts its images: the mean over photos is the mean over images.
     """
-    return _by_photo(_difference(_wide(table, metric), *pair))
+    values = _wide(table[table.variant.isin(pair)], metric)
+    if not set(pair) <= set(values.columns.unique("variant")):
+        raise InputError(f"no values of {metric!r} for both of {pair}")
+    return _by_photo(_difference(values, *pair))
 
 
 def better(difference: float, metric: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from daclip_lab.ablation.findings import Results, amount
+from daclip_lab.ablation.findings import Results, amount, unit_of
 from daclip_lab.ablation.statistics import (
     better,
     compare,
@@ -49,7 +49,7 @@ def study_figure(results: Results, metric: str | None = None) -> "Figure":
     """
     info, table = results.info, results.table
     metric = metric or info["metric"]
-    unit = _unit(metric, info)
+    unit = unit_of(metric, info)
     compared, mean = compare(table, info, metric), means(table, metric).set_index("variant")
     names = [v["name"] for v in info["variants"] if v["name"] in mean.index]
     to_baseline = compared[compared.against == info["baseline"]].set_index("variant")
@@ -230,7 +230,7 @@ def guidance_curve(results: Results) -> "Figure":
     with canvas(WIDTH, 332, caption) as figure:
         for number, metric in enumerate(panels):
             axes = area(figure, 72 + number * (wide + 70), 30, wide, 200)
-            unit = _unit(metric, results.info)
+            unit = unit_of(metric, results.info)
             axes.set(
                 title=f"{metric}: difference to w = 1",
                 xlabel="strength of guidance, w",
@@ -274,13 +274,6 @@ def _guided(table: pd.DataFrame) -> pd.DataFrame:
             "nothing was measured under guidance: no metric ends in ', w = ' and a number"
         )
     return pd.concat(parts)
-
-
-def _unit(metric: str, info: dict) -> str:
-    """The unit of a metric: the study's for its own; decibels for gains, none for others."""
-    if metric == info["metric"]:
-        return info["unit"]
-    return "dB" if metric.startswith("gain") else "%" if metric.startswith("accuracy") else ""
 
 
 def _diverging():
