@@ -1,9 +1,10 @@
 """Studies: variants of one trial, all with the same seeds, photos and budget.
 
-A *trial* is what one run does, as a frozen dataclass of plain values: train a small restorer, train a controller, restore
-with the shipped weights. A *variant* is a name and a change to that trial. A *study* is variants x seeds.
+A *trial* is what one run does, as a frozen dataclass of plain values: train a small restorer, train a controller,
+restore with the shipped weights. A *variant* is a name and a change to that trial. A *study* is variants x seeds.
 """
 
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -46,7 +47,7 @@ class Measurements(NamedTuple):
 
 
 class Trial(Protocol):
-    """What one run does. A frozen dataclass of plain values: numbers, strings, tuples, dicts, and dataclasses of these."""
+    """What one run does. A frozen dataclass of plain values: numbers, text, tuples, dicts, dataclasses of these."""
 
     def smoke(self) -> "Trial":
         """The same at a size that runs in a second, for tests."""
@@ -60,6 +61,15 @@ class Trial(Protocol):
         ...
 
 
+RESERVED = ("degraded", "clean")
+"""Folders of the crops before degradation and restoration: no variant has these names."""
+
+
+def slug(name: str) -> str:
+    """A name as part of a path: small letters and digits, joined by "-"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """A name and a change to the trial of a study."""
@@ -69,6 +79,11 @@ class Variant:
     """New values by path, such as {"recipe.batch_size": 8, "network.width": 24, "conditioning": "nothing"}."""
     about: str = ""
     """What it is, in half a sentence."""
+
+    @property
+    def slug(self) -> str:
+        """The name of its folder of crops."""
+        return slug(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +126,16 @@ class Study:
         names = [variant.name for variant in self.variants]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise InputError(f"study {self.name!r}: two variants are named {repeated.pop()!r}")
+        folders = [*RESERVED, *map(slug, names)]
+        if taken := [name for name in names if folders.count(slug(name)) > 1]:
+            raise InputError(
+                f"study {self.name!r}: the name {taken[0]!r} is too like another, or reserved"
+            )
         known = {self.baseline, *(name for pair in self.comparisons for name in pair)}
         if unknown := known - set(names):
-            raise InputError(f"study {self.name!r} has no variant {unknown.pop()!r}: {', '.join(names)}")
+            raise InputError(
+                f"study {self.name!r} has no variant {unknown.pop()!r}: {', '.join(names)}"
+            )
 
     def variant(self, name: str) -> Variant:
         """The variant of that name; an InputError lists them where there is none."""
@@ -149,5 +171,8 @@ def changed(trial: Any, path: str, value: Any) -> Any:
         return {**trial, name: changed(trial[name], rest, value) if rest else value}
     if not is_dataclass(trial) or name not in (known := [f.name for f in fields(trial)]):
         own = ", ".join(known) if is_dataclass(trial) else repr(trial)
-        raise InputError(f"a change names {name!r}: wanted a field of {type(trial).__name__}: {own}")
+        raise InputError(
+            f"a change names {name!r}: wanted a field of {type(trial).__name__}: {own}"
+        )
+    assert not isinstance(trial, type)
     return replace(trial, **{name: changed(getattr(trial, name), rest, value) if rest else value})

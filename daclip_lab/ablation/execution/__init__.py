@@ -1,0 +1,1 @@
+"""How the runs of a study are executed, in this process or in several, and kept on disk."""
