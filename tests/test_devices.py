@@ -5,8 +5,6 @@ by ones, so that a call can go on; an operation on tensors of two devices fails 
 """
 
 import copy
-from contextlib import nullcontext
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -136,23 +134,6 @@ def condition(pipe, given):
     conditioning_gains(pipe, eval_set, conditioning_variants(pipe, eval_set), steps=1)
 
 
-def ablate(pipe, given):
-    from daclip_lab.ablation.conditioning import build_eval_set
-    from daclip_lab.ablation.study import AblationPlan, ablate
-    from daclip_lab.data.training_pairs import Synthetic
-    from daclip_lab.training import presets
-
-    plan = AblationPlan(
-        network=presets.smoke().network,
-        recipe=replace(presets.smoke().restorer, steps=2, batch_size=2),
-        source=Synthetic(photos=None, scene_prob=1.0),
-        eval_set=build_eval_set(given.photos, given.protocol),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # not there for meta
-        ablate(pipe, plan, variants=("content", "oracle"), seeds=(0,))
-
-
 def report(pipe, given):
     from daclip_lab.html_report.page import report
 
@@ -188,7 +169,6 @@ CALLS = {
     "embed_protocol": embed_protocol,
     "steering_gains": steering,
     "conditioning_gains": condition,
-    "ablate": ablate,
     "report": report,
 }  # fmt: skip
 

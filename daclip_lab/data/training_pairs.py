@@ -153,14 +153,13 @@ class Batches(torch.utils.data.Dataset):
     def __getitem__(self, k: int) -> Batch:
         generator, draw = seeded(self.seed, k), self.source.draw
         drawn = [draw(generator, self.size, captions=self.captions) for _ in range(self.batch)]
+        own = [example.embeddings for example in drawn if example.embeddings is not None]
         return Batch(
             clean=torch.stack([example.clean for example in drawn]),
             degraded=torch.stack([example.degraded for example in drawn]),
             labels=[example.label for example in drawn],
             captions=[example.caption for example in drawn],
-            embeddings=torch.stack([e.embeddings for e in drawn])
-            if drawn[0].embeddings is not None
-            else None,
+            embeddings=torch.stack(own) if own else None,
         )
 
 

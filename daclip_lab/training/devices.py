@@ -56,10 +56,9 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         images = images.to(device, non_blocking=True)
         return images.float().div_(255) if images.dtype == torch.uint8 else images
 
-    there = {name: move(getattr(batch, name)) for name in ("clean", "degraded")}
-    if batch.embeddings is not None:
-        there["embeddings"] = move(batch.embeddings)
-    return replace(batch, **there)
+    clean, degraded = move(batch.clean), move(batch.degraded)
+    own = None if batch.embeddings is None else move(batch.embeddings)
+    return replace(batch, clean=clean, degraded=degraded, embeddings=own)
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
