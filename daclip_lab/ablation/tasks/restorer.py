@@ -108,7 +108,7 @@ class RestorerTrial:
         for step in steps:
             yield 0.9 * step.index / self.recipe.steps
         net.eval()
-        tables = []
+        tables: list[pd.DataFrame] = []
         for size, count in ((64, self.exam), (256, self.large_exam)):
             if count:
                 images = exam(context.test, size, count, context)
@@ -124,7 +124,7 @@ class RestorerTrial:
 
     def _measure(
         self, net: nn.Module, sde: MeanRevertingSDE, images: Exam, size: int, context: Context
-    ) -> Iterator["pd.DataFrame"]:
+    ) -> Iterator[pd.DataFrame]:
         """The gains of an exam, a table for each metric."""
         embeddings, metric = self._condition(images, context), f"gain at {size} px"
         for place, count in enumerate(self.steps):
