@@ -104,7 +104,9 @@ def _measure(daclip: DaCLIP, images: Exam, pipe: Pipeline) -> Iterator["pd.DataF
     with evaluation_mode(daclip):
         held_out = [daclip.encode_text(held_out_texts(name)).mean(0) for name in DEGRADATIONS]
         found: dict[str, list[Tensor]] = {"content": [], "degradation": [], "clean": [], "clip": []}
-        for clean, degraded in zip(images.clean.split(250), images.degraded.split(250), strict=True):
+        for clean, degraded in zip(
+            images.clean.split(250), images.degraded.split(250), strict=True
+        ):
             clean, degraded = clean.to(device), degraded.to(device)
             both = daclip.encode_image(degraded)
             found["content"].append(both.content)
