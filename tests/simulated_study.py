@@ -58,8 +58,10 @@ class SimulatedResults:
 
 
 def simulated(truth, *, name="simulated", comparisons=(), unit="dB", table=None, **options):
-    """Results whose first variant is the baseline; `options` go to `study_table`."""
+    """Results whose first variant is the baseline; `options` go to `study_table`. Text is in categories, as read."""
     table = study_table(truth, **options) if table is None else table
+    text = ("study", "variant", "image", "photo", "degradation", "metric")
+    table = table.assign(**{c: pd.Categorical(table[c], table[c].unique()) for c in text})
     names = list(truth)
     info = {
         "name": name,

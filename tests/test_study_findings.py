@@ -1,16 +1,19 @@
 """Sentences on a study are true of any results, and the page holds all of them."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from simulated_study import METRIC, simulated, study_table
 
+from daclip_lab.ablation import studies
 from daclip_lab.ablation.claims import CLAIMS, NOT_SAID, Claim
 from daclip_lab.ablation.findings import amount, check, findings, listed, with_interval
-from daclip_lab.ablation.page import compose
-from daclip_lab.ablation.statistics import compare
+from daclip_lab.ablation.page import PHOTOS, compose
+from daclip_lab.ablation.power import detectable, typical_spread
+from daclip_lab.ablation.statistics import compare, pairs_of
 from daclip_lab.ablation.study import Spread, Study, Variant
 
 TRUTH = {"nothing": 2.6, "CLIP's embedding": 2.6, "DA-CLIP's embeddings": 5.5, "wrong word": 1.0}
@@ -118,12 +121,11 @@ def test_every_study_says_what_it_does_not():
     assert findings(simulated(TRUTH, name="my own")).not_said
 
 
-def test_claims_name_variants_of_their_studies():
-    """A claim about a variant that was renamed would silently go untested."""
-    studies = pytest.importorskip("daclip_lab.ablation.studies")
-    for name, claims in CLAIMS.items():
-        names = {variant.name for variant in studies.study(name).variants}
-        assert {c.variant for c in claims} | {c.against for c in claims} <= names
+@pytest.mark.parametrize("name", CLAIMS)
+def test_claims_are_put_to_the_test(name):
+    """A claim about a pair that its study does not compare would silently go untested."""
+    compared = {frozenset(pair) for pair in pairs_of(studies.study(name))}
+    assert {frozenset((claim.variant, claim.against)) for claim in CLAIMS[name]} <= compared
 
 
 # ---- numbers as text ----
@@ -194,6 +196,17 @@ def test_the_page_holds_every_study():
     assert "Not run" in section
     assert re.search(r"differences above 0\.\d+ dB", section)
     assert "pictures" not in compose(run_studies())
+
+
+def test_a_study_without_a_pilot_takes_the_spread_of_one_that_was_run():
+    study = replace(not_run(), spread=None)
+    assert "not known" in compose([], [study])
+    assert "not known" in compose(run_studies()[1:], [study])  # of another metric
+    text = compose(run_studies(), [study])
+    smallest = float(re.search(r"differences above (\S+) dB", text)[1])
+    (first, *_), pairs = run_studies(), [(name, "nothing") for name in TRUTH if name != "nothing"]
+    spread = typical_spread(first.table, METRIC, [*pairs, EXTRA])
+    assert smallest == pytest.approx(detectable(spread, 5, PHOTOS, 1), abs=0.01)
 
 
 def test_contradicted_claims_come_first():

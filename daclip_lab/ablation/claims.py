@@ -41,10 +41,6 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim(PAPER, "a prompt lets the degradation embedding help a restorer", "prompt", "nothing"),
         Claim(PROJECT, "scale and shift is a better way in than the paper's prompt",
               "scale and shift", "prompt"),
-        Claim(PROJECT, "scale and shift is a better way in than cross-attention",
-              "scale and shift", "cross-attention"),
-        Claim(PROJECT, "scale and shift is a better way in than concatenation",
-              "scale and shift", "concatenation"),
     ),
     "controller": (
         Claim(PROJECT, "every text of the same degradation should count as a positive",

@@ -8,6 +8,8 @@ so these are differences on the safe side.
 """
 
 import math
+from collections.abc import Sequence
+from statistics import median
 
 import pandas as pd
 
@@ -38,6 +40,13 @@ def spread_of(table: pd.DataFrame, metric: str, pair: tuple[str, str]) -> Spread
         photos=math.sqrt(n * max(0.0, found.of_photos - found.of_rest)),
         rest=math.sqrt(k * n * found.of_rest),
     )
+
+
+def typical_spread(table: pd.DataFrame, metric: str, pairs: Sequence[tuple[str, str]]) -> Spread:
+    """The median spread of several comparisons, for studies of the same kind that have no pilot of their own."""
+    spreads = [spread_of(table, metric, pair) for pair in pairs]
+    parts = ("seeds", "photos", "rest")
+    return Spread(**{part: median(getattr(one, part) for one in spreads) for part in parts})
 
 
 @extra("analysis")
