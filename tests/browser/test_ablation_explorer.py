@@ -14,11 +14,16 @@ from daclip_lab.widgets import AblationExplorer
 explorer = AblationExplorer(StudyResults.read("study"))
 explorer
 """
+WAIT = """
+import time
+while explorer.columns != "photo":
+    time.sleep(0.05)
+"""
 
 
 def test_a_study_is_explored_by_mouse_and_keys(notebook, jupyter):
     write_study(jupyter[0] / "study", kept=(0,))
-    book = notebook([CELL])
+    book = notebook([CELL, WAIT])
     book.run(0)
     shown = book.output(0).locator(".daclip-ablation")
     cells, page = shown.get_by_role("gridcell"), book.page
@@ -29,19 +34,19 @@ def test_a_study_is_explored_by_mouse_and_keys(notebook, jupyter):
     book.shot("ablation_first")
 
     # Axes and metric.
-    shown.get_by_label("columns").select_option("seeds")
+    shown.get_by_label("columns", exact=True).select_option("seeds")
     expect(shown.get_by_role("columnheader")).to_have_text(["all images", *"01234"])
     shown.get_by_label("metric", exact=True).select_option(LARGER)
     expect(shown.locator(".title").first).to_contain_text(LARGER)
-    shown.get_by_label("show").select_option("means")
+    shown.get_by_label("show", exact=True).select_option("means")
     expect(shown.locator(".title").first).to_have_text(f"{LARGER} (dB): mean")
     expect(shown.locator("td.pale")).to_have_count(0)
     assert book.value("(explorer.columns, explorer.metric, explorer.against)") == (
         f"('seed', '{LARGER}', '')"
     )
-    shown.get_by_label("show").select_option("difference to “nothing”")
+    shown.get_by_label("show", exact=True).select_option("difference to “nothing”")
     shown.get_by_label("metric", exact=True).select_option(METRIC)
-    shown.get_by_label("columns").select_option("degradations")
+    shown.get_by_label("columns", exact=True).select_option("degradations")
     expect(shown.get_by_role("columnheader")).to_have_text(["all images", "hazy", "noisy", "rainy"])
 
     # A click shows the crops behind a cell, those of its degradation first.
@@ -83,7 +88,7 @@ def test_a_study_is_explored_by_mouse_and_keys(notebook, jupyter):
     page.keyboard.press("Enter")
     expect(shown.get_by_text("Crops behind “wrong word”, all images")).to_be_visible()
     expect(shown.locator(".card.first")).to_have_count(0)
-    shown.get_by_label("flip with").select_option(EVIL)
+    shown.get_by_label("flip with", exact=True).select_option(EVIL)
     expect(shown.get_by_role("button", name=f"Show “{EVIL}”")).to_be_visible()
     expect(cards.first.locator(".other span")).to_have_text(EVIL)
 
@@ -93,7 +98,9 @@ def test_a_study_is_explored_by_mouse_and_keys(notebook, jupyter):
         book.shot(f"ablation_{theme}", width=width, height=1400)
     shown.get_by_label("twice as large").check()
     expect(cards.first.get_by_role("img").first).to_have_css("width", "256px")
-    shown.get_by_label("columns").select_option("photos")
+    # It answers while a cell runs: this one ends once the choice has reached Python.
+    book.start(1)
+    shown.get_by_label("columns", exact=True).select_option("photos")
     expect(shown.get_by_role("columnheader")).to_have_count(7)
     book.shot("ablation_photos", height=1400)
     # The page does not scroll sideways.

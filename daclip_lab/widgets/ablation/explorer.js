@@ -11,7 +11,7 @@ function element(tag, properties = {}, ...children) {
 
 /** A labelled list to choose from: `fill` takes pairs of value and text, `onChoice` the value. */
 function choice(name, onChoice) {
-  const list = element("select");
+  const list = element("select", { ariaLabel: name });
   const root = element("label", {}, name, list);
   let shown = "";
   list.onchange = () => onChoice(list.value);

@@ -13,12 +13,13 @@ from daclip_lab.widgets.static import data_url, encode
 STRIP_BYTES = 230_000
 """About so many bytes of HTML for the strip of crops."""
 QUALITIES = (85, 70, 50, 30)
-WIDTH = 96
+WIDTH = 84
 """Of a crop, in CSS pixels."""
 PALE = 0.35
 """Share of its colour that a difference keeps that is not decided."""
-COLUMNS = 30
+COLUMNS = 24
 """Columns of the heat map at most."""
+LEFT, CENTRE = (f'align="{side}" style="text-align: {side}"' for side in ("left", "center"))
 
 
 def page(heat: dict, strip: str) -> str:
@@ -27,12 +28,13 @@ def page(heat: dict, strip: str) -> str:
     Colours are attributes, too: a page may drop every style, as GitHub does.
     """
     names = heat["columns"][:COLUMNS]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    head = "".join(f"<th {CENTRE}>{html.escape(name)}</th>" for name in names)
     lines = []
     for row, cells in zip(heat["rows"], heat["cells"], strict=True):
         title = f' title="{html.escape(row["about"])}"' if row["about"] else ""
-        body = "".join(map(_cell, cells[: len(names)]))
-        lines.append(f'<tr><th{title} align="left">{html.escape(row["name"])}</th>{body}</tr>')
+        reference = row["name"] == heat["reference"]
+        body = "".join(_cell(cell, reference) for cell in cells[: len(names)])
+        lines.append(f"<tr><th{title} {LEFT}>{html.escape(row['name'])}</th>{body}</tr>")
     left_out = len(heat["columns"]) - len(names)
     more = f" {left_out} more columns are not shown." if left_out else ""
     return f"""<div class="daclip-ablation-still">
@@ -70,10 +72,10 @@ def _strip(items: Sequence[Restored], variants: Sequence[str], seed: int, qualit
             gain = item.gains[k - 1] if 0 < k <= len(variants) else None
             below = "" if gain is None else f"<br>{written(gain, 1, sign=True)}"
             cells.append(
-                f'<td align="center">{_picture(picture, f"{item.name}, {kind}", quality)}{below}</td>'
+                f"<td {CENTRE}>{_picture(picture, f'{item.name}, {kind}', quality)}{below}</td>"
             )
-        lines.append(f'<tr><th align="left">{html.escape(kind)}</th>{"".join(cells)}</tr>')
-    names = "".join(f"<th>{html.escape(item.name)}</th>" for item in items)
+        lines.append(f"<tr><th {LEFT}>{html.escape(kind)}</th>{''.join(cells)}</tr>")
+    names = "".join(f"<th {CENTRE}>{html.escape(item.name)}</th>" for item in items)
     return f"""<div style="overflow-x: auto"><table style="font-size: 12px">
 <tr><th></th>{names}</tr>
 {chr(10).join(lines)}
@@ -85,17 +87,17 @@ def _picture(picture: Image.Image | None, alt: str, quality: int) -> str:
     if picture is None:
         return "not kept"
     file = encode(picture, "WEBP", quality=quality)
-    return f'<img width="{WIDTH}" alt="{html.escape(alt)}" src="{data_url(file)}">'
+    return f'<img width="{WIDTH}" style="max-width: none" alt="{html.escape(alt)}" src="{data_url(file)}">'
 
 
-def _cell(cell: dict | None) -> str:
+def _cell(cell: dict | None, reference: bool) -> str:
     if cell is None:
         return "<td></td>"
     color, ink = background(cell["strength"], cell["pale"]), MUTED if cell["pale"] else INK
-    number = f"<b>{cell['number']}</b>" if not cell["pale"] else cell["number"]
+    tag = "i" if reference else "span" if cell["pale"] else "b"
     return (
-        f'<td align="center" bgcolor="{color}" style="background: {color}; color: {ink}">'
-        f'<font color="{ink}">{number}<br><small>{cell["interval"]}</small></font></td>'
+        f'<td align="center" bgcolor="{color}" style="text-align: center; background: {color}; color: {ink}">'
+        f'<font color="{ink}"><{tag}>{cell["number"]}</{tag}><br><small>{cell["interval"]}</small></font></td>'
     )
 
 

@@ -121,10 +121,12 @@ class AblationView:
                 "In brackets: the 95 % interval of each mean. The darker, the better in its column. Means share the "
                 "difficulty of the photos: intervals that overlap may belong to a difference that is decided."
             )
-        family = f"all {columns}s" if columns in ("degradation", "photo") else f"all of a {columns}"
+        family = f"for all {columns}s, as for all of the first column,"
+        if columns in ("metric", "seed"):
+            family = f"for all of a {columns}"
         return (
-            f"In brackets: intervals that hold for {family} together with 95 % confidence. Blue: better, orange: "
-            f"worse, pale: not decided. The row of “{against}” holds its means."
+            f"In brackets: 95 % intervals, wide enough to hold {family} together. Blue: better, orange: worse, pale: "
+            f"not decided. The row of “{against}” holds its means."
         )
 
     # ---- the crops ----
