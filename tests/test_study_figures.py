@@ -112,7 +112,7 @@ def test_a_heat_map_holds_means_with_intervals():
     assert list(shown.index) == list(TRUTH)
     assert set(shown.columns) == set(DEGRADATIONS)
     row = mean.loc["nothing", "rainy"]
-    expected = f"{row['mean']:.2f}\n[{row.low:.2f}, {row.high:.2f}]"
+    expected = f"{row['mean']:.2f}\n± {row.high - row['mean']:.2f}"
     assert shown.loc["nothing", "rainy"] == expected
     turned = cells(heat_map(table, "degradation", "variant", METRIC))
     assert turned.loc["rainy", "nothing"] == expected
@@ -125,8 +125,8 @@ def test_a_heat_map_of_differences_is_white_where_nothing_is_decided():
     pairs = [(name, "nothing") for name in TRUTH if name != "nothing"]
     found = compare_by_degradation(table, pairs, METRIC).set_index(["variant", "degradation"])
     row = found.loc["wrong word", "hazy"]
-    ends = f"[{row.low_all:.2f}, {row.high_all:.2f}]"
-    assert shown.loc["wrong word", "hazy"] == f"{row.difference:.2f}\n{ends}"
+    reach = row.high_all - row.difference
+    assert shown.loc["wrong word", "hazy"] == f"{row.difference:+.2f}\n± {reach:.2f}"
     colors = figure.axes[0].collections[0].get_facecolors().reshape(*shown.shape, 4)[..., :3]
     white = (colors > 0.98).all(-1)
     decided = found.decided.unstack("degradation").loc[shown.index, shown.columns]

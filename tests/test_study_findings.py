@@ -214,6 +214,7 @@ def test_contradicted_claims_come_first():
     table = text[text.index("## Claims") : text.index("## How to read")]
     outcomes = re.findall(r"\*\*the opposite was found\*\*|\| (?:held|not decided) \|", table)
     assert outcomes[0].startswith("**")
+    assert f"Of {len(outcomes)} claims" in table
     assert len(outcomes) == sum(len(findings(results).outcomes) for results in run_studies())
 
 

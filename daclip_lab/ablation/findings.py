@@ -132,16 +132,18 @@ def _found(compared: pd.DataFrame, baseline: str, metric: str, unit: str) -> str
     sentences = (
         [_found_to_baseline(compared[against], baseline, metric, unit)] if any(against) else []
     )
-    parts = []
+    parts, undecided = [], []
     for row in compared[~against].itertuples():
         numbers = with_interval(row.difference, row.low_all, row.high_all, unit)
         one, other = quoted(row.variant), quoted(row.against)
         if row.decided == "not decided":
-            parts.append(f"between {one} and {other} nothing is decided ({numbers})")
+            undecided.append(f"{one} and {other} ({numbers})")
         else:
             parts.append(f"{one} is {row.decided} than {other} ({numbers})")
+    if undecided:
+        parts.append(f"nothing is decided between {listed(undecided)}")
     if parts:
-        sentences.append(f"Compared directly, {listed(parts)}.")
+        sentences.append(f"Compared directly, {'; '.join(parts)}.")
     return " ".join(sentences)
 
 

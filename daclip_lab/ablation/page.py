@@ -1,5 +1,6 @@
 """The page "What matters in DA-CLIP": the findings of all published studies, as Markdown."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -141,8 +142,12 @@ def _claims(found: Sequence[tuple[Results, Findings]]) -> list[str]:
         for name, outcome in outcomes
     ]
     table = _markdown(pd.DataFrame(rows).set_index("claim"))
-    against = sum(outcome.decided == "opposite" for _, outcome in outcomes)
-    summary = f"{count(len(outcomes), 'claim')} put to the test; {against or 'none'} contradicted."
+    number = Counter(outcome.decided for _, outcome in outcomes)
+    summary = (
+        f"Of {count(len(outcomes), 'claim')} put to the test, {number['held']} held,"
+        f" {number['opposite']} did not, since the opposite was found, and"
+        f" {number['not decided']} could not be decided."
+    )
     return [f"## Claims of the paper, and of our own design\n\n{summary}\n\n{table}\n"]
 
 

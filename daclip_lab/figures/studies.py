@@ -37,6 +37,8 @@ ROW = 26
 """Height of a row in pixels."""
 GUIDANCE = re.compile(r"^(?P<metric>.+), w = (?P<w>[\d.]+)$")
 """Metrics that a trial measures under guidance, such as "gain at 64 px, w = 1.5"."""
+COLUMNS = 30
+"""Columns of a heat map at most."""
 AXES = ("degradation", "metric", "seed", "photo")
 """What the columns of a heat map can be."""
 
@@ -54,11 +56,11 @@ def study_figure(results: Results, metric: str | None = None) -> "Figure":
     names = [v["name"] for v in info["variants"] if v["name"] in mean.index]
     to_baseline = compared[compared.against == info["baseline"]].set_index("variant")
     others = compared[compared.against != info["baseline"]]
-    pairs = [textwrap.shorten(f"{one} − {other}", 52, placeholder=" …")
-             for one, other in zip(others.variant, others.against, strict=True)]  # fmt: skip
-    left = max(150, min(330, 22 + text_width(names)))
+    left = max(150, min(330, _left(names)))
     wide = (WIDTH - left - 24) // 2 - 62
     second = left + wide + 24
+    pairs = [textwrap.shorten(f"{one} − {other}", (second - 20) // 7, placeholder=" …")
+             for one, other in zip(others.variant, others.against, strict=True)]  # fmt: skip
     top, height = 58, ROW * len(names)
     below = top + height + 52
     caption = _caption(compared, metric)
@@ -155,34 +157,30 @@ def heat_map(
     }
     present = [name for name in names[rows] if name in grid["value"].index]
     grid = {key: part.reindex(present, columns=names[columns]) for key, part in grid.items()}
-    values = grid["value"].astype(float)
-    left, count = 22 + text_width(present), len(values.columns)
-    wide = max(42, (WIDTH - left - 12) // count)
-    texts = grid["text"].fillna("")
-    if wide < 84:
-        texts = texts.map(lambda text: text.split("\n")[0])
-    what = f"{metric}: " if axis != "metric" else ""
-    note = (
-        f"difference to “{against}”, paired by image and seed; white: not decided"
-        if against
-        else "mean"
-    )
-    heads = [textwrap.fill(str(name), max(6, wide // 7)) for name in values.columns]
+    grid["value"] = grid["value"].astype(float)
+    more = max(0, grid["value"].shape[1] - COLUMNS)
+    values, texts, decided = (grid[key].iloc[:, :COLUMNS] for key in ("value", "text", "decided"))
+    left, count = _left(present), values.shape[1]
+    wide = max(44, (WIDTH - left - 12) // count)
+    notes = [f"{metric}: " if axis != "metric" else "", "mean", "; ± half of the 95 % interval"]
+    if against:
+        notes[1] = f"difference to “{against}”, paired by image and seed; white: not decided"
+    if more:
+        notes.append(f"; {more} more columns are left out")
+    heads = [textwrap.fill(str(name), max(6, wide // 6), break_long_words=False) for name in values]
     top = 20 + 14 * max(head.count("\n") + 1 for head in heads)
-    total = max(WIDTH, left + wide * count + 12)
-    with canvas(
-        total, top + 36 * len(present) + 34, f"{what}{note}; in brackets 95 % intervals."
-    ) as figure:
+    size = max(WIDTH, left + wide * count + 12), top + 36 * len(present) + 34
+    with canvas(*size, f"{''.join(notes)}.") as figure:
         axes = area(figure, left, top, wide * count, 36 * len(present))
-        look = {"annot_kws": {"fontsize": 8}}
+        look = {"texts": texts.fillna(""), "annot_kws": {"fontsize": 8}}
         if against:
-            shown = values.where(grid["decided"] != "not decided", 0.0)
+            shown = values.where(decided != "not decided", 0.0)
             reach = float(np.nanmax(np.abs(shown.to_numpy()), initial=0.0)) or 1.0
-            heatmap(axes, shown, texts=texts, cmap=_diverging(), vmin=-reach, vmax=reach, **look)
+            heatmap(axes, shown, cmap=_diverging(), vmin=-reach, vmax=reach, **look)
         else:
-            heatmap(axes, values, texts=texts, **look)
+            heatmap(axes, values, **look)
         axes.xaxis.tick_top()
-        axes.set_xticks(axes.get_xticks(), heads, rotation=0, fontsize=9)
+        axes.set_xticks(axes.get_xticks(), heads, rotation=0, fontsize=8)
     return figure
 
 
@@ -202,14 +200,15 @@ def _cells(table: pd.DataFrame, axis: str, metric: str, against: str) -> pd.Data
         found = pd.concat(parts)
     value = "difference" if against else "mean"
     low, high = ("low_all", "high_all") if against else ("low", "high")
+    reaches = (found[high] - found[low]) / 2
     texts = [
-        f"{row[value]:.2f}" + ("" if np.isnan(row[low]) else f"\n[{row[low]:.2f}, {row[high]:.2f}]")
-        for row in found.to_dict("records")
+        f"{round(number, 2) + 0.0:{'+' if against else ''}.2f}"
+        + ("" if np.isnan(reach) else f"\n± {reach:.2f}")
+        for number, reach in zip(found[value], reaches, strict=True)
     ]
     decided = found.decided if against else ""
-    return found.assign(value=found[value], text=texts, decided=decided)[
-        ["variant", axis, "value", "text", "decided"]
-    ]
+    found = found.assign(value=found[value], text=texts, decided=decided)
+    return found[["variant", axis, "value", "text", "decided"]]
 
 
 def guidance_curve(results: Results) -> "Figure":
@@ -231,11 +230,8 @@ def guidance_curve(results: Results) -> "Figure":
         for number, metric in enumerate(panels):
             axes = area(figure, 72 + number * (wide + 70), 30, wide, 200)
             unit = unit_of(metric, results.info)
-            axes.set(
-                title=f"{metric}: difference to w = 1",
-                xlabel="strength of guidance, w",
-                ylabel=unit,
-            )
+            title = f"{metric}: difference to w = 1{f' ({unit})' if unit else ''}"
+            axes.set(title=title, xlabel="strength of guidance, w")
             axes.grid(axis="y")
             reference_line(axes, 0)
             for name, (color, marker) in zip(names, looks(names).values(), strict=True):
@@ -274,6 +270,11 @@ def _guided(table: pd.DataFrame) -> pd.DataFrame:
             "nothing was measured under guidance: no metric ends in ', w = ' and a number"
         )
     return pd.concat(parts)
+
+
+def _left(names: list[str]) -> int:
+    """Where axes begin whose rows have these names, in pixels."""
+    return 20 + int(1.08 * text_width(names))
 
 
 def _diverging():
