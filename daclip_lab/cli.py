@@ -7,10 +7,10 @@ import argparse
 import sys
 
 from daclip_lab import __version__
-from daclip_lab.commands import captions, evaluate, fetch, folders, images, train, weights
+from daclip_lab.commands import ablate, captions, evaluate, fetch, folders, images, train, weights
 from daclip_lab.errors import InputError
 
-COMMANDS = (fetch, images, captions, folders, evaluate, train, weights)
+COMMANDS = (fetch, images, captions, folders, evaluate, train, ablate, weights)
 
 
 def main(arguments: list[str] | None = None) -> int:

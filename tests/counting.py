@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 import torch
 
-from daclip_lab.ablation.study import Context, Measurements
+from daclip_lab.ablation.study import Context, Measurements, Study, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,3 +65,18 @@ class Counting:
         return Measurements(
             pd.DataFrame(rows, columns=columns), {"otter": noise} if self.crops else {}
         )
+
+
+STUDY = Study(
+    name="counting",
+    question="Does it count?",
+    trial=Counting(),
+    variants=(
+        Variant(name="one"),
+        Variant(name="two", change={"inner.gain": 2.0}, about="twice as much"),
+        Variant(name="three", change={"inner.gain": 3.0, "options.names": ("a", "b")}),
+    ),
+    baseline="one",
+    metric="gain at 64 px",
+    seeds=2,
+)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from benchmarks import (
-    ablations,
     former_restorer,
     full_images,
     inference,
@@ -195,44 +194,6 @@ def test_crops_show_every_degradation():
     clean, degraded = tradeoff.crops(48, 3)
     assert clean.shape == degraded.shape == (3 * len(sample_photos("test")), 3, 48, 48)
     assert all(not torch.equal(a, b) for a, b in zip(clean, degraded, strict=True))
-
-
-def test_variants_are_compared_with_the_lab_over_seeds_and_photos():
-    def run(accuracy, worst):
-        return {"scores": {"accuracy": accuracy, "worst": worst}, "photos": ["a", "a", "b", "b"]}
-
-    nan = float("nan")
-    runs = {
-        ("the lab", 0): run([1, 0, 1, 0], [nan, 2, nan, 4]),
-        ("the lab", 1): run([1, 1, 1, 0], [1, nan, 3, nan]),
-        ("other", 0): run([0, 0, 0, 0], [nan, 1, nan, 1]),
-        ("other", 1): run([1, 0, 1, 0], [0, nan, 2, nan]),
-    }
-    table = ablations.compare(runs)
-    other = table.loc[("accuracy", "other")]
-    assert other["mean"] == 0.25
-    assert other["difference"] == -0.375
-    assert other["photos low"] == -0.5 and other["photos high"] == -0.25
-    assert table.loc[("worst", "other"), "difference"] == -1.5
-    assert pd.isna(table.loc[("worst", "other"), "photos low"])
-
-
-def test_a_variant_is_trained_once_and_kept(tmp_path, photo, monkeypatch, capsys):
-    for number in range(10):
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        save_image(photo.roll(number, -1), tmp_path / "photos" / f"{number}.png")
-    few = {
-        ablations.LAB: ablations.Variant(),
-        "no harm penalty": ablations.Variant(recipe={"harm_penalty": 0.0}),
-    }
-    monkeypatch.setattr(ablations, "VARIANTS", {"restorer": few})
-    call = ["--toy", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "runs")]
-    ablations.main(call)
-    printed = capsys.readouterr().out
-    assert "gain, unconditioned" in printed and "no harm penalty" in printed
-    monkeypatch.setattr(ablations, "run", None)
-    ablations.main(call)
-    assert capsys.readouterr().out == printed
 
 
 def test_stages_are_counted_once_and_add_up(weights):

@@ -3,10 +3,14 @@
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daclip_lab.ablation.engine import Progress, run_study
 from daclip_lab.ablation.results import StudyResults
 from daclip_lab.ablation.study import Study
+
+if TYPE_CHECKING:
+    from tqdm.auto import tqdm
 
 
 class StudyRunner:
@@ -62,7 +66,7 @@ class StudyRunner:
             with closing(self._runs):
                 for progress in self._runs:
                     self.progress = progress
-                    self._show(progress)
+                    show(progress, self._bar)
                     if self._stopping.is_set():
                         break
         except BaseException as error:  # it is raised in the thread that waits
@@ -70,10 +74,12 @@ class StudyRunner:
         finally:
             self._bar.close()
 
-    def _show(self, progress: Progress) -> None:
-        self._bar.total = progress.total
-        self._bar.n = round(progress.finished + sum(progress.running.values()), 2)
-        self._bar.set_postfix_str(left(progress.seconds_left))
+
+def show(progress: Progress, bar: "tqdm") -> None:
+    """Bring a bar of runs up to date, with the time left behind it."""
+    bar.total = progress.total
+    bar.n = round(progress.finished + sum(progress.running.values()), 2)
+    bar.set_postfix_str(left(progress.seconds_left))
 
 
 def left(seconds: float | None) -> str:

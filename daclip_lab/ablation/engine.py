@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from daclip_lab.ablation.execution import machine
+from daclip_lab.ablation.execution.code_hash import code_hash
 from daclip_lab.ablation.execution.job import Job, Setup, one_after_another
 from daclip_lab.ablation.execution.lock import locked
 from daclip_lab.ablation.execution.plan import Plan, Run, paths_of
@@ -61,6 +62,9 @@ def run_study(
     workers, or a folder that another process uses or that holds another study. Where runs failed, an InputError lists
     them after the others are done.
     """
+    if parallel:
+        # Workers import the code as it is on disk now; this process goes on with what it has imported.
+        code_hash.cache_clear()
     plan = Plan(
         study=study,
         out=Path(out),

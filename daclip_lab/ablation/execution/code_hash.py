@@ -21,7 +21,7 @@ PARTS = (
 
 @cache
 def code_hash() -> str:
-    """Twelve characters that change with the code in `PARTS`."""
+    """Twelve characters that change with the code in `PARTS`, as it was at the first call."""
     digest = hashlib.sha256()
     for part in PARTS:
         path = PACKAGE / part

@@ -4,11 +4,12 @@ import json
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from daclip_lab.ablation.execution.code_hash import code_hash
 from daclip_lab.ablation.execution.store import Store
 from daclip_lab.ablation.study import Context, Trial
 from daclip_lab.data.photos import Photos
@@ -55,10 +56,17 @@ class Setup:
     """Modules to import first."""
     threads: int | None = None
     """Of torch; None leaves them as they are."""
+    code: str = field(default_factory=code_hash)
+    """The hash of the code that the runs are known by."""
 
     def context(self) -> Context:
-        """Import the modules, load the weights, list the photos."""
+        """Import the modules, load the weights, list the photos.
+
+        Raises InputError where the code is not that of the process that made the set-up.
+        """
         import_modules(self.imports)
+        if self.code != code_hash():
+            raise InputError("the code has changed since the study was started: start it again")
         train, test = (Photos([Path(path) for path in part]) for part in (self.train, self.test))
         device, cache = usable_device(self.device), Store(Path(self.store)).data
         cache.mkdir(parents=True, exist_ok=True)

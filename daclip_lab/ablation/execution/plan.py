@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from daclip_lab.ablation.execution import machine
-from daclip_lab.ablation.execution.code_hash import code_hash, own_code_hash
+from daclip_lab.ablation.execution.code_hash import own_code_hash
 from daclip_lab.ablation.execution.encoding import classes, encode
 from daclip_lab.ablation.execution.job import Setup, import_modules
 from daclip_lab.ablation.study import Context, Study
@@ -63,7 +63,7 @@ class Plan:
     def keys(self, context: Context) -> dict[Run, str]:
         """The hashes of all runs of the study, seed by seed; also of those that this call leaves out."""
         photos = [context.train.content_hash, context.test.content_hash]
-        shared = [context.pipe.fingerprint, photos, code_hash()]
+        shared = [context.pipe.fingerprint, photos, self.setup.code]
         found = {}
         for seed in range(max(self.seeds, self.study.seeds)):
             for variant in self.study.variants:
@@ -90,7 +90,7 @@ class Plan:
             "seeds": list(range(self.seeds)),
             "photos": {"train": _about(context.train), "test": _about(context.test)},
             "weights": context.pipe.fingerprint,
-            "code": code_hash(),
+            "code": self.setup.code,
             **{name: before.get(name, value) for name, value in call.items()},
         }
 

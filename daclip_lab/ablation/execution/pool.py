@@ -52,7 +52,8 @@ class WorkerProcess:
                 pass_fds=inherited,
             )
         self._write(encode(setup))
-        threading.Thread(target=self._read, args=(answers,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(answers,), daemon=True)
+        self._reader.start()
 
     def start(self, job: Job) -> None:
         """Let it do a run."""
@@ -63,6 +64,12 @@ class WorkerProcess:
         """Let it end: after the current step, and with a checkpoint."""
         with suppress(OSError):
             self.process.stdin.close()  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        """Close the pipes of a process that has ended."""
+        self.end_input()
+        self._reader.join()
+        self.process.stdout.close()  # type: ignore[union-attr]
 
     def last_words(self) -> str:
         """The last line that it wrote to standard error."""
@@ -106,6 +113,7 @@ def side_by_side(
                 continue
             if answer is None:
                 workers.discard(worker)
+                worker.close()
                 if worker.job is not None:
                     code = f"its process ended with code {worker.process.returncode}"
                     error = f"{code}: {worker.last_words()}"
@@ -139,7 +147,7 @@ def end_all(workers: set[WorkerProcess]) -> None:
             worker.process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             worker.process.kill()
-            worker.process.wait()
+        worker.close()
 
 
 def _busy(workers: set[WorkerProcess]) -> int:

@@ -19,7 +19,17 @@ def __getattr__(name: str) -> dict[str, Study]:
 
 
 def study(name: str) -> Study:
-    """The study of that name; an InputError lists them where there is none."""
-    if name not in NAMES:
-        raise InputError(f"study {name!r} is unknown: use one of {', '.join(NAMES)}")
-    return import_module(f"{__name__}.{name}").STUDY
+    """The study of that name, or one of your own as "module:NAME"; an InputError lists them where there is none."""
+    module, own, inside = name.partition(":")
+    if not own and name not in NAMES:
+        known = ", ".join(NAMES)
+        raise InputError(
+            f"study {name!r} is unknown: use one of {known}, or your own as module:NAME"
+        )
+    try:
+        found = getattr(import_module(module if own else f"{__name__}.{name}"), inside or "STUDY")
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"study {name!r} cannot be imported: {error}") from None
+    if not isinstance(found, Study):
+        raise InputError(f"{name!r} is {type(found).__name__}: wanted a Study")
+    return found
