@@ -88,7 +88,7 @@ class AblationExplorer(StaticCopy, anywidget.AnyWidget):
     @property
     def table(self) -> pd.DataFrame:
         """The numbers shown, a row for each cell: see `widgets.ablation.grids.Grids`."""
-        return self.view.table(self.columns, self.metric, self.against).copy()
+        return self.view.table(self.columns, self.metric, self.against)
 
     @property
     def selection(self) -> pd.Series | None:

@@ -48,7 +48,7 @@ function heatMap(onChoice) {
     if (content) {
       cell.append(element("b", { textContent: content.number }), element("small", { textContent: content.interval }));
       cell.title = content.sample;
-      cell.style.setProperty("--share", `${(100 * Math.abs(content.strength) * (content.pale ? 0.35 : 1)).toFixed(1)}%`);
+      cell.style.setProperty("--share", `${(100 * Math.abs(content.strength)).toFixed(1)}%`);
       cell.classList.add(content.strength < 0 ? "worse" : "better");
       cell.classList.toggle("pale", content.pale);
     } else {

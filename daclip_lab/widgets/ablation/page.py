@@ -13,10 +13,8 @@ from daclip_lab.widgets.static import data_url, encode
 STRIP_BYTES = 230_000
 """About so many bytes of HTML for the strip of crops."""
 QUALITIES = (85, 70, 50, 30)
-WIDTH = 84
+WIDTH = 72
 """Of a crop, in CSS pixels."""
-PALE = 0.35
-"""Share of its colour that a difference keeps that is not decided."""
 COLUMNS = 24
 """Columns of the heat map at most."""
 LEFT, CENTRE = (f'align="{side}" style="text-align: {side}"' for side in ("left", "center"))
@@ -93,7 +91,7 @@ def _picture(picture: Image.Image | None, alt: str, quality: int) -> str:
 def _cell(cell: dict | None, reference: bool) -> str:
     if cell is None:
         return "<td></td>"
-    color, ink = background(cell["strength"], cell["pale"]), MUTED if cell["pale"] else INK
+    color, ink = background(cell["strength"]), MUTED if cell["pale"] else INK
     tag = "i" if reference else "span" if cell["pale"] else "b"
     return (
         f'<td align="center" bgcolor="{color}" style="text-align: center; background: {color}; color: {ink}">'
@@ -101,9 +99,10 @@ def _cell(cell: dict | None, reference: bool) -> str:
     )
 
 
-def background(strength: float, pale: bool) -> str:
+def background(strength: float) -> str:
     """The colour of a cell: from white to blue (1, better) or orange (-1, worse)."""
     end = PALE_BLUE if strength > 0 else PALE_ORANGE
-    share = abs(strength) * (PALE if pale else 1)
     channels = (int(end[k : k + 2], 16) for k in (1, 3, 5))
-    return "#" + "".join(f"{round(255 + share * (channel - 255)):02x}" for channel in channels)
+    return "#" + "".join(
+        f"{round(255 + abs(strength) * (channel - 255)):02x}" for channel in channels
+    )

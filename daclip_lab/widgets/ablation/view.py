@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 DIGITS = {"dB": 2, "%": 1}
 """After the point, by unit; three for others."""
 
+PALE = 0.2
+"""Share of its colour that a difference keeps that is not decided."""
+
 
 class AblationView:
     """The heat maps of a study and the crops behind their cells."""
@@ -100,12 +103,13 @@ class AblationView:
             number, low, high = (
                 written(row[name], digits, sign=kind == "difference") for name in (kind, *ends)
             )
+            pale = row.get("decided") == "not decided"
             found[row["variant"], row[columns]] = {
                 "number": number,
                 "interval": "" if np.isnan(row[ends[0]]) else f"[{low}, {high}]",
                 "sample": f"{_count(row['seeds'], 'seed')}, {_count(row['photos'], 'photo')}",
-                "strength": strength,
-                "pale": row.get("decided") == "not decided",
+                "strength": strength * (PALE if pale else 1),
+                "pale": pale,
             }
         return found
 
@@ -121,9 +125,9 @@ class AblationView:
                 "In brackets: the 95 % interval of each mean. The darker, the better in its column. Means share the "
                 "difficulty of the photos: intervals that overlap may belong to a difference that is decided."
             )
-        family = f"for all {columns}s, as for all of the first column,"
+        family = f"for all {columns}s, as for all variants in the first column,"
         if columns in ("metric", "seed"):
-            family = f"for all of a {columns}"
+            family = f"for all variants in a {columns}"
         return (
             f"In brackets: 95 % intervals, wide enough to hold {family} together. Blue: better, orange: worse, pale: "
             f"not decided. The row of “{against}” holds its means."
