@@ -12,7 +12,7 @@ from daclip_lab.ablation import studies
 from daclip_lab.ablation.claims import CLAIMS, NOT_SAID, Claim
 from daclip_lab.ablation.findings import amount, check, findings, listed, with_interval
 from daclip_lab.ablation.page import PHOTOS, compose
-from daclip_lab.ablation.power import detectable, typical_spread
+from daclip_lab.ablation.power import detectable, pilot, typical_spread
 from daclip_lab.ablation.statistics import compare, pairs_of
 from daclip_lab.ablation.study import Spread, Study, Variant
 
@@ -202,11 +202,21 @@ def test_a_study_without_a_pilot_takes_the_spread_of_one_that_was_run():
     study = replace(not_run(), spread=None)
     assert "not known" in compose([], [study])
     assert "not known" in compose(run_studies()[1:], [study])  # of another metric
-    text = compose(run_studies(), [study])
-    smallest = float(re.search(r"differences above (\S+) dB", text)[1])
-    (first, *_), pairs = run_studies(), [(name, "nothing") for name in TRUTH if name != "nothing"]
-    spread = typical_spread(first.table, METRIC, [*pairs, EXTRA])
-    assert smallest == pytest.approx(detectable(spread, 5, PHOTOS, 1), abs=0.01)
+    first = run_studies()[0]
+    pairs = [*((name, "nothing") for name in TRUTH if name != "nothing"), EXTRA]
+    spread = typical_spread(first.table, METRIC, pairs)
+    for metric in (METRIC, f"{METRIC}, 20 steps"):
+        text = compose(run_studies(), [replace(study, metric=metric)])
+        smallest = float(re.search(r"differences above (\S+) dB", text)[1])
+        assert smallest == pytest.approx(detectable(spread, 5, PHOTOS, 1), abs=0.01)
+
+
+def test_one_seed_is_no_pilot_for_several():
+    study = replace(not_run(), spread=None)
+    single = [simulated(TRUTH, seeds=1)]
+    assert pilot(study, single) is None
+    assert pilot(replace(study, seeds=1), single).photos > 0
+    assert pilot(not_run(), single) == not_run().spread
 
 
 def test_contradicted_claims_come_first():

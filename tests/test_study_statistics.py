@@ -317,7 +317,7 @@ def test_the_power_sentence_holds_the_numbers():
     ):
         assert part in sentence
     assert "one seed" in power_sentence(a_study(spread=spread), 1, 100)
-    assert "not known" in power_sentence(a_study(), 5, 100)
+    assert "not known" in power_sentence(a_study(), 5, 100, results=[])
 
 
 @pytest.mark.parametrize("size", [(0, 50, 1), (5, 1, 1), (5, 50, 0)])

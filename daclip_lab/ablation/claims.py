@@ -31,7 +31,11 @@ _CONDITIONING = (
 )  # fmt: skip
 
 CLAIMS: dict[str, tuple[Claim, ...]] = {
-    "headline": _CONDITIONING,
+    "headline": (
+        *_CONDITIONING,
+        Claim(PAPER, "the content of the photo itself helps, not only that some content is given",
+              "DA-CLIP's embeddings", "another photo's content"),
+    ),
     "conditioning": (
         *_CONDITIONING,
         Claim(PROJECT, "dropping the condition now and then in training makes a better restorer",
@@ -54,6 +58,28 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
               "the lab", "authors' initialisation"),
         Claim(PROJECT, "a controller should see pixels by convolutions rather than by patches",
               "fresh convolutions", "fresh patch embedding"),
+    ),
+    "backbone": (
+        Claim(PROJECT, "a NAFNet is a better restorer than a U-Net that is trained for as long",
+              "NAFNet", "U-Net, equal time"),
+        Claim(PROJECT, "one step gives more decibels than a diffusion",
+              "NAFNet", "NAFNet, diffusion"),
+    ),
+    "target": (
+        Claim(PAPER, "a network should be trained towards the best next state",
+              "matching", "noise"),
+        Claim(PROJECT, "a network should predict the clean image rather than match the next state",
+              "clean image", "matching"),
+    ),
+    "sampler": (
+        Claim(PROJECT, "one step gives more decibels than many", "one step", "posterior, 20 steps"),
+        Claim(PROJECT, "guidance costs decibels", "one step", "guidance 1.5"),
+    ),
+    "data": (
+        Claim(PROJECT, "scenes beside photos make a better restorer than photos alone",
+              "photos and scenes", "all photos"),
+        Claim(PROJECT, "training images should pass through a camera",
+              "all photos", "without camera"),
     ),
 }  # fmt: skip
 """By the name of a study. A claim about variants that a study does not compare is left out of its findings."""

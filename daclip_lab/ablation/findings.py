@@ -1,13 +1,13 @@
 """What a study found, in plain sentences made of its numbers, and whether the claims it tests held."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from daclip_lab.ablation.claims import CLAIMS, NOT_SAID, NOT_SAID_OF_OTHERS, Claim
-from daclip_lab.ablation.power import POWER, count, detectable, spread_of
+from daclip_lab.ablation.power import POWER, Results, count, detectable, spread_of
 from daclip_lab.ablation.statistics import better, compare, pairs_of
 
 NAMED = 4
@@ -19,15 +19,6 @@ SAID = {
     "opposite": "The opposite was found",
     "not decided": "This is not decided",
 }
-
-
-class Results(Protocol):
-    """What is needed of `ablation.results.StudyResults`."""
-
-    @property
-    def table(self) -> pd.DataFrame: ...
-    @property
-    def info(self) -> dict: ...
 
 
 class Outcome(NamedTuple):

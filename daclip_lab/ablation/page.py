@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,13 @@ import pandas as pd
 
 from daclip_lab.ablation.findings import (
     Findings,
-    Results,
     between,
     findings,
     quoted,
     unit_of,
     with_interval,
 )
-from daclip_lab.ablation.power import count, power_sentence, typical_spread
+from daclip_lab.ablation.power import Results, count, power_sentence
 from daclip_lab.ablation.statistics import compare, means
 from daclip_lab.ablation.study import Study
 from daclip_lab.errors import InputError
@@ -92,18 +90,17 @@ def compose(results: Sequence[Results], not_run: Sequence[Study] = (), figures: 
     run, named like it, as PNG. Without it no figure is shown.
     """
     found = [(one, findings(one)) for one in results]
-    not_run = [_with_spread(study, results) for study in not_run]
     parts = [HEAD, _overview(found, not_run), *_claims(found), PROTOCOL]
     parts += [_section(one, what, figures) for one, what in found]
-    parts += [_not_run(study) for study in not_run]
+    parts += [_not_run(study, results) for study in not_run]
     return "\n".join([*parts, CITE])
 
 
 def _overview(found: Sequence[tuple[Results, Findings]], not_run: Sequence[Study]) -> str:
-    rows = []
-    for results, what in found:
-        info = results.info
-        compared = compare(results.table, info, info["metric"])
+    rows, results = [], [one for one, _ in found]
+    for one, what in found:
+        info = one.info
+        compared = compare(one.table, info, info["metric"])
         rows.append({
             "study": f"[{info['name']}](#{info['name']})",
             "question": info["question"],
@@ -115,7 +112,7 @@ def _overview(found: Sequence[tuple[Results, Findings]], not_run: Sequence[Study
     for study in not_run:
         rows.append({
             "study": f"[{study.name}](#{study.name})", "question": study.question,
-            "finding": f"**not run**. {power_sentence(study, study.seeds, PHOTOS)}",
+            "finding": f"**not run**. {power_sentence(study, study.seeds, PHOTOS, results)}",
             "decided": "", "seeds x photos": "", "time": "",
         })  # fmt: skip
     table = pd.DataFrame(rows, dtype=object)
@@ -232,27 +229,13 @@ def _made(info: dict, compared: pd.DataFrame) -> str:
     return " ".join(lines)
 
 
-def _not_run(study: Study) -> str:
+def _not_run(study: Study, results: Sequence[Results]) -> str:
     variants = ", ".join(quoted(variant.name) for variant in study.variants)
-    sentence = power_sentence(study, study.seeds, PHOTOS)
+    sentence = power_sentence(study, study.seeds, PHOTOS, results)
     return (
         f"## {study.name}\n\n**{study.question}** Not run yet. {sentence} It compares {variants}.\n\n"
         f"`daclip-lab ablate {study.name} --out DIR --parallel N` runs it.\n"
     )
-
-
-def _with_spread(study: Study, results: Sequence[Results]) -> Study:
-    """The study with the spread that one of the same metric showed, the one of most seeds, if it has no pilot."""
-    donors = [(compare(one.table, one.info, study.metric), one) for one in results
-              if study.spread is None and study.metric in one.table.metric.unique()]  # fmt: skip
-    donors = [
-        (compared, one) for compared, one in donors if len(compared) and compared.photos.min() > 1
-    ]
-    if not donors:
-        return study
-    compared, donor = max(donors, key=lambda pair: pair[0].seeds.min())
-    pairs = list(zip(compared.variant, compared.against, strict=True))
-    return replace(study, spread=typical_spread(donor.table, study.metric, pairs))
 
 
 def _metrics(results: Results) -> list[str]:

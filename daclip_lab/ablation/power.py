@@ -10,10 +10,12 @@ so these are differences on the safe side.
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import Protocol
 
 import pandas as pd
 
-from daclip_lab.ablation.statistics import paired, pairs_of
+from daclip_lab.ablation.results import PUBLISHED, StudyResults
+from daclip_lab.ablation.statistics import compare, paired, pairs_of
 from daclip_lab.ablation.study import Spread, Study
 from daclip_lab.errors import InputError, InsufficientDataError, extra
 from daclip_lab.metrics.crossed import LEVEL, Components, components
@@ -21,6 +23,15 @@ from daclip_lab.metrics.crossed import LEVEL, Components, components
 POWER = 0.8
 """The probability with which a difference is to be seen."""
 MOST_SEEDS = 1000
+
+
+class Results(Protocol):
+    """What is needed of `ablation.results.StudyResults`."""
+
+    @property
+    def table(self) -> pd.DataFrame: ...
+    @property
+    def info(self) -> dict: ...
 
 
 def spread_of(table: pd.DataFrame, metric: str, pair: tuple[str, str]) -> Spread:
@@ -106,19 +117,57 @@ def seeds_needed(
     return high
 
 
-def power_sentence(study: Study, seeds: int, photos: int) -> str:
-    """What a run of a study with so many seeds and test photos would show, in one sentence."""
+def pilot(study: Study, results: Sequence[Results]) -> Spread | None:
+    """The spread that a study can expect: its own, else that of results of the study itself or of a similar one.
+
+    Similar are results in the same metric, or in that before a comma ("gain at 64 px" for "gain at 64 px, 20 steps");
+    results of one seed are no pilot for several.
+    """
+    if study.spread is not None:
+        return study.spread
+    for one in sorted(results, key=lambda one: one.info["name"] != study.name):
+        known = set(one.table.metric.unique())
+        for metric in (study.metric, study.metric.split(",")[0]):
+            compared = compare(one.table, one.info, metric) if metric in known else pd.DataFrame()
+            if (
+                len(compared)
+                and compared.photos.min() > 1
+                and compared.seeds.min() >= min(2, study.seeds)
+            ):
+                pairs = list(zip(compared.variant, compared.against, strict=True))
+                return typical_spread(one.table, metric, pairs)
+    return None
+
+
+def power_sentence(
+    study: Study, seeds: int, photos: int, results: Sequence[Results] | None = None
+) -> str:
+    """What a run of a study with so many seeds and test photos would show, in one sentence.
+
+    `results` (default: all published ones) serve as a pilot where the study has no `spread`.
+    """
     number = len(pairs_of(study))
     budget = f"{count(seeds, 'seed')} and {count(photos, 'photo')}"
-    if study.spread is None or photos < 2 or not number:
-        why = "no pilot of this study was run" if number and photos > 1 else "too little to compare"
+    spread = pilot(study, published() if results is None else results)
+    if spread is None or photos < 2 or not number:
+        why = (
+            "too little to compare"
+            if photos < 2 or not number
+            else "there is no pilot of this study"
+        )
         return f"The smallest difference that {budget} show is not known: {why}."
-    smallest = detectable(study.spread, seeds, photos, number)
+    smallest = detectable(spread, seeds, photos, number)
     alone = "" if seeds > 1 else ", between these runs alone: one seed says nothing about others"
     return (
         f"With this budget, {budget}, you can see differences above {smallest:.2g} {study.unit}"
         f" ({100 * POWER:.0f} % power, corrected for {count(number, 'comparison')}){alone}."
     )
+
+
+def published() -> list[StudyResults]:
+    """All results that come with the package."""
+    folders = sorted(file.parent.name for file in PUBLISHED.glob("*/study.json"))
+    return [StudyResults.published(name) for name in folders]
 
 
 def count(number: int, thing: str) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from daclip_lab.ablation.findings import Results, amount, unit_of
+from daclip_lab.ablation.findings import amount, unit_of
+from daclip_lab.ablation.power import Results
 from daclip_lab.ablation.statistics import (
     better,
     compare,
