@@ -28,6 +28,8 @@ class Prompt(nn.Module):
     def __init__(self, embed_dim: int, dim: int):
         super().__init__()
         self.text = nn.Sequential(nn.Linear(embed_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        # The paper's embeddings have entries of about 1, ours are unit vectors.
+        nn.init.normal_(self.text[0].weight)
         self.prompt = nn.Parameter(torch.rand(1, dim))
         self.project = nn.Linear(dim, dim)
 
@@ -41,7 +43,14 @@ class PromptNAFNet(ConditionalNAFNet):
 
     def __init__(self, *, embed_dim: int, conditioning_dim: int = 128, **others):
         super().__init__(embed_dim=embed_dim, conditioning_dim=conditioning_dim, **others)
+        self.embed_dim = embed_dim
         self.degradation = Prompt(embed_dim, conditioning_dim)
+
+    def prepare(self, content: Tensor | None, degradation: Tensor | None) -> Tensor | float:
+        """What the embeddings (b, d) add to the conditioning vector; None stands for zeros, which add the same."""
+        if degradation is None:
+            degradation = self.degradation.prompt.new_zeros(1, self.embed_dim)
+        return super().prepare(content, degradation)
 
 
 class Conditions(NamedTuple):

@@ -71,12 +71,17 @@ class Bank:
 
     def cached(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         """A tensor about the examples, such as embeddings, made once and kept beside the bank."""
-        path = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:12]}.safetensors"
-        with locked(self.folder, WAIT):
-            if not path.is_file():
-                write_tensors(path, {"values": make().cpu()})
-        with safe_open(path, "pt") as file:
-            return file.get_tensor("values")
+        return kept(self.folder, name, make)
+
+
+def kept(folder: Path, name: str, make: Callable[[], Tensor]) -> Tensor:
+    """The tensor of that name in a folder, made by the first process that asks for it."""
+    path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:12]}.safetensors"
+    with locked(folder, WAIT):
+        if not path.is_file():
+            write_tensors(path, {"values": make().cpu()})
+    with safe_open(path, "pt") as file:
+        return file.get_tensor("values")
 
 
 @dataclass(frozen=True)

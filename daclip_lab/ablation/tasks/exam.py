@@ -3,21 +3,26 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import pandas as pd
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from daclip_lab.ablation.conditioners import conditioned
 from daclip_lab.ablation.conditioning import build_eval_set
 from daclip_lab.ablation.execution.lock import locked
 from daclip_lab.ablation.study import Context
-from daclip_lab.ablation.tasks.bank import WAIT
+from daclip_lab.ablation.tasks.bank import WAIT, kept
 from daclip_lab.data.photos import Photos, sample_photos
 from daclip_lab.data.seeding import choose, seeded
 from daclip_lab.degradations.apply import camera, degrade
 from daclip_lab.evaluation.protocol import Protocol
 from daclip_lab.metrics.image_quality import psnr
+from daclip_lab.models.daclip import Embeddings
+from daclip_lab.pipeline.pipeline import Pipeline
 from daclip_lab.training.checkpoints import write_tensors
 
 SEED = 1
@@ -47,6 +52,27 @@ class Exam:
     """(n, 3, h, w) in [0, 1]."""
     facts: "pd.DataFrame"
     """n rows with the columns image, photo, degradation and severity."""
+    folder: Path | None = None
+    """Where its embeddings are kept; None does not keep them."""
+
+    def embeddings(self, kind: str, pipe: Pipeline) -> Embeddings:
+        """What one of `conditioners.KINDS` gives for these images: (n, d) each, on the pipeline's device."""
+
+        def make() -> Tensor:
+            found = conditioned(
+                pipe,
+                kind,
+                clean=self.clean,
+                degraded=self.degraded,
+                labels=list(self.facts.degradation),
+                photos=list(self.facts.photo),
+            )
+            return torch.stack(found)
+
+        found = (
+            make() if self.folder is None else kept(self.folder, f"{kind} {pipe.fingerprint}", make)
+        )
+        return Embeddings(*found.to(pipe.device))
 
     def rows(self, metric: str, values: Tensor) -> "pd.DataFrame":
         """The measurements (n,) of a metric as rows of a run's table."""
@@ -79,9 +105,10 @@ def exam(photos: Photos, size: int, count: int, context: Context) -> Exam:
     facts = pd.read_json(folder / "facts.json", orient="records", dtype={"photo": str})
     facts["image"] = facts.photo + " " + facts.degradation + f" {size} px"
     with safe_open(folder / "images.safetensors", "pt") as file:
-        return Exam(file.get_tensor("clean"), file.get_tensor("degraded"), facts)
+        return Exam(file.get_tensor("clean"), file.get_tensor("degraded"), facts, folder)
 
 
+@cache
 def eight_crops() -> Exam:
     """A crop of each of the eight bundled test photos, degraded in one way: what every run restores to be looked at.
 

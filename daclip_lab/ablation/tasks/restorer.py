@@ -12,7 +12,7 @@ from daclip_lab.ablation.study import Context, Measurements
 from daclip_lab.ablation.tasks.bank import Bank, BankSettings, bank
 from daclip_lab.ablation.tasks.exam import Exam, eight_crops, exam
 from daclip_lab.data.seeding import seeded
-from daclip_lab.diffusion.samplers import denoiser, sample
+from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, sample
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.models.daclip import Embeddings
 from daclip_lab.models.restorer import build_restorer
@@ -61,6 +61,8 @@ class RestorerTrial:
     """The restorer, as for `build_restorer`."""
     recipe: RestorerRecipe = field(default_factory=recipe)
     """How it is trained; each run sets the seed."""
+    budget: float = 1.0
+    """Share of the recipe's steps that are trained."""
     bank: BankSettings = field(default_factory=BankSettings)
     """What it is trained on."""
     conditioning: str = "DA-CLIP's embeddings"
@@ -96,17 +98,20 @@ class RestorerTrial:
         net: nn.Module = build_restorer(self.network, pipe.settings.clip.embed_dim, seed)
         net.to(context.device)
         source = examples.source(self._embeddings(examples, context))
+        recipe = replace(
+            self.recipe, seed=seed, steps=max(1, round(self.budget * self.recipe.steps))
+        )
         steps = train_restorer(
             net,
             None,
             sde,
             source,
-            replace(self.recipe, seed=seed),
+            recipe,
             run=context.run,
             resume=context.run is not None and saved_step(context.run) is not None,
         )
         for step in steps:
-            yield 0.9 * step.index / self.recipe.steps
+            yield 0.9 * step.index / recipe.steps
         net.eval()
         tables: list[pd.DataFrame] = []
         for size, count in ((64, self.exam), (256, self.large_exam)):
@@ -115,7 +120,9 @@ class RestorerTrial:
                 tables.extend(self._measure(net, sde, images, size, context))
                 yield 0.95
         eight = eight_crops()
-        restored = restore(net, sde, eight, self._condition(eight, context), self.steps[0])
+        restored = restore(
+            net, sde, eight, eight.embeddings(self.conditioning, context.pipe), self.steps[0]
+        )
         crops = {
             name.replace(" ", "-"): image
             for name, image in zip(eight.facts.image, restored, strict=True)
@@ -126,7 +133,10 @@ class RestorerTrial:
         self, net: nn.Module, sde: MeanRevertingSDE, images: Exam, size: int, context: Context
     ) -> Iterator[pd.DataFrame]:
         """The gains of an exam, a table for each metric."""
-        embeddings, metric = self._condition(images, context), f"gain at {size} px"
+        embeddings, metric = (
+            images.embeddings(self.conditioning, context.pipe),
+            f"gain at {size} px",
+        )
         for place, count in enumerate(self.steps):
             name = metric if place == 0 else f"{metric}, {count} steps"
             yield images.rows(name, images.gain(restore(net, sde, images, embeddings, count)))
@@ -151,17 +161,6 @@ class RestorerTrial:
 
         return examples.cached(f"{self.conditioning} {context.pipe.fingerprint}", make)
 
-    def _condition(self, images: Exam, context: Context) -> Embeddings:
-        """The embeddings of an exam under the trial's conditioning."""
-        return conditioned(
-            context.pipe,
-            self.conditioning,
-            clean=images.clean,
-            degraded=images.degraded,
-            labels=list(images.facts.degradation),
-            photos=list(images.facts.photo),
-        )
-
 
 @torch.inference_mode()
 def restore(
@@ -171,14 +170,18 @@ def restore(
     embeddings: Embeddings,
     steps: int,
     *,
+    sampler: str = "posterior",
     guidance: float = 1.0,
+    seed: int = 0,
 ) -> Tensor:
     r"""Restorations (n, 3, h, w) of an exam in [0, 1], on the CPU, from the same noise for every network.
 
     Args:
         embeddings: (n, d) each.
+        sampler: one of `diffusion.samplers.SAMPLERS`.
         guidance: w of $\hat x_0(\varnothing) + w\,(\hat x_0(e) - \hat x_0(\varnothing))$; 1 is the conditioned
             prediction.
+        seed: decides the noise.
     """
     device, found = next(net.parameters()).device, []
     size = BATCH.get(images.degraded.shape[-1], 1)
@@ -189,7 +192,9 @@ def restore(
         if guidance != 1:
             nothing = denoiser(net, sde, degraded, net.prepare(*map(torch.zeros_like, rows)))
             predict = _guided(predict, nothing, guidance)
-        *_, last = sample(predict, sde, degraded, steps=steps, stochastic=True, generator=seeded(k))
+        *_, last = sample(
+            predict, sde, degraded, steps=steps, generator=seeded(seed, k), **SAMPLERS[sampler]
+        )
         found.append(last.state.clamp(0, 1).float().cpu())
     return torch.cat(found)
 
