@@ -33,6 +33,7 @@ from daclip_lab.errors import InputError
 @pytest.fixture
 def options(weights, photo_folder):
     """What a run needs: tiny weights, one photo to train on, one to test on."""
+    code_hash.cache_clear()
     photos = [Photos([photo_folder / f"{name}.png"]) for name in ("face", "cup")]
     return {
         "weights": weights,
