@@ -97,6 +97,20 @@ def test_lower_can_be_better():
     assert found == {"better": ["a"], "worse": ["b"]}
 
 
+def test_guidance_is_said():
+    levels = {0.5: 3.0, 1: 4.0, 1.5: 4.0, 2: 3.5}
+    parts = [study_table({"dropout": y}, metric=f"{METRIC}, w = {w:g}") for w, y in levels.items()]
+    parts.append(study_table({"nothing": 3.0, "dropout": 4.0}))
+    results = simulated({"nothing": 3.0, "dropout": 4.0}, table=pd.concat(parts))
+    said = findings(results).found
+    assert "“dropout”, against none" in said
+    assert re.search(r"w = 0.5 \(−1.00 dB \S+ \S+\) and w = 2 \(−0.50 dB \S+ \S+\) lose;", said)
+    assert re.search(r"w = 1.5 \([^;]+\) is not decided", said)
+    text = compose([results])
+    assert said in text
+    assert "w = 2 |" not in text  # no column of a table
+
+
 # ---- claims ----
 
 

@@ -1,5 +1,6 @@
 """What a study found, in plain sentences made of its numbers, and whether the claims it tests held."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from daclip_lab.ablation.claims import CLAIMS, NOT_SAID, NOT_SAID_OF_OTHERS, Cla
 from daclip_lab.ablation.power import POWER, Results, count, detectable, spread_of
 from daclip_lab.ablation.statistics import better, compare, pairs_of
 
+GUIDANCE = re.compile(r"^(?P<metric>.+), w = (?P<w>[\d.]+)$")
+"""Metrics that a trial measures under guidance, such as "gain at 64 px, w = 1.5"."""
 NAMED = 4
 """Variants that a sentence names with their numbers; more are counted."""
 
@@ -59,7 +62,7 @@ def findings(results: Results) -> Findings:
         if (outcome := check(claim, compared, metric, unit))
     ]
     return Findings(
-        found=_found(compared, info["baseline"], metric, unit),
+        found=_found(compared, info["baseline"], metric, unit) + _found_of_guidance(table, info),
         sure=_sure(table, compared, info),
         not_said=NOT_SAID.get(info["name"], NOT_SAID_OF_OTHERS),
         outcomes=outcomes,
@@ -80,6 +83,35 @@ def check(claim: Claim, compared: pd.DataFrame, metric: str, unit: str) -> Outco
         numbers = with_interval(sign * row.difference, low, high, unit)
         return Outcome(claim, decided, numbers)
     return None
+
+
+def guidance(table: pd.DataFrame) -> pd.DataFrame:
+    """What guidance of strength w changes against w = 1, which is without, for all metrics named "... , w = 1.5".
+
+    The same metric without w counts as w = 1. Returns a row for each metric, variant and strength, with the columns of
+    `statistics.compare`, whose variant is the strength as text, and name (of the variant) and w; w = 1 has difference
+    and interval 0. The intervals of one variant hold at once.
+    """
+    matches = {metric: GUIDANCE.match(metric) for metric in dict.fromkeys(table.metric)}
+    guided = dict.fromkeys(match["metric"] for match in matches.values() if match)
+    strengths = {metric: (match["metric"], f"{float(match['w']):g}") if match else (metric, "1")
+                 for metric, match in matches.items()}  # fmt: skip
+    parts = []
+    for metric in guided:
+        named = {m: w for m, (base, w) in strengths.items() if base == metric}
+        if f"{metric}, w = 1" in named:
+            named.pop(metric, None)  # measured both ways: once is enough
+        for name, rows in table[table.metric.isin(named)].groupby(
+            "variant", sort=False, observed=True
+        ):
+            runs = rows.assign(variant=rows.metric.astype(str).map(named), metric=metric)
+            pairs = [(w, "1") for w in runs.variant.unique() if w != "1"]
+            if (made := compare(runs, pairs, metric)).empty:
+                continue
+            zero = {"variant": "1", "difference": 0.0, "low_all": 0.0, "high_all": 0.0}
+            made = pd.concat([made, pd.DataFrame([zero])]).assign(metric=metric, name=str(name))
+            parts.append(made.assign(w=made.variant.astype(float)).sort_values("w"))
+    return pd.concat(parts) if parts else pd.DataFrame()
 
 
 def unit_of(metric: str, info: dict) -> str:
@@ -163,6 +195,32 @@ def _found_to_baseline(compared: pd.DataFrame, baseline: str, metric: str, unit:
     return f"{sentence}."
 
 
+def _found_of_guidance(table: pd.DataFrame, info: dict) -> str:
+    """A sentence for each variant and metric that were measured under guidance."""
+    found, sentences = guidance(table), []
+    if found.empty:
+        return ""
+    for (name, metric), rows in found[found.w != 1].groupby(["name", "metric"], sort=False):
+        unit = unit_of(metric, info)
+        parts = []
+        for decided, verb in (
+            ("better", "wins"),
+            ("worse", "loses"),
+            ("not decided", "is not decided"),
+        ):
+            those = [
+                f"w = {row.variant} ({with_interval(row.difference, row.low_all, row.high_all, unit)})"
+                for row in rows[rows.decided == decided].itertuples()
+            ]
+            if those:
+                plural = {"wins": "win", "loses": "lose", "is not decided": "are not decided"}
+                parts.append(f"{listed(those)} {verb if len(those) == 1 else plural[verb]}")
+        sentences.append(
+            f" Guidance of {quoted(name)}, against none in {metric}: {'; '.join(parts)}."
+        )
+    return "".join(sentences)
+
+
 def _sure(table: pd.DataFrame, compared: pd.DataFrame, info: dict) -> str:
     """The second sentence: confidence, sample and power; another where a second metric decides otherwise."""
     if compared.empty:
@@ -198,7 +256,7 @@ def _otherwise(table: pd.DataFrame, compared: pd.DataFrame, info: dict) -> str:
     decided = compared.set_index(["variant", "against"]).decided
     found = []
     for metric in table.metric.unique():
-        if metric == info["metric"]:
+        if metric == info["metric"] or GUIDANCE.match(metric):
             continue
         for row in compare(table, pairs_of(info), metric).itertuples():
             if {row.decided, decided.get((row.variant, row.against))} == {"better", "worse"}:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from daclip_lab.ablation.findings import (
+    GUIDANCE,
     Findings,
     between,
     findings,
@@ -239,8 +240,9 @@ def _not_run(study: Study, results: Sequence[Results]) -> str:
 
 
 def _metrics(results: Results) -> list[str]:
-    """All metrics; the one that decides comes first."""
-    return list(dict.fromkeys([results.info["metric"], *results.table.metric.unique()]))
+    """All metrics but those under guidance; the one that decides comes first."""
+    metrics = dict.fromkeys([results.info["metric"], *results.table.metric.unique()])
+    return [metric for metric in metrics if not GUIDANCE.match(metric)]
 
 
 def _size(compared: pd.DataFrame) -> str:

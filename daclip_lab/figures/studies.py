@@ -1,13 +1,12 @@
 """Figures of studies: what each variant reaches, how far that is from the baseline, and what is decided."""
 
-import re
 import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from daclip_lab.ablation.findings import amount, unit_of
+from daclip_lab.ablation.findings import amount, guidance, unit_of
 from daclip_lab.ablation.power import Results
 from daclip_lab.ablation.statistics import (
     better,
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 DECIDED = {"better": BLUE, "worse": ORANGE, "not decided": GREY}
 ROW = 26
 """Height of a row in pixels."""
-GUIDANCE = re.compile(r"^(?P<metric>.+), w = (?P<w>[\d.]+)$")
-"""Metrics that a trial measures under guidance, such as "gain at 64 px, w = 1.5"."""
 COLUMNS = 30
 """Columns of a heat map at most."""
 AXES = ("degradation", "metric", "seed", "photo")
@@ -218,7 +215,11 @@ def guidance_curve(results: Results) -> "Figure":
     Metrics are named like "gain at 64 px, w = 1.5"; the same without w counts as w = 1. Intervals hold for all
     strengths of a curve at once. Raises InputError where no metric names a strength.
     """
-    found = _guided(results.table)
+    found = guidance(results.table)
+    if found.empty:
+        raise InputError(
+            "nothing was measured under guidance: no metric ends in ', w = ' and a number"
+        )
     panels = list(dict.fromkeys(found.metric))
     known = [variant["name"] for variant in results.info["variants"]]
     names = [name for name in known if name in set(found["name"])]
@@ -241,36 +242,6 @@ def guidance_curve(results: Results) -> "Figure":
                       marker=marker, label=name)  # fmt: skip
         legend_below(figure, top=above_caption(figure, caption), columns=3)
     return figure
-
-
-def _guided(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns metric, name (of a variant), w, difference, low_all, high_all; 0 at w = 1."""
-    matches = {metric: GUIDANCE.match(metric) for metric in dict.fromkeys(table.metric)}
-    guided = dict.fromkeys(match["metric"] for match in matches.values() if match)
-    strengths = {metric: (match["metric"], f"{float(match['w']):g}") if match else (metric, "1")
-                 for metric, match in matches.items()}  # fmt: skip
-    parts = []
-    for metric in guided:
-        named = {m: w for m, (base, w) in strengths.items() if base == metric}
-        if f"{metric}, w = 1" in named:
-            named.pop(metric, None)  # measured both ways: once is enough
-        for name, rows in table[table.metric.isin(named)].groupby(
-            "variant", sort=False, observed=True
-        ):
-            runs = rows.assign(variant=rows.metric.astype(str).map(named), metric=metric)
-            pairs = [(w, "1") for w in runs.variant.unique() if w != "1"]
-            if (made := compare(runs, pairs, metric)).empty:
-                continue
-            zero = pd.DataFrame(
-                [{"variant": "1", "difference": 0.0, "low_all": 0.0, "high_all": 0.0}]
-            )
-            made = pd.concat([made, zero]).assign(metric=metric, name=str(name))
-            parts.append(made.assign(w=made.variant.astype(float)).sort_values("w"))
-    if not parts:
-        raise InputError(
-            "nothing was measured under guidance: no metric ends in ', w = ' and a number"
-        )
-    return pd.concat(parts)
 
 
 def _left(names: list[str]) -> int:
