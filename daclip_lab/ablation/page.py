@@ -37,9 +37,9 @@ budgets, several seeds, and a sentence on what each study cannot say. This page 
 PROTOCOL = """\
 ## How to read the numbers
 
-- A **study** compares variants that differ in one thing. All have the same seeds, the same training examples in the
-  same order, and the same budget; all are measured on the same test images, none of which is trained on. Each
-  *gain* is the PSNR of the restored image minus that of the degraded one.
+- A **study** compares variants that differ in one thing. For the rest, all have the same seeds, the same training
+  examples in the same order, and the same budget; all are measured on the same test images, none of which is trained
+  on. A *gain* is the PSNR of the restored image minus that of the degraded one.
 - A **difference** is formed image by image and seed by seed, and then averaged: what an image or a seed does to
   both variants cancels.
 - An **interval** is over seeds and photos, both of which are samples: it says what other seeds and other photos of
