@@ -1,4 +1,4 @@
-"""The task of the controller's study: a controller is trained on the frozen CLIP, and measured as a classifier and encoder."""
+"""The task of the controller's study: a controller is trained on the frozen CLIP, and its embeddings are measured."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ def recipe() -> DaclipRecipe:
     return replace(
         presets.lab().daclip,
         steps=300,
-        batch_size=64,
+        batch_size=48,
         learning_rate=1e-3,
         warmup=30,
         ema_decay=0.98,
