@@ -37,12 +37,12 @@ STUDY = Study(
         Variant(
             name="fresh convolutions",
             change={"front_end": "fresh convolutions"},
-            about="the controller's convolutional front end starts at random values",
+            about="the controller's convolutions start at random values; all behind them is a copy",
         ),
         Variant(
             name="fresh patch embedding",
             change={"front_end": "fresh patch embedding"},
-            about="a linear patch embedding with random values in its place",
+            about="a linear patch embedding of random values, to tokens alike; all behind it is a copy",
         ),
     ),
     baseline="the lab",

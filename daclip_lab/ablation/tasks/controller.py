@@ -43,8 +43,8 @@ class ControllerTrial:
     """Train a controller on a bank of crops with the shipped CLIP.
 
     Metrics: "accuracy" and "accuracy, held-out words", 0 or 100 for each crop; "cosine gain", that of the content
-    embedding with CLIP's embedding of the clean crop, minus that of plain CLIP's of the degraded crop; "gain at 64 px",
-    of the shipped restorer conditioned on this controller's embeddings, in dB of PSNR.
+    embedding with CLIP's embedding of the clean crop, minus that of plain CLIP's of the degraded crop; "gain at 64 px"
+    (or CLIP's own size), of the shipped restorer conditioned on this controller's embeddings, in dB of PSNR.
     """
 
     recipe: DaclipRecipe = field(default_factory=recipe)
@@ -56,7 +56,7 @@ class ControllerTrial:
     front_end: str = "copy"
     """See `build_controlled`."""
     exam: int = 100
-    """Photos of the exam at 64 px, each in ten degradations; at most those there are."""
+    """Photos of the exam at CLIP's size, each in ten degradations; at most those there are."""
 
     def smoke(self) -> "ControllerTrial":
         """A training of three steps."""
@@ -65,9 +65,10 @@ class ControllerTrial:
 
     def run(self, seed: int, context: Context) -> Generator[float, None, Measurements]:
         """Train and measure, see `Trial`."""
+        restorer = context.pipe.require_restorer()
         examples = bank(self.bank, seed, context)
         daclip = build_controlled(
-            context.pipe.clip,
+            context.pipe.require_daclip().clip,
             order=self.order,
             initialisation=self.initialisation,
             front_end=self.front_end,
@@ -83,13 +84,13 @@ class ControllerTrial:
         for step in steps:
             yield 0.9 * step.index / self.recipe.steps
         fold_all(daclip.controller)
-        images = exam(context.test, 64, self.exam, context)
+        images = exam(context.test, self.recipe.image_size, self.exam, context)
         tables = list(_measure(daclip, images, context.pipe))
         yield 0.97
         eight = eight_crops()
         own = Pipeline(context.pipe.settings, daclip=daclip)
         found = Embeddings(*(e.clone() for e in own.encode(list(eight.degraded))))
-        restored = restore(context.pipe.restorer, context.pipe.sde, eight, found, 1)
+        restored = restore(restorer, context.pipe.sde, eight, found, 1)
         names = [name.replace(" ", "-") for name in eight.facts.image]
         crops = dict(zip(names, restored, strict=True))
         return Measurements(pd.concat(tables, ignore_index=True), crops)
@@ -124,5 +125,5 @@ def _measure(daclip: DaCLIP, images: Exam, pipe: Pipeline) -> Iterator["pd.DataF
         yield images.rows(metric, 100.0 * (named == right))
     yield images.rows("cosine gain", ((e["content"] - e["clip"]) * e["clean"]).sum(1))
     conditions = Embeddings(e["content"], e["degradation"])
-    restored = restore(pipe.restorer, pipe.sde, images, conditions, 1)
-    yield images.rows("gain at 64 px", images.gain(restored))
+    restored = restore(pipe.require_restorer(), pipe.sde, images, conditions, 1)
+    yield images.rows(f"gain at {images.clean.shape[-1]} px", images.gain(restored))
