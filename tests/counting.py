@@ -63,7 +63,7 @@ class Counting:
         columns = ["image", "photo", "degradation", "metric", "value"]
         noise = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(seed))
         return Measurements(
-            pd.DataFrame(rows, columns=columns), {"otter": noise} if self.crops else {}
+            pd.DataFrame(rows, columns=columns), {"otter-snowy": noise} if self.crops else {}
         )
 
 

@@ -1,5 +1,6 @@
 """The study engine: the same numbers however a study is run, interrupted and resumed; nothing is run twice."""
 
+import importlib
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from counting import STUDY, Counting, Inner
 from daclip_lab.ablation import engine
 from daclip_lab.ablation.background import StudyRunner
 from daclip_lab.ablation.engine import run_study
-from daclip_lab.ablation.execution.code_hash import code_hash, normalized
+from daclip_lab.ablation.execution.code_hash import code_hash, normalized, own_code_hash
 from daclip_lab.ablation.execution.encoding import classes, decode, encode
 from daclip_lab.ablation.execution.job import Event
 from daclip_lab.ablation.execution.lock import locked
@@ -28,6 +29,7 @@ from daclip_lab.ablation.results import COLUMNS, StudyResults
 from daclip_lab.ablation.study import Measurements, Variant
 from daclip_lab.data.photos import Photos
 from daclip_lab.errors import InputError
+from daclip_lab.models import restorer
 
 
 @pytest.fixture
@@ -142,6 +144,25 @@ def test_wording_and_layout_are_no_change_of_code():
     first = 'def f(x):\n    """Adds."""\n    return x + 1  # one\n'
     assert normalized(first) == normalized("def f(x):\n    'Adds one.'\n\n    return (x + 1)")
     assert normalized(first) != normalized(first.replace("1", "2"))
+
+
+def test_code_of_ones_own_counts(monkeypatch):
+    def first(**_):
+        return torch.nn.Linear(1, 2)
+
+    def second(**_):
+        return torch.nn.Linear(1, 3)
+
+    first.__module__ = second.__module__ = "__main__"  # as in a notebook
+    importlib.import_module("two_processes")
+    trial = Counting(options={"kind": "mine"})
+    found = set()
+    for factory in (first, second):
+        monkeypatch.setitem(restorer._factories, "mine", factory)
+        found.add(own_code_hash(trial, ()))
+    assert len(found) == 2
+    assert own_code_hash(Counting(), ()) not in found
+    assert own_code_hash(Counting(), ("two_processes",)) != own_code_hash(encode(Counting()), ())
 
 
 def test_a_part_of_the_variants_leaves_the_others_results(done):
@@ -313,7 +334,7 @@ def test_a_trial_goes_through_json():
     trial = Counting(inner=Inner(names=("a", "b")), options={"list": [1, None], "tuple": (0.1, ())})
     content = json.loads(json.dumps(encode(trial)))
     assert decode(content) == trial
-    assert classes(content) == {"counting:Counting", "counting:Inner"}
+    assert classes(trial) == {Counting, Inner}
     with pytest.raises(InputError, match=r"options\.net"):
         encode(Counting(options={"net": torch.zeros(1)}))
     with pytest.raises(InputError, match="counting:Gone"):
@@ -382,6 +403,25 @@ def test_a_runner_raises_what_went_wrong(options, tmp_path):
     runner = StudyRunner(replace(STUDY, trial=Counting(fault="error")), tmp_path, **options)
     with pytest.raises(InputError, match="6 of 6"):
         runner.wait()
+
+
+def test_crops_are_kept_and_published_of_one_seed(done, tmp_path):
+    results = done(replace(STUDY, trial=Counting(crops=True)))
+    assert results.crop_names() == ["otter-snowy"]
+    assert results.crop("two", 1, "otter-snowy").size == (128, 128)
+    degraded, clean = (results.crop(kind, 0, "otter-snowy") for kind in ("degraded", "clean"))
+    assert degraded.size == clean.size == (128, 128) and degraded != clean
+    with pytest.raises(InputError, match="'two', seed 2"):
+        results.crop("two", 2, "otter-snowy")
+    (tmp_path / "published").mkdir()
+    published = results.publish(tmp_path / "published")
+    pd.testing.assert_frame_equal(published.table, results.table)
+    assert published.crop("two", 0, "otter-snowy") == results.crop("two", 0, "otter-snowy")
+    assert published.crop("clean", 0, "otter-snowy") == clean
+    with pytest.raises(InputError, match="seed 1"):
+        published.crop("two", 1, "otter-snowy")
+    with pytest.raises(InputError, match="not empty"):
+        results.publish(Path(__file__).parent)
 
 
 def test_results_that_are_missing_are_named(tmp_path):

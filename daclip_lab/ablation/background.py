@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tqdm.auto import tqdm
 
 
+BAR = "{desc}: {percentage:3.0f} %|{bar}| {n_fmt} of {total_fmt} runs, {elapsed}{postfix}"
+"""The format of bars of runs: tqdm's own estimate of the time left counts ends only."""
+
+
 class StudyRunner:
     """A study that runs while the notebook goes on, with a bar that shows how far it is.
 
@@ -35,7 +39,7 @@ class StudyRunner:
         self._error: BaseException | None = None
         self._stopping = threading.Event()
         self._runs = run_study(study, out, **options)
-        self._bar = tqdm(total=None, desc=study.name, unit="run")
+        self._bar = tqdm(total=None, desc=study.name, bar_format=BAR)
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
@@ -78,8 +82,11 @@ class StudyRunner:
 def show(progress: Progress, bar: "tqdm") -> None:
     """Bring a bar of runs up to date, with the time left behind it."""
     bar.total = progress.total
-    bar.n = round(progress.finished + sum(progress.running.values()), 2)
-    bar.set_postfix_str(left(progress.seconds_left))
+    done = round(progress.finished + sum(progress.running.values()), 2)
+    rest = left(progress.seconds_left)
+    if (done, rest) != (bar.n, bar.postfix):
+        bar.n = done
+        bar.set_postfix_str(rest)
 
 
 def left(seconds: float | None) -> str:

@@ -42,7 +42,7 @@ def run_study(
     weights: str | Path = "lab",
     command: str | None = None,
 ) -> Generator[Progress, None, None]:
-    """Do the runs of a study that are not done yet, seed by seed; yields the progress, at least twice a second.
+    """Do the runs of a study that are not done yet, seed by seed; yields the progress, now and then.
 
     Closing the generator stops all runs, each of which keeps a checkpoint; a later call goes on. `out` holds the
     results at any time, see `ablation.results`, and beside them `cache`: finished runs, checkpoints and shared data.

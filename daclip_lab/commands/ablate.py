@@ -36,7 +36,7 @@ def ablate(options: argparse.Namespace) -> None:
 
     from tqdm.auto import tqdm
 
-    from daclip_lab.ablation.background import show
+    from daclip_lab.ablation.background import BAR, show
     from daclip_lab.ablation.engine import run_study
     from daclip_lab.ablation.power import power_sentence
     from daclip_lab.ablation.results import StudyResults
@@ -65,7 +65,7 @@ def ablate(options: argparse.Namespace) -> None:
     )
     print(power_sentence(chosen, options.seeds or chosen.seeds, len(test)))
     try:
-        with closing(runs), tqdm(total=None, desc=chosen.name, unit="run") as bar:
+        with closing(runs), tqdm(total=None, desc=chosen.name, bar_format=BAR) as bar:
             for progress in runs:
                 show(progress, bar)
     except KeyboardInterrupt:

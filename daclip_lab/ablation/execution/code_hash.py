@@ -8,8 +8,12 @@ import textwrap
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from daclip_lab.errors import InputError
+from daclip_lab.ablation.execution.encoding import classes, encode, texts
+from daclip_lab.ablation.study import Trial
+from daclip_lab.degradations.registry import degradation_names, lookup
+from daclip_lab.models.restorer import _factories
 
 PACKAGE = Path(__file__).parents[2]
 PARTS = (
@@ -32,20 +36,21 @@ def code_hash() -> str:
     return digest.hexdigest()[:12]
 
 
-def own_code_hash(classes: set[str], modules: tuple[str, ...]) -> str:
+def own_code_hash(trial: Trial, modules: tuple[str, ...]) -> str:
     """Twelve characters that change with code outside of the package; "" where there is none.
 
-    Args:
-        classes: of a trial, each as "module:name". Of one from a notebook the methods count, as its module has no file.
-        modules: names of imported modules, such as one that registers a restorer.
+    It is the code of the trial's classes, of registered restorers and degradations that it names, and of `modules`, the
+    names of imported ones. A file counts whole; of what a notebook defines, that itself.
     """
-    package = PACKAGE.name
-    outside = {name for name in classes if name.partition(":")[0].partition(".")[0] != package}
-    texts = [_source(sys.modules[name]) for name in sorted(modules)]
-    for name in sorted(outside):
-        module, _, inside = name.partition(":")
-        texts.append(_source(sys.modules[module]) or _methods(sys.modules[module], inside))
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12] if texts else ""
+    names = set(texts(encode(trial)))
+    used: list[Any] = sorted(classes(trial), key=lambda kind: (kind.__module__, kind.__qualname__))
+    used += [factory for name, factory in sorted(_factories.items()) if name in names]
+    used += [lookup(name).function for name in sorted(names.intersection(degradation_names()))]
+    found = [_file_text(sys.modules[name]) for name in sorted(modules)]
+    for item in used:
+        if item.__module__.partition(".")[0] != PACKAGE.name:
+            found.append(_file_text(sys.modules[item.__module__]) or _text(item))
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:12] if found else ""
 
 
 def normalized(code: str) -> str:
@@ -65,23 +70,22 @@ def _is_text(node: ast.AST) -> bool:
     )
 
 
-def _source(module: ModuleType) -> str:
+def _file_text(module: ModuleType) -> str:
+    """The code of a module; "" for a notebook."""
     file = getattr(module, "__file__", None)
     if module.__name__ == "__main__" or file is None:
         return ""
     return normalized(Path(file).read_text("utf-8"))
 
 
-def _methods(module: ModuleType, name: str) -> str:
-    """The source of the functions of a class that was typed into a notebook or a prompt."""
-    kind = module
-    for part in name.split("."):
-        if (kind := getattr(kind, part, None)) is None:  # type: ignore[assignment]
-            raise InputError(f"the class {name} is not in {module.__name__} any more")
-    texts = []
-    for function in filter(inspect.isfunction, vars(kind).values()):
+def _text(item: Any) -> str:
+    """The code of a function, or of the functions of a class, from a notebook or a prompt."""
+    functions = vars(item).values() if isinstance(item, type) else [item]
+    found = []
+    for function in filter(inspect.isfunction, functions):
         try:
-            texts.append(normalized(textwrap.dedent(inspect.getsource(function))))
+            found.append(normalized(textwrap.dedent(inspect.getsource(function))))
         except (OSError, SyntaxError):  # typed at a prompt, or made by `dataclass`
-            texts.append(function.__code__.co_code.hex() + repr(function.__code__.co_names))
-    return "\n".join(texts)
+            code = function.__code__
+            found.append(f"{code.co_code.hex()} {code.co_names} {code.co_consts}")
+    return "\n".join(found)

@@ -1,6 +1,6 @@
 """Trials as JSON and back: what a worker process is given, and what a finished run is known by."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any
@@ -53,14 +53,24 @@ def decode(content: JSON) -> Any:
     )
 
 
-def classes(content: JSON) -> set[str]:
-    """The dataclasses in the JSON of a trial, each as "module:name"."""
-    if isinstance(content, list):
-        return set().union(*map(classes, content))
-    if not isinstance(content, dict):
+def classes(value: Any) -> set[type]:
+    """The dataclasses in a trial."""
+    if isinstance(value, (list, tuple)):
+        return set().union(*map(classes, value))
+    if isinstance(value, Mapping):
+        return set().union(*map(classes, value.values()))
+    if not is_dataclass(value) or isinstance(value, type):
         return set()
-    own = {content["class"]} if "class" in content else set()
-    return own.union(*map(classes, content.values()))
+    return {type(value)}.union(*(classes(getattr(value, f.name)) for f in fields(value)))
+
+
+def texts(content: JSON) -> Iterator[str]:
+    """All text in the JSON of a trial but the names of its fields."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, (list, dict)):
+        for item in content.values() if isinstance(content, dict) else content:
+            yield from texts(item)
 
 
 def _class(name: str) -> type:

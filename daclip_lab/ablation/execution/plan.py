@@ -48,12 +48,13 @@ class Plan:
             self._check_sendable(name)
 
     def _check_sendable(self, variant: str) -> None:
-        for name in classes(encode(self.study.trial_of(variant))):
-            module, _, inside = name.partition(":")
-            if self.parallel and (module == "__main__" or "<locals>" in inside):
+        trial = self.study.trial_of(variant)
+        encode(trial)  # refuses what is not plain
+        for kind in classes(trial):
+            if self.parallel and (kind.__module__ == "__main__" or "<locals>" in kind.__qualname__):
                 raise InputError(
-                    f"{inside} is defined in a notebook or a function, where workers cannot find it: use parallel=0, "
-                    "or write it into a module and name that in imports"
+                    f"{kind.__qualname__} is defined in a notebook or a function, where workers cannot find it: "
+                    "use parallel=0, or write it into a module and name that in imports"
                 )
 
     def runs(self) -> list[Run]:
@@ -67,9 +68,9 @@ class Plan:
         found = {}
         for seed in range(max(self.seeds, self.study.seeds)):
             for variant in self.study.variants:
-                trial = encode(self.study.trial_of(variant.name))
-                own = own_code_hash(classes(trial), self.setup.imports)
-                text = json.dumps([trial, seed, *shared, own], sort_keys=True)
+                trial = self.study.trial_of(variant.name)
+                own = own_code_hash(trial, self.setup.imports)
+                text = json.dumps([encode(trial), seed, *shared, own], sort_keys=True)
                 found[variant.name, seed] = hashlib.sha256(text.encode()).hexdigest()[:20]
         return found
 
