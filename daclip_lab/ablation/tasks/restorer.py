@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from daclip_lab.ablation.conditioners import conditioned
+from daclip_lab.ablation.networks import injection, prediction  # noqa: F401  (registers them)
 from daclip_lab.ablation.study import Context, Measurements
 from daclip_lab.ablation.tasks.bank import Bank, BankSettings, bank
 from daclip_lab.ablation.tasks.exam import Exam, eight_crops, exam
