@@ -3,14 +3,14 @@
 from daclip_lab.ablation.study import Study, Variant
 from daclip_lab.ablation.tasks.inference import InferenceTrial
 
-STEPS = (2, 5, 10, 20, 50)
+STEPS = (2, 5, 10, 20)
 GUIDANCE = (0.0, 0.5, 1.5, 2.0, 3.0)
 ONE = "one step"
 
 STUDY = Study(
     name="sampler",
     question="What do more steps, other samplers and guidance win and lose?",
-    trial=InferenceTrial(exam=0, large_exam=30, distance=True),
+    trial=InferenceTrial(exam=0, large_exam=24, large_side=128, distance=True),
     variants=(
         Variant(name=ONE, about="one call of the network; all samplers agree"),
         *(
@@ -28,6 +28,6 @@ STUDY = Study(
         ),
     ),
     baseline=ONE,
-    metric="gain at 256 px",
+    metric="gain at 128 px",
     seeds=1,
 )

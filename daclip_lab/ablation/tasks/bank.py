@@ -33,7 +33,7 @@ WAIT = 600.0
 class BankSettings:
     """What a bank holds."""
 
-    examples: int = 4096
+    examples: int = 2048
     """How many."""
     size: int = 64
     """Side of the crops in pixels."""

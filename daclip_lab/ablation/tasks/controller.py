@@ -29,11 +29,11 @@ def recipe() -> DaclipRecipe:
     """The lab's recipe on crops alone, and shorter."""
     return replace(
         presets.lab().daclip,
-        steps=300,
-        batch_size=48,
+        steps=90,
+        batch_size=32,
         learning_rate=1e-3,
-        warmup=30,
-        ema_decay=0.98,
+        warmup=10,
+        ema_decay=0.95,
         photos=0,
     )
 
@@ -55,7 +55,7 @@ class ControllerTrial:
     initialisation: str = "exact"
     front_end: str = "copy"
     """See `build_controlled`."""
-    exam: int = 100
+    exam: int = 60
     """Photos of the exam at CLIP's size, each in ten degradations; at most those there are."""
 
     def smoke(self) -> "ControllerTrial":

@@ -22,10 +22,11 @@ RANDOM = ("wrong word", "another photo's content")
 class InferenceTrial:
     """Restore the exam with the restorer of the weights.
 
-    Metrics: "gain at 64 px" and "gain at 256 px", in dB of PSNR over the degraded image; with `distance` also "distance
-    at 256 px", the sliced Wasserstein distance of the restored image's patches to the clean one's, the mean over scales
-    (`metrics.sliced_wasserstein`): it asks whether textures look alike, not whether pixels agree, needs no network of
-    others, and is defined for a single image. Means over images of LPIPS or FID need downloads, or many images.
+    Metrics: "gain at 64 px" and "gain at 256 px" (or another `large_side`), in dB of PSNR over the degraded image; with
+    `distance` also "distance at 256 px", the sliced Wasserstein distance of the restored image's patches to the clean
+    one's, the mean over scales (`metrics.sliced_wasserstein`): it asks whether textures look alike, not whether pixels
+    agree, needs no network of others, and is defined for a single image. Means over images of LPIPS or FID need
+    downloads, or many images.
     """
 
     conditioning: str = "DA-CLIP's embeddings"
@@ -38,8 +39,10 @@ class InferenceTrial:
     """w of guidance, see `restorer.restore`; 1 is the conditioned prediction alone."""
     exam: int = 100
     """Photos of the exam at 64 px, each in ten degradations; 0 leaves it out."""
-    large_exam: int = 60
-    """Photos of the exam at 256 px; 0 leaves it out."""
+    large_exam: int = 30
+    """Photos of the exam at `large_side`; 0 leaves it out."""
+    large_side: int = 256
+    """Side of these in pixels."""
     distance: bool = False
     """Measure the distance too."""
 
@@ -50,7 +53,7 @@ class InferenceTrial:
     def run(self, seed: int, context: Context) -> Generator[float, None, Measurements]:
         """Restore and measure, see `Trial`. The seed decides the noise, wrong words and other photos."""
         tables = []
-        for size, count in ((64, self.exam), (256, self.large_exam)):
+        for size, count in ((64, self.exam), (self.large_side, self.large_exam)):
             if not count:
                 continue
             images = exam(context.test, size, count, context)
@@ -58,8 +61,9 @@ class InferenceTrial:
             restored = self._restore(images, seed, context)
             yield 0.2 if size == 64 else 0.8
             tables.append(images.rows(f"gain at {size} px", images.gain(restored)))
-            if self.distance and size == 256:
-                tables.append(images.rows("distance at 256 px", _distances(restored, images.clean)))
+            if self.distance and size == self.large_side:
+                distances = _distances(restored, images.clean)
+                tables.append(images.rows(f"distance at {size} px", distances))
         eight = eight_crops()
         # Another photo's content is that of the next crop, as each of the eight is degraded in its own way.
         restored = self._restore(eight, seed, context, next_photo=True)

@@ -37,15 +37,15 @@ NETWORK = {
 def recipe() -> RestorerRecipe:
     """One step from t = T to the clean image, which is what is measured; no example is left unconditioned."""
     return RestorerRecipe(
-        steps=400,
-        batch_size=64,
+        steps=200,
+        batch_size=48,
         image_size=64,
         learning_rate=3e-3,
         final_learning_rate=1e-5,
-        warmup=40,
+        warmup=20,
         betas=(0.9, 0.99),
         eps=1e-8,
-        ema_decay=0.99,
+        ema_decay=0.98,
         objective="log_mse",
         t_max_prob=1.0,
     )
@@ -68,9 +68,9 @@ class RestorerTrial:
     """What it is trained on."""
     conditioning: str = "DA-CLIP's embeddings"
     """One of `conditioners.KINDS`, in training and exam."""
-    exam: int = 100
+    exam: int = 60
     """Photos of the exam at 64 px, each in ten degradations; at most those there are."""
-    large_exam: int = 20
+    large_exam: int = 10
     """Photos of the exam at 256 px; 0 leaves it out."""
     guidance: tuple[float, ...] = ()
     r"""Weights w of guidance, $\hat x_0(\varnothing) + w\,(\hat x_0(e) - \hat x_0(\varnothing))$: for each, the metric
