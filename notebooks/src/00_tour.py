@@ -42,6 +42,7 @@ from sklearn.metrics import silhouette_score
 import daclip_lab as lab
 from daclip_lab.course import figures, settings
 from daclip_lab.embeddings.projection import embedding_map, trustworthiness
+from daclip_lab.figures.headline import conditioning_bars, restored_each_way
 
 scale = lab.presets.current()
 out = Path(os.environ.get("DACLIP_LAB_OUT", "../runs/tour"))
@@ -49,6 +50,22 @@ out.mkdir(parents=True, exist_ok=True)
 print(f"scale {scale.name}")
 print(f"daclip_lab {lab.__version__}, Python {platform.python_version()}")
 print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
+
+# %% [markdown]
+# ## 0 · Is it worth it?
+#
+# The answer before the tour. One restorer restores the same degraded crops again and again, conditioned on nothing, on
+# plain CLIP, on DA-CLIP, on the truth, and on something false. Nothing else differs. These are the results that come with
+# the package; notebook `09` takes them apart, and `daclip-lab ablate headline` makes them anew.
+
+# %%
+headline = lab.StudyResults.published("headline")
+conditioning_bars(headline)
+
+# %%
+restored_each_way(
+    headline, caption="One dark crop, restored by the same network; only the conditioning differs."
+)
 
 # %% [markdown]
 # ## 1 · Ten ways to ruin a photo
@@ -199,8 +216,8 @@ pd.DataFrame({"trustworthiness of the map": trusted}).round(2)
 #
 # ## 5 · Repair
 #
-# Restoration is a diffusion that starts from the degraded photo and ends at a clean one; both embeddings tell the
-# network what to look for. PSNR measures how close the result is to the clean photo: in decibels, 10 dB more means a
+# Restoration is a diffusion that starts from the degraded photo and ends at a clean one; both embeddings condition
+# the network. PSNR measures how close the result is to the clean photo: in decibels, 10 dB more means a
 # tenth of the squared error.
 
 # %%
@@ -238,7 +255,7 @@ pd.DataFrame({"degraded by": labels.degradation, "named": pipe.classify(ruined).
 # %% [markdown]
 # Look twice where something is *missing* (erased strokes, thick streaks): the network has to invent it, and the clean
 # photo shows what was really there. Compare the two columns, too: where a degradation is named wrongly, the restorer is
-# told the wrong thing, and may leave the damage where it is. And again, four pictures prove nothing. Here are all crops
+# conditioned on the wrong thing, and may leave the damage where it is. And again, four pictures prove nothing. Here are all crops
 # of part 3:
 
 # %%
