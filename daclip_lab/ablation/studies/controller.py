@@ -1,12 +1,14 @@
 """Which parts of the controller and of its training matter."""
 
+from dataclasses import replace
+
 from daclip_lab.ablation.study import Study, Variant
-from daclip_lab.ablation.tasks.controller import ControllerTrial
+from daclip_lab.ablation.tasks.controller import ControllerTrial, recipe
 
 STUDY = Study(
     name="controller",
     question="Which parts of the controller and of its training matter?",
-    trial=ControllerTrial(),
+    trial=ControllerTrial(recipe=replace(recipe(), steps=60), exam=40),
     variants=(
         Variant(name="the lab", about="all parts as in the lab's training, on crops alone"),
         Variant(

@@ -10,7 +10,7 @@ ONE = "one step"
 STUDY = Study(
     name="sampler",
     question="What do more steps, other samplers and guidance win and lose?",
-    trial=InferenceTrial(exam=0, large_exam=24, large_side=128, distance=True),
+    trial=InferenceTrial(exam=0, large_exam=12, large_side=128, distance=True),
     variants=(
         Variant(name=ONE, about="one call of the network; all samplers agree"),
         *(
