@@ -139,23 +139,29 @@ def restored_each_way(
     return strip(images, titles, first=2, caption=caption)
 
 
-def perception_distortion(
-    results: Results, distance: str = "distance at 256 px", gain: str = "gain at 256 px"
-) -> "Figure":
-    """Gain (across) against the distance of the distributions (up): a line for each sampler, and one for guidance.
+def perception_distortion(results: Results) -> "Figure":
+    """The metric that decides (across) against the distance of patches (up): a line for each sampler, one for guidance.
 
     Marks are numbered by their steps, those of guidance by w. Whiskers are intervals of the paired difference to the
     baseline, for all comparisons at once. The plane is that of Blau and Michaeli, 1711.06077. Raises InputError where
-    the table lacks one of the two metrics.
+    the table has no metric whose name starts with "distance".
     """
+    baseline, unit, gain = (results.info[key] for key in ("baseline", "unit", "metric"))
+    metrics = list(dict.fromkeys(map(str, results.table.metric)))
+    distance = next((metric for metric in metrics if metric.startswith("distance")), None)
+    if distance is None:
+        raise InputError(f"metrics {', '.join(metrics)}: wanted a distance beside {gain!r}")
     across, up = (to_baseline(results, metric) for metric in (gain, distance))
-    baseline, unit = results.info["baseline"], results.info["unit"]
     caption = (
         f"Numbers: steps, or w of guidance. Whiskers: difference to “{baseline}” on the same images, with intervals"
         " that hold for all comparisons at once with 95 % confidence. The best place is the lower right corner."
     )
     with canvas(WIDTH, 448, caption) as figure:
         axes = area(figure, 84, 16, WIDTH - 306, 340)
+        # The frame fits the marks: whiskers of a few photos would squeeze them.
+        axes.scatter(across["mean"], up["mean"], s=0)
+        axes.margins(0.12)
+        axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
         for name, line in _lines(results.info, list(up.index)).items():
             color, marker = SAMPLERS.get(name, (VIOLET, "P"))
             x, y = across.loc[line.values()], up.loc[line.values()]
