@@ -6,9 +6,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from daclip_lab.ablation.study import VARIANTS, differences_to
 from daclip_lab.course.figures import (
-    ablation,
     images,
     predictions,
     samplers,
@@ -56,15 +54,6 @@ def costs():
     return sde.decibels_over_severity(table, caption="Means.")
 
 
-def kinds_of_conditioning():
-    lines = [(kind, name, 0.1, -0.2, 0.4) for kind in ("both", "wrong word")
-             for name in (*DEGRADATIONS, "overall")]  # fmt: skip
-    columns = ["conditioning", "degradation", "difference", "low", "high"]
-    return ablation.differences_by_degradation(
-        pd.DataFrame(lines, columns=columns), ["both", "wrong word"], "none"
-    )
-
-
 def maps(shared=True):
     field = np.arange(800.0).reshape(20, 40)
     panels = {"whole": image(20, 40), "one": field, "other": field / 4}
@@ -99,7 +88,7 @@ def words_for_degradations():
     return steering.steering_heatmap(pd.DataFrame(values, index=DEGRADATIONS, columns=columns))
 
 
-ALL = [lambda: training.wiring(4), levels, stages, costs, kinds_of_conditioning, maps, against,
+ALL = [lambda: training.wiring(4), levels, stages, costs, maps, against,
        predicted_clean, plane, lambda: plane(np.array([[20, 8], [24, 2]])), words_for_degradations]  # fmt: skip
 
 
@@ -277,50 +266,3 @@ def test_the_worst_phrasing_of_each_degradation_is_written_out():
     assert [text.get_text() for text in axes.texts] == ["murky"]
     low, high = axes.get_xlim()
     assert low < 0.6 and high > 0.81
-
-
-# ---- ablations ----
-
-
-@pytest.fixture
-def table():
-    rows = [
-        ("both", "overall", 0.5, 0.25, 0.75),
-        ("both", "hazy", 1.5, 1.0, 2.0),
-        ("wrong word", "overall", -1.0, -1.25, -0.5),
-        ("wrong word", "hazy", -2.0, -3.0, -1.0),
-    ]
-    return pd.DataFrame(rows, columns=["conditioning", "degradation", "difference", "low", "high"])
-
-
-def test_overall_differences_are_written_beside_their_intervals(table):
-    said = texts(ablation.differences(table, "none", "A caption."))
-    assert said >= {"both", "+0.50 [+0.25, +0.75]", "-1.00 [-1.25, -0.50]", "A caption."}
-    assert 'difference to conditioning "none" (dB of PSNR)' in said
-
-
-def test_every_degradation_has_its_row_and_every_way_its_name(table):
-    said = texts(ablation.differences_by_degradation(table, ["both"], "none"))
-    assert said >= {"hazy", "overall", "both"} and not said & {"wrong word", "rainy"}
-
-
-def test_bands_go_from_the_worst_to_the_best_seed():
-    curves = pd.DataFrame(
-        [("none", seed, step, step + seed) for seed in (0, 1, 3) for step in (0, 1, 2)],
-        columns=["variant", "seed", "step", "gain"],
-    )
-    whole, end = ablation.curves_with_bands(curves).axes
-    (band,) = whole.collections
-    assert band.get_paths()[0].vertices[:, 1].max() == 5
-    assert end.get_xlim()[0] < 1 < 2 < end.get_xlim()[1] and end.get_ylim()[0] > 0
-
-
-def test_every_run_is_there_and_every_difference_has_two_intervals():
-    columns = pd.MultiIndex.from_product([VARIANTS, [0, 1, 2]], names=["variant", "seed"])
-    values = np.random.default_rng(0).normal(size=(4, 15))
-    gains = pd.DataFrame(values, columns=columns)
-    runs = gains.mean().unstack("variant")[list(VARIANTS)]
-    figure = ablation.seeds_and_photos(runs, differences_to(gains, list("aabb")), "none")
-    assert texts(figure) >= {*VARIANTS, "seed 0", "seed 2", "95 % over seeds", "95 % over photos"}
-    lines = figure.axes[1].findobj(plt.matplotlib.collections.LineCollection)
-    assert len(lines) == 2 * (len(VARIANTS) - 1)

@@ -127,11 +127,12 @@ def condition(pipe, given):
     from daclip_lab.ablation.conditioning import (
         build_eval_set,
         conditioning_gains,
-        conditioning_variants,
+        mask_embeddings,
     )
 
     eval_set = build_eval_set(given.photos, given.protocol)
-    conditioning_gains(pipe, eval_set, conditioning_variants(pipe, eval_set), steps=1)
+    nothing = mask_embeddings(pipe.encode(list(eval_set.degraded)), ())
+    conditioning_gains(pipe, eval_set, {"nothing": nothing}, steps=1)
 
 
 def report(pipe, given):

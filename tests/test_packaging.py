@@ -185,7 +185,10 @@ NEEDS = {
     "lab.load('lab').embed([photo], out='t.parquet')": ("pyarrow", "analysis"),
     "daclip_lab.embeddings.projection.embedding_map(photo[0, :20])": ("umap", "analysis"),
     "daclip_lab.embeddings.probes.predict_labels([], [], [])": ("sklearn", "analysis"),
-    "daclip_lab.ablation.study.seed_interval([1, 2])": ("scipy", "analysis"),
+    "daclip_lab.ablation.power.detectable(daclip_lab.ablation.study.Spread(seeds=1, photos=1), 5, 9, 1)": (
+        "scipy",
+        "analysis",
+    ),
     "lab.sample_photos('train')": ("scikit-image", "analysis"),
     "daclip_lab.widgets.CompareSlider(photo, photo)": ("anywidget", "notebooks"),
 }
@@ -194,7 +197,8 @@ NEEDS = {
 def test_what_needs_an_extra_names_it(without_extras, tmp_path):
     code = f"""
 import daclip_lab as lab
-import daclip_lab.ablation.study, daclip_lab.data.embedding_table, daclip_lab.embeddings.probes
+import daclip_lab.ablation.power, daclip_lab.ablation.study
+import daclip_lab.data.embedding_table, daclip_lab.embeddings.probes
 import daclip_lab.embeddings.projection, daclip_lab.figures.style, daclip_lab.widgets
 
 photo = lab.sample_photos("test")[0]

@@ -15,9 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from daclip_lab.data.photos import Photos
-from daclip_lab.data.seeding import seeded
 from daclip_lab.degradations.registry import CLEAN
-from daclip_lab.errors import InputError
 from daclip_lab.evaluation.protocol import Protocol, degraded_crops
 from daclip_lab.metrics.bootstrap import bootstrap_interval
 from daclip_lab.metrics.image_quality import psnr
@@ -60,43 +58,6 @@ def mask_embeddings(embeddings: Embeddings, keep: Collection[str]) -> Embeddings
     return Embeddings(
         *(e if name in keep else torch.zeros_like(e) for name, e in embeddings._asdict().items())
     )
-
-
-def conditioning_variants(
-    pipe: Pipeline, eval_set: EvalSet, seed: int = 0
-) -> dict[str, Embeddings]:
-    """Seven ways to condition the restorer on an evaluation set, each as embeddings (n, d).
-
-    - "none", "degradation", "content", "both": DA-CLIP's embeddings of the degraded image, zeros for the missing ones.
-    - "oracle": the word of the true degradation, and CLIP's embedding of the clean image.
-    - "wrong word": the image's own content embedding, and the word of another label, drawn at random.
-    - "another content": the image's own degradation embedding, and the content embedding of another photo with the
-      same degradation, drawn at random.
-
-    `seed` decides the random choices. Raises InputError where a degradation has crops of a single photo only.
-    """
-    own, labels = pipe.encode(list(eval_set.degraded)), list(pipe.settings.labels)
-    generator, n = seeded(seed), len(eval_set.degraded)
-    true = torch.tensor([labels.index(name) for name in eval_set.metadata.degradation])
-    wrong = (true + torch.randint(1, len(labels), (n,), generator=generator)) % len(labels)
-    photos = eval_set.metadata.photo.to_numpy()
-    degradations = eval_set.metadata.degradation.to_numpy()
-    others = []
-    for photo, name in zip(photos, degradations, strict=True):
-        candidates = np.flatnonzero((degradations == name) & (photos != photo))
-        if not len(candidates):
-            raise InputError(f"every {name} crop is of the photo {photo}: at least 2 photos needed")
-        others.append(candidates[int(torch.randint(len(candidates), (), generator=generator))])
-    words = pipe.word_embeddings
-    return {
-        "none": mask_embeddings(own, ()),
-        "degradation": mask_embeddings(own, ("degradation",)),
-        "content": mask_embeddings(own, ("content",)),
-        "both": own,
-        "oracle": Embeddings(pipe.encode_clip(list(eval_set.clean)), words[true]),
-        "wrong word": Embeddings(own.content, words[wrong]),
-        "another content": Embeddings(own.content[others], own.degradation),
-    }
 
 
 def conditioning_gains(

@@ -22,7 +22,7 @@ from daclip_lab.ablation.study import Study
 from daclip_lab.errors import InputError
 from daclip_lab.metrics.formatting import markdown_table
 
-PHOTOS = 100
+PHOTOS = 60
 """Test photos of a study that was not run, for its power."""
 
 HEAD = """\
@@ -40,6 +40,8 @@ PROTOCOL = """\
 - A **study** compares variants that differ in one thing. For the rest, all have the same seeds, the same training
   examples in the same order, and the same budget; all are measured on the same test images, none of which is trained
   on. A *gain* is the PSNR of the restored image minus that of the degraded one.
+- The **photos** are those of BSDS500 (`daclip-lab fetch bsds500`): the 165 of its train and val parts that are no
+  ground truth of Rain100H or CBSD68 are trained on, and the first ones of its test part are measured on.
 - A **difference** is formed image by image and seed by seed, and then averaged: what an image or a seed does to
   both variants cancels.
 - An **interval** is over seeds and photos, both of which are samples: it says what other seeds and other photos of

@@ -92,13 +92,16 @@ class StudyResults:
             return picture.convert("RGB")
 
     def publish(self, to: str | Path, crops_of_seed: int = 0) -> "StudyResults":
-        """Copy what is worth committing into a folder, which it replaces: table and description, crops of one seed."""
+        """Copy what is worth committing into a folder, which it replaces.
+
+        These are the table as Parquet, the description, and the crops of one seed.
+        """
         to = check_output_folder(to)
         if to.exists() and not (to / "study.json").is_file() and any(to.iterdir()):
             raise InputError(f"{to} is not empty and holds no study: name another folder")
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
-        for name in ("study.json", "results.parquet", "results.csv"):
+        for name in ("study.json", "results.parquet"):
             shutil.copyfile(self.folder / name, to / name)
         for file in sorted((self.folder / "crops").rglob("*.webp")):
             inside = file.relative_to(self.folder)

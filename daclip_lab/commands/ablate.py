@@ -3,9 +3,11 @@
 import argparse
 import shlex
 import sys
+from pathlib import Path
 
 from daclip_lab.commands import arguments
 from daclip_lab.errors import InputError
+from daclip_lab.files.storage import atomic_write, check_output, check_output_folder, write_text
 
 
 def add_to(commands: arguments.Commands) -> None:
@@ -23,12 +25,18 @@ def add_to(commands: arguments.Commands) -> None:
     imports = "modules to import first, such as one that registers a restorer"
     add("--imports", nargs="+", default=[], metavar="MODULE", help=imports)
     add("--smoke", action="store_true", help="at a size that runs in seconds, to try it out")
+    publish = "afterwards copy what is worth keeping: table, description, crops of one seed"
+    add("--publish", metavar="DIR", help=publish)
+    page = "write a page on all published studies, with a figure of each beside it, and end"
+    add("--page", metavar="FILE", help=page)
 
 
 def ablate(options: argparse.Namespace) -> None:
     """Run a study of what matters: variants, each under several seeds; an interrupted one goes on."""
     if options.list:
         return print(listing())
+    if options.page:
+        return write_page(Path(options.page))
     if options.study is None or options.out is None:
         raise InputError("wanted: ablate STUDY --out DIR; ablate --list names the studies")
 
@@ -71,7 +79,10 @@ def ablate(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         print(f"{options.out} keeps what is done: the same command goes on there", file=sys.stderr)
         raise
-    print(comparisons(StudyResults.read(options.out)))
+    results = StudyResults.read(options.out)
+    print(comparisons(results))
+    if options.publish:
+        results.publish(options.publish)
 
 
 def listing() -> str:
@@ -103,6 +114,22 @@ def comparisons(results) -> str:
         interval = f"{row.difference:+.3g} ({row.low_all:+.3g} to {row.high_all:+.3g})"
         lines.append(f"{row.variant} against {row.against}: {interval}, {row.decided}")
     return "\n".join(lines)
+
+
+def write_page(file: Path) -> None:
+    """Write the page on all published studies, and the figure of each into a folder named like the page."""
+    from daclip_lab.ablation.page import page
+    from daclip_lab.ablation.power import published
+    from daclip_lab.figures.primitives import figure_png
+    from daclip_lab.figures.studies import study_figure
+
+    file = check_output(file, {".md"})
+    folder = check_output_folder(file.with_suffix(""))
+    folder.mkdir(exist_ok=True)
+    for results in published():
+        with atomic_write(folder / f"{results.info['name']}.png") as part:
+            part.write_bytes(figure_png(study_figure(results)))
+    write_text(file, page(folder.name))
 
 
 def command_line(options: argparse.Namespace) -> str:

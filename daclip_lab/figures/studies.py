@@ -76,7 +76,9 @@ def study_figure(results: Results, metric: str | None = None) -> "Figure":
             under = area(figure, second, below, wide, ROW * len(pairs))
             under.set_title("other comparisons", fontsize=10)
             _differences(under, pairs, others.set_axis(pairs), unit)
-            under.set_xlim(beside.get_xlim())
+            limits = [axes.get_xlim() for axes in (beside, under)]
+            for axes in (beside, under):
+                axes.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
         last = figure.axes[-1]
         sides = "← worse        better →" if better(1, metric) else "← better        worse →"
         last.set_xlabel(sides, fontsize=9, color=MUTED)

@@ -1,21 +1,21 @@
 # %% [markdown]
-# # 09 · Ablations
+# # 09 · What matters? Ablations with seeds and intervals
 #
-# **What is each of DA-CLIP's two embeddings worth to a restorer? Leave it out and see; but decide first whether to leave
-# it out of a network that was trained with it, or out of its training, and how much luck there is in the answer.**
+# **Take a part away, and measure what is lost. The answer is worth as much as the care behind it: pairs, seeds,
+# intervals, and a look beforehand at what the study is able to see.**
 #
 # *You will learn*
-# - the difference between *not told* and *trained without*, and why they need not agree;
-# - what the shipped restorer gains from being told what is wrong, what is shown, both, the truth, or something false;
-# - how to train variants so that they differ in one thing only;
-# - why pairs, why seeds, why two kinds of interval; what three seeds can decide and what they cannot;
-# - how to choose the number of seeds, and why the best one must not be shown.
+# - what conditioning is worth to a restorer, and whether it has to be DA-CLIP's;
+# - why *not conditioned* and *trained without* are two questions;
+# - why studies compare pairs, repeat seeds, and correct for the number of comparisons;
+# - how the degradation embedding should enter a network, which parts of the controller matter, what guidance does;
+# - how to add a variant of your own in five lines, and how to run a study elsewhere and larger.
 #
-# *You need* the tour (`00_tour`), a rough idea of what a restorer is told (`07_train_restorer`), means and standard
+# *You need* the tour (`00_tour`), a rough idea of how a restorer is conditioned (`07_train_restorer`), means and standard
 # deviations. Nothing is downloaded.
 #
-# *Time*: five to six minutes to run on two CPU cores, nearly all of it for the fifteen small trainings of part 5; half an
-# hour to read.
+# *Time*: two to three minutes to run on two CPU cores, most of it for your own variant in part 7; forty minutes to read.
+# The studies themselves ran for an hour: their results come with the package, `daclip-lab ablate` makes them anew.
 
 # %%
 import time
@@ -29,392 +29,284 @@ if find_spec("daclip_lab") is None:
     get_ipython().run_line_magic("pip", "install --quiet ..")
 
 # %%
+import os
 import platform
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
+from IPython.display import Markdown
+from scipy import stats  # noqa: F401  (for exercise 09.3)
 
 import daclip_lab as lab
-from daclip_lab.ablation.conditioning import (
-    build_eval_set,
-    conditioning_gains,
-    conditioning_variants,
-    paired_differences,
-)
-from daclip_lab.ablation.study import VARIANTS, AblationPlan, ablate, differences_to, seed_interval
-from daclip_lab.course import check, figures, settings
+from daclip_lab.ablation.findings import findings
+from daclip_lab.ablation.power import power_sentence
+from daclip_lab.ablation.statistics import compare, seed_means
+from daclip_lab.course import check
+from daclip_lab.figures import headline as headline_figures
+from daclip_lab.figures import studies as study_figures
 
 scale = lab.presets.current()
-pipe = lab.load("lab")
+out = Path(os.environ.get("DACLIP_LAB_OUT", "../runs/tour")) / "own_study"
 print(f"scale {scale.name}")
 print(f"daclip_lab {lab.__version__}, Python {platform.python_version()}")
 print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 
 # %% [markdown]
-# ## 1 · Two questions that sound alike
+# ## 1 · Does conditioning help, and whose?
 #
-# An *ablation* takes a part away and measures what is lost. The restorer is told two things: the **degradation embedding**
-# (what is wrong) and the **content embedding** (what is shown). "What is the degradation embedding worth?" can mean:
+# The shipped restorer restores the same degraded crops again and again, in one step and from the same noise. Only its
+# conditioning differs: **nothing** (zeros), **plain CLIP**'s embedding of the degraded crop or the word it finds nearest,
+# **DA-CLIP**'s word or embeddings, the **truth**, and something **false**. In its training it met most of these: both
+# embeddings, one of them, a word, nothing; CLIP's own embedding of a degraded crop is strange to it.
 #
-# | | A · at inference | B · in training |
+# **Predict**: is a wrong word worse than no word? And how much does the name alone give, without any embedding?
+
+# %%
+headline = lab.StudyResults.published("headline")
+headline_figures.conditioning_bars(headline)
+
+# %%
+headline_figures.restored_each_way(
+    headline, caption="One dark crop. The network is the same each time, and so is the noise."
+)
+
+
+# %%
+def what_was_found(results):
+    """The three sentences of a study: what was found, how sure it is, what it does not show."""
+    found = findings(results)
+    return Markdown(
+        f"**Found.** {found.found}\n\n**How sure.** {found.sure}\n\n**Not shown.** {found.not_said}"
+    )
+
+
+what_was_found(headline)
+
+# %% [markdown]
+# <details><summary>The answers</summary>
+#
+# Look at "wrong word" beside "nothing": the network trusts its word, and a wrong one misleads it. "DA-CLIP's word" beside
+# "DA-CLIP's embeddings" shows how little an embedding adds to the right name, and "CLIP's word" beside "DA-CLIP's word"
+# what it costs to get the name from a network that degradations fool.
+#
+# </details>
+#
+# ## 2 · Not conditioned, or trained without
+#
+# "What is an embedding worth?" can mean two things:
+#
+# | | A · at inference (part 1) | B · in training (here) |
 # | --- | --- | --- |
-# | what is done | one trained network; the embedding is replaced when it restores | a network for each variant, trained anew |
+# | what is done | one trained network; its conditioning is replaced | a network for each variant, trained anew |
 # | the question | how much does *this* network rely on it? | how well can a network do without it? |
-# | cost | a few seconds | a training for each variant and seed |
+# | cost | seconds | a training for each variant and seed |
 # | what disturbs the answer | an input that it hardly met in training | luck: initial weights, batches, noise |
 #
-# They need not agree. Somebody who always had a map is lost without it; somebody who never had one has learned to look
-# at the street signs. A network that is *trained without* the embedding can learn to see the damage by itself, since
-# it has the degraded image before its eyes. Taking the embedding from a network that was trained with it shows how much
-# it leans on it, which is often more than what the embedding is worth.
+# They need not agree. Somebody who always had a map is lost without it; somebody who never had one has learned to read
+# the street signs. A network that is *trained without* the embedding can learn to see the degradation by itself.
 #
-# The paper's figures of this kind are curves of training (B). Here are both.
+# So here small restorers (a NAFNet of five blocks) are trained from scratch, each variant under five seeds. The variants of
+# one seed start from the same weights and see the same crops in the same order; they have equally many parameters and
+# steps.
 #
-# ## 2 · A: one restorer, told seven things
-#
-# Crops of the eight bundled photos, in all ten ways; the weights that come with the package have seen none of them. The
-# shipped restorer undoes each crop again and again, in one step and from the same noise, and is told:
-#
-# - **none**: zeros for both embeddings;
-# - **degradation** or **content**: one embedding of DA-CLIP, zeros for the other;
-# - **both**: as always;
-# - **oracle**: what a perfect DA-CLIP would say, the right word and CLIP's embedding of the *clean* crop;
-# - **wrong word**: the word for another degradation, drawn at random, and its own content;
-# - **another content**: the content embedding of another photo with the same damage, and its own degradation embedding.
-#
-# How familiar are these to the network? In its training, *both* embeddings were left out together, for one example in
-# ten, and for one in twenty both came from another photo. So "none" is a case that it has practised, and "both" is the
-# usual one. **One alone it has never met**, nor a stranger's content beside its own degradation; a wrong word seldom (the
-# card of the weights tells how the training went). A loss there can mean that something is missing, or merely
-# that it looks odd.
-#
-# **Predict**: which costs more, a wrong word or no word at all? And does it matter *whose* content it is told?
+# **Predict**: will the word of plain CLIP help at all?
 
 # %%
-photos = lab.sample_photos("test")
-crops = max(1, settings.examples(scale) // 20)
-asked = build_eval_set(
-    photos, lab.Protocol(crop=pipe.settings.clip.image_size, crops=crops, seed=9)
-)
-print(f"{len(asked.degraded)} degraded crops of {len(photos)} photos")
+trained = lab.StudyResults.published("conditioning")
+study_figures.study_figure(trained)
 
-ways = conditioning_variants(pipe, asked)
-gains, restored = conditioning_gains(pipe, asked, ways, steps=1)
-to_nothing = paired_differences(gains, "none", asked.metadata)
-figures.ablation.differences(
-    to_nothing,
-    "none",
-    caption=f"The shipped restorer: how much better it restores the same crops than when it is told nothing, which gains "
-    f"{gains['none'].mean():.2f} dB over the degraded ones. Lines: 95 % intervals over {len(photos)} photos.",
-)
+# %%
+what_was_found(trained)
 
 # %% [markdown]
-# Read it from the dotted line. Right of it, being told helps. A wrong word or another photo's content should fall to
-# the left of "both": how far says how much the network *listens* to that embedding. For the first prediction, compare
-# "wrong word" with "content": both get the photo's own content, the one with a wrong word, the other with none. For
-# the second, if "another content" lies where "both" lies, the restorer hardly cares what is shown. If it lies where
-# "degradation" lies, it cares, but a stranger's content is no better than none. Left of that, it misleads.
-#
-# Two cautions about the oracle. Its embeddings are right, but in the end this network learned to listen to DA-CLIP with
-# all of its habits, and DA-CLIP can say more than a word does: how strong the damage is, for one. And it is an unfair
-# competitor: the embedding of the *clean* crop tells things that nobody can know for sure from the degraded one, such
-# as how bright a dark scene had been. So it need not win, and where it does, a part of the gain cannot be had. Whether
-# the truth helps a network that *learned* with it is a question for parts 5 to 7.
-#
-# The same for each degradation. Look where the two embeddings help differently, and which intervals reach across the
-# line: here they rest on few crops. The table after it has all seven again, also against "both".
+# By degradation: which of them does a short training not see by itself?
 
 # %%
-figures.ablation.differences_by_degradation(
-    to_nothing,
-    ["degradation", "content", "both", "oracle"],
-    "none",
-    caption=f"{len(asked.metadata) // len(lab.DEGRADATIONS)} crops of each degradation. Right of the dotted line: better than when told "
-    "nothing. Lines: 95 % intervals over photos.",
-)
-
-# %%
-to_both = paired_differences(gains, "both", asked.metadata).query("degradation == 'overall'")
-pd.DataFrame(
-    {
-        "gain (dB)": gains.mean(),
-        **{
-            f"less that of {name} (dB)": (
-                table.query("degradation == 'overall'")
-                .set_index("conditioning")
-                .apply(lambda line: f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]", axis=1)
-            )
-            for name, table in (("none", to_nothing), ("both", to_both))
-        },
-    },
-    index=pd.Index(gains.columns, name="told"),
-).fillna("").round(2)  # fmt: skip
+metric = trained.info["metric"]
+shown = ["nothing", "CLIP's embedding", "DA-CLIP's word", "DA-CLIP's embeddings", "true word"]
+some = trained.table[trained.table.variant.isin(shown)]
+study_figures.heat_map(some, "variant", "degradation", metric)
 
 # %% [markdown]
-# ## 3 · Look for yourself
+# ## 3 · Why pairs, why seeds, why a correction
 #
-# Choose two ways to tell and a degradation, and drag. The sentence below says what the right one gains over the left
-# one, on this crop and on all crops of that degradation. The figure after it has all seven on the rainy crop.
+# **Pairs.** Some crops are easy and some are hopeless. Every crop is restored under *both* conditions, so that one can
+# subtract crop by crop, and what crops have in common with themselves drops out:
 
 # %%
-shown = {
-    name: int(np.flatnonzero((asked.metadata.degradation == name) & (asked.metadata.photo == "spices"))[0])
-    for name in lab.DEGRADATIONS
-}  # fmt: skip
-
-
-def difference_of(left, right, degradation):
-    """What telling the right one gains over the left one, in words."""
-    inside = (asked.metadata.degradation == degradation).to_numpy()
-    values = (gains[right] - gains[left]).to_numpy()
-    mean, low, high = lab.bootstrap_interval(
-        values[inside], asked.metadata.photo.to_numpy()[inside]
-    )
-    return (
-        f"{right} less {left}: {values[shown[degradation]]:+.2f} dB on this crop; "
-        f"on all {inside.sum()} {degradation} crops {mean:+.2f} dB, 95 % interval [{low:+.2f}, {high:+.2f}]"
-    )
-
-
-def two_ways(left="none", right="both", degradation="rainy"):
-    """The same crop restored in two ways, and the clean crop."""
-    case = shown[degradation]
-    return restored[left][case], restored[right][case], asked.clean[case]
-
-
-lab.compared(
-    two_ways,
-    labels=lambda left, right, degradation: (left, right, "clean"),
-    describe=difference_of,
-    left=list(ways),
-    right=list(ways),
-    degradation=list(lab.DEGRADATIONS),
+ours, none = (
+    some[(some.variant == name) & (some.metric == metric)].set_index(["seed", "image"])
+    for name in ("DA-CLIP's embeddings", "nothing")
 )
-
-# %%
-case = shown["rainy"]
-figures.images.strip(
-    [asked.degraded[case], *(restored[way][case] for way in ways), asked.clean[case]],
-    ["degraded\n", *(f"{way}\n{gains[way][case]:+.1f} dB" for way in ways), "clean\n"],
-    zoom=2,
-    caption="One rainy crop, restored seven times by the same network from the same noise. Only what it is told differs. "
-    "Numbers: gain over the degraded crop. Look where streaks stay, and where colours suffer.",
-)
+difference = (ours.value - none.value).dropna()
+for name, values in (
+    ("DA-CLIP's embeddings alone", ours.value),
+    ("nothing alone", none.value),
+    ("paired difference", difference),
+):
+    by_photo = values.groupby(ours.photo.reindex(values.index).to_numpy()).mean()
+    print(f"{name:>27}: {values.mean():5.2f} dB, from photo to photo ±{by_photo.std():.2f} dB")
 
 # %% [markdown]
-# ## 4 · Why pairs
-#
-# Some crops are easy and some are hopeless: gains differ by many decibels from crop to crop, and that is nothing that the
-# telling has done. Each crop is restored under *both* conditions, so one can subtract crop by crop, and the hard and the
-# easy ones drop out. Here are the two sides, each by itself, and then their difference, crop by crop:
+# **Seeds.** Another seed means other initial weights, other crops and other noise. Each row is a seed:
 
 # %%
-crop_photos = asked.metadata.photo.to_numpy()
-alone = {
-    name: lab.bootstrap_interval(gains[name].to_numpy(), crop_photos) for name in ("none", "both")
-}
-paired = lab.bootstrap_interval((gains["both"] - gains["none"]).to_numpy(), crop_photos)
-for name, (mean, low, high) in alone.items():
-    print(f"{name:>16}: {mean:5.2f} dB [{low:5.2f}, {high:5.2f}], {high - low:.2f} dB wide")
-print(
-    f"{'paired difference':>16}: {paired[0]:.2f} dB [{paired[1]:.2f}, {paired[2]:.2f}], "
-    f"{paired[2] - paired[1]:.2f} dB wide"
-)
+runs = seed_means(trained.table, metric).loc[shown].T
+runs.round(2)
 
 # %% [markdown]
-# Two intervals that overlap say little about the difference; look at the interval *of the difference*. Had the two
-# sides been asked about different photos, it would be about $\sqrt{a^2 + b^2}$ wide, with $a$ and $b$ the widths of the
-# first two lines. Pairs help as far as the two sides go up and down together. They cost nothing but the care to use the
-# same crops and the same noise.
+# If the columns go up and down together, the luck of a seed is shared, and drops out of differences too.
 #
-# The intervals come from a *bootstrap*: eight photos are drawn from the eight, with replacement, and the mean is taken,
-# again and again. Why photos and not crops? Crops of one photo are alike (notebook `02`). Eight photos are eight
-# observations.
+# **Two kinds of "what if".** What if everything were trained again (seeds)? What if other photos were asked (photos)? An
+# interval here covers both: it is computed from the spread between seeds *and* between photos, and widened as five seeds
+# are few (Student's t).
 #
-# ## 5 · B: trained without it
-#
-# Now fifteen trainings: five variants and three seeds. A lab restorer takes hours, so these are much smaller (narrow, five
-# blocks) and short, and they practise only what they are asked in the end: one step, from $t = T$ to the clean image.
-# They learn on crops of six other photos and drawn scenes. The exam asks about the eight bundled photos of part 2.
-#
-# Everything but the telling is held fast. The variants of one seed
-# - start from the same initial weights;
-# - see the **same batches in the same order**, with the same noise: which crop is drawn, and how it is degraded, is luck
-#   that all five share, and that drops out of their differences;
-# - have the same number of parameters; where an embedding is left out, its two layers get zeros and say nothing;
-# - train for the same number of steps under the same learning rate. (A fairer race would tune the rate for each.)
-#
-# The training loop needs no option for this. It asks a DA-CLIP for two embeddings; it gets a stand-in that puts zeros in
-# the place of what is left out (`ablation.study.MaskedDaCLIP`, which you will write in exercise 09.2). The oracle is an option of
-# the loop: the word for what was done, and CLIP's embedding of the clean crop. No example is left untold, so that every
-# network gets in the exam just what it got in training.
-#
-# **Predict**: the order of the five. And will three seeds be enough to see it?
+# **A correction.** Of twenty intervals with 95 % confidence one is wrong, and whoever makes ten comparisons and reports the
+# best one has probably found luck. The intervals of the figures hold *for all comparisons of a study at once*. Here both:
 
 # %%
-steps = max(8, scale.restorer.steps // 32)
-plan = AblationPlan(
-    network={"kind": "nafnet", "width": 16, "encoder": (1, 1), "middle": 1, "decoder": (1, 1),
-             "conditioning_dim": 64},
-    recipe=replace(
-        scale.restorer,
-        steps=steps,
-        batch_size=min(8, scale.restorer.batch_size),
-        learning_rate=3e-3,
-        warmup=steps // 16,
-        t_max_prob=1.0,
-        conditioning_dropout=0.0,
-        wrong_conditioning=0.0,
-    ),
-    source=lab.Synthetic(photos=lab.sample_photos("train"), scene_prob=scale.scene_prob, clean_prob=0.0, severity=scale.severity),
-    eval_set=build_eval_set(lab.sample_photos("test"), lab.Protocol(crop=scale.restorer.image_size, crops=max(1, crops // 2), seed=1)),
-    eval_steps=tuple(round(steps * share) for share in (0.125, 0.25, 0.5, 0.75)),
-)  # fmt: skip
-network = lab.build_restorer(plan.network, pipe.settings.clip.embed_dim)
-parameters = sum(p.numel() for p in network.parameters())
-exam_photos = plan.eval_set.metadata.photo
-print(f"{parameters / 1e6:.2f} million parameters, {steps} steps of {plan.recipe.batch_size} crops")
-print(f"exam: {len(exam_photos)} degraded crops of {exam_photos.nunique()} photos")
-
-before = time.perf_counter()
-# Give it a file `out`, and finished runs are kept there and not done again.
-result = ablate(pipe, plan, seeds=(0, 1, 2))
-seconds = time.perf_counter() - before
+table = compare(trained.table, trained.info, metric)
+columns = ["variant", "against", "difference", "low", "high", "low_all", "high_all", "decided"]
+table[columns].round(2)
 
 # %% [markdown]
-# ## 6 · Learning curves
-#
-# This is the picture that the paper shows, with one curve for each variant. Here a curve is the mean of three seeds and
-# its band goes from the worst to the best of them. Look which curves part early, whether bands still overlap at the
-# end, and whether the order is the one that you predicted.
+# **Power.** How small a difference could such a study see at all? That is a question for *before* the run; the spreads come
+# from a pilot:
 
 # %%
-figures.ablation.curves_with_bands(
-    result.curves,
-    caption="Gain on photos that are not trained on. Bands: from the worst to the best of three seeds. Where bands overlap, "
-    "another seed might have swapped the curves. The last point is the running average of the weights, the others are not.",
-)
+conditioning = lab.study("conditioning")
+photos = trained.table.photo.nunique()
+for seeds in (3, 5, 10):
+    print(power_sentence(conditioning, seeds, photos))
 
 # %% [markdown]
-# A band hides something, though: whether the seeds go up and down *together*. Seed 2 may have drawn dull batches, and then
-# all five variants suffer. So look at each seed by itself.
+# "Not decided" is therefore a result: if there is a difference, it is probably smaller than that. And never show the best
+# seed: exercise 09.1 is about the gain that it makes out of nothing.
 #
-# ## 7 · What three seeds can decide
+# ## 4 · How should the degradation enter?
 #
-# Left: every run, the five of one seed joined by a line. Lines that run side by side mean that the variants differ by
-# the same amount under every seed: pairs pay. (Without pairs, differences would scatter about √2 times as much as runs
-# do; the last table has both spreads.) Right: the differences to "none", with two intervals that answer two questions.
+# The paper adds a learned *prompt*, weighted by the embedding, to the time embedding. The lab scales and shifts the
+# features of every block. One can also let pixels attend to a few tokens, or concatenate the embedding to the input.
 #
-# - **Over seeds** (thin): what if everything were trained again, with other weights and batches? Student's t for three
-#   differences, so mean ± 4.30 · s / √3, about two and a half times their spread s.
-# - **Over photos** (thick): what if *these* networks were asked about other photos? The bootstrap of part 4, for the
-#   mean of the seeds. From eight photos it comes out too narrow, if anything: eight draws hardly show how far photos can
-#   differ.
-#
-# Neither contains the other. A difference that others should find again, with their own seeds and their own photos, has
-# to stand clear of zero in both. The table after the figure has the same in numbers; `spread` is the standard deviation
-# of a variant's three runs.
+# **Predict**: does it matter?
 
 # %%
-factors = {n: stats.t.ppf(0.975, n - 1) for n in (2, 3, 5, 10, 30)}
-print("t for 2, 3, 5, 10, 30 seeds:", ", ".join(f"{t:.2f}" for t in factors.values()))
-
-table = differences_to(result.gains, exam_photos)
-runs = result.gains.mean().unstack("variant")[list(VARIANTS)]
-figures.ablation.seeds_and_photos(
-    runs,
-    table,
-    "none",
-    caption="Left: mean gain of each run; a line joins the runs of one seed. Right: differences to the runs that were told "
-    "nothing, with 95 % intervals. Small dots: one per seed; a dot left of zero is a seed that says the opposite.",
-)
+injection = lab.StudyResults.published("injection")
+study_figures.study_figure(injection)
 
 # %%
-table.astype(float).round(2)
-
-
-# %%
-def verdict(line):
-    """What the two intervals of a difference say."""
-    clear = {
-        "seeds": line.seed_low > 0 or line.seed_high < 0,
-        "photos": line.photo_low > 0 or line.photo_high < 0,
-    }
-    if all(clear.values()):
-        return f"{'better' if line.difference > 0 else 'worse'} than none"
-    if not any(clear.values()):
-        return "not decided"
-    (which,) = (name for name, value in clear.items() if not value)
-    return f"not decided: other {which} could turn it"
-
-
-rest = table.drop("none")
-verdicts = rest.apply(verdict, axis=1).rename("by three seeds and eight photos")
-heard_or_known = seed_interval(runs["oracle"] - runs["both"])
-print(
-    "trained with the truth instead of DA-CLIP's embeddings: oracle less both {:+.2f} dB, "
-    "95 % interval over seeds [{:+.2f}, {:+.2f}]".format(*heard_or_known)
-)
-verdicts.to_frame()
+what_was_found(injection)
 
 # %% [markdown]
-# How to read such a table without fooling oneself:
+# ## 5 · Which parts of the controller matter?
 #
-# - **"Not decided" is a result.** It says that the difference, if there is one, is small beside the luck, and how small: it
-#   lies within the interval. It does not say that there is none. Where the differences drown, this notebook shows that
-#   they drown at this size, and nothing about larger networks.
-# - **Three seeds are the least that says anything.** With two degrees of freedom one does not even know the spread well.
-#   Three seeds find a difference of more than about 2.5 times the spread of the differences. Exercise 09.4 turns that into a plan.
-# - **Four comparisons, four chances to be wrong.** One 95 % interval in twenty misses. Among the four rows and the ten
-#   degradations there is soon one that looks special. Decide beforehand which one counts.
-# - **Never pick the best seed**, neither for a table nor for a picture: the best of three is lucky by construction, and the
-#   more seeds one tries, the luckier. Exercise 09.1 says by how much.
-# - **Small and short.** These networks saw a fraction of what the shipped one saw. Early in training, being told is a
-#   short cut; with time a network may find out by itself. Whether the curves of part 6 come together is worth a look.
+# Eight controllers on the shipped CLIP, each with one part changed, trained for a short while: so this is about the first
+# minutes of a training. The last two start with a front end of random weights, since no CLIP with a linear patch embedding
+# comes with the package: compare them with each other.
 #
-# ## 8 · Not told against trained without
-#
-# Both ablations, degradation by degradation: what "both" gains over nothing at all, once for the shipped network that
-# is not told, once for the small ones that never were. The networks are of different sizes, so compare the pattern, not
-# the decibels.
-#
-# **Predict**: where will a network that was never told have learned to see the damage by itself?
+# **Predict**: which change costs most?
 
 # %%
-small = result.gains.T.groupby("variant").mean().T  # the mean over seeds, for each crop
-trained = paired_differences(small, "none", plan.eval_set.metadata).query("conditioning == 'both'")
-not_told = to_nothing.query("conditioning == 'both'")
-both_ways = pd.DataFrame(
-    {
-        title: rows.set_index("degradation").apply(
-            lambda line: f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]", axis=1
-        )
-        for title, rows in (
-            ("A: shipped, both less nothing (dB)", not_told),
-            ("B: small, trained with both less without (dB)", trained),
-        )
-    }
-)
-without = small["none"].groupby(plan.eval_set.metadata.degradation).mean()
-without["overall"] = small["none"].mean()
-both_ways["B: gain of those without (dB)"] = without.map("{:+.2f}".format)
-both_ways.loc[[*lab.DEGRADATIONS, "overall"]]
+controller = lab.StudyResults.published("controller")
+study_figures.study_figure(controller)
+
+# %%
+what_was_found(controller)
 
 # %% [markdown]
-# Intervals of single degradations rest on very few crops in B, one of each photo. They are there so that nobody takes the means
-# for more than they are.
+# The name is not all that a controller is for. What each variant does to the *content* embedding (how much nearer it comes
+# to CLIP's embedding of the clean crop than plain CLIP does):
+
+# %%
+content = compare(controller.table, controller.info, "cosine gain")
+content[["variant", "against", "difference", "low_all", "high_all", "decided"]].round(3)
+
+# %% [markdown]
+# ## 6 · Steps, samplers, guidance
 #
-# If a degradation shows a large A and a small B, look at the last column. Where those without gain well, they have
-# learned to see the damage by themselves: the shipped network leans on the embedding, but could have done without.
-# Where they gain next to nothing, such small networks cannot undo this damage, told or not, and B does not answer. If A
-# and B are large, the embedding carries something that the restorer does not see by itself in so short a training: a
-# controller that was trained on far more images knows more about damage than the small networks do.
+# No training at all: the shipped restorer with more steps, with other samplers, and with guidance, which goes beyond the
+# conditioned prediction by a weight w: $\hat x_0(\varnothing) + w\,(\hat x_0(e) - \hat x_0(\varnothing))$. Right is
+# nearer to the clean image pixel by pixel, down is nearer in its textures.
+
+# %%
+sampler = lab.StudyResults.published("sampler")
+headline_figures.perception_distortion(sampler)
+
+# %%
+what_was_found(sampler)
+
+# %% [markdown]
+# Guidance can also be had from the small restorer of part 2 that was trained with conditioning dropout:
+
+# %%
+study_figures.guidance_curve(trained)
+
+# %% [markdown]
+# ## 7 · Look for yourself, then ask your own question
 #
-# ## 9 · Your turn
+# Choose rows and columns, click a cell, and flip between two variants of the same crop (space bar).
+
+# %%
+lab.AblationExplorer(trained)
+
+# %% [markdown]
+# A variant is a name and a change to the trial of a study. Here is one of your own in five lines: does the prompt get
+# better with a vector twice as long? The runs go on in the background while you read; finished ones are kept, and are not
+# done again.
+
+# %%
+study = lab.study("injection")
+small = replace(
+    study.trial, budget=0.2, exam=8, large_exam=0, bank=replace(study.trial.bank, examples=256)
+)
+change = {"network.kind": "nafnet-prompt", "network.conditioning_dim": 128}
+mine = replace(study, trial=small).with_variants(lab.Variant(name="longer prompt", change=change))
+mine = mine if scale.name == "lab" else mine.smoke()
+
+runner = lab.StudyRunner(
+    mine, out, variants=["nothing", "prompt", "longer prompt"], seeds=2, parallel=0
+)
+print(power_sentence(mine, 2, 8))
+
+# %%
+results = runner.wait()
+own = compare(results.table, [("longer prompt", "prompt"), ("prompt", "nothing")], mine.metric)
+own[["variant", "against", "difference", "low_all", "high_all", "decided"]].round(2)
+
+# %% [markdown]
+# Two seeds and a fifth of the budget decide next to nothing, as the sentence above the run said they would. That is what it
+# is for.
+#
+# The same from the shell, with more seeds, on your own photos, on a GPU, and with a restorer of your own that a module
+# registers (`register_restorer`):
+#
+# ```
+# daclip-lab ablate --list
+# daclip-lab ablate injection --out runs/injection --seeds 10 --parallel 2 --train my_photos --test other_photos
+# daclip-lab ablate my_module:STUDY --out runs/mine --device cuda --parallel 8
+# ```
+#
+# `my_module.py` holds a study. For the paper's scale it names the paper's network, recipe and weights (`--weights` the
+# authors' folder), and the engine does not change:
+#
+# ```python
+# from dataclasses import replace
+# import daclip_lab as lab
+#
+# @lab.register_restorer("mine")
+# class MyRestorer(torch.nn.Module): ...  # the members of lab.Restorer
+#
+# paper, conditioning = lab.presets.paper(), lab.study("conditioning")
+# trial = replace(conditioning.trial, network=paper.network, recipe=replace(paper.restorer, image_size=64))
+# STUDY = replace(conditioning, trial=trial).with_variants(
+#     lab.Variant(name="mine", change={"network": {"kind": "mine"}})
+# )
+# ```
+#
+# ## 8 · Your turn
 #
 # **Exercise 09.1: predict.** Your variant is no better than the other one. The runs of both scatter by 0.1 dB from seed to
 # seed (a normal distribution). You report the *best of your three* seeds, and for the other variant the mean over many
@@ -442,8 +334,8 @@ check("09.1", answer)
 # </details>
 
 # %% [markdown]
-# **Exercise 09.2: leave it out.** Write the mask that part 5 rests on. What the network is not to be told becomes zeros.
-# (Why not simply a shorter vector, or ones? Its layers want the same shape, and only zeros say nothing: they have no biases.)
+# **Exercise 09.2: leave it out.** Write the mask behind "CLIP's word", "DA-CLIP's content" and the others of part 2. What the network is not conditioned on becomes zeros.
+# (Why not simply a shorter vector, or ones? Its layers want the same shape, and only zeros add nothing: they have no biases.)
 
 
 # %%
@@ -473,7 +365,7 @@ check("09.2", leave_out)
 # check("09.2", leave_out)
 # ```
 #
-# With both left out, training gives exactly the weights of a training without any DA-CLIP. A test of the library says so.
+# With both left out, a training gives exactly the weights of a training without any DA-CLIP. A test of the library holds it to that.
 #
 # </details>
 
@@ -513,7 +405,7 @@ check("09.3", paired_interval)
 # %% [markdown]
 # **Exercise 09.4: how many seeds?** You expect a difference of d, and paired differences scatter by s from seed to seed. Find the
 # smallest number of seeds at which the interval of 09.3 reaches less than d to each side, so that a difference of d would
-# just stand clear of zero. The last cell of this part then asks your function about the differences of part 7.
+# just stand clear of zero. The cell behind the solution asks your function about the differences of part 2.
 
 
 # %%
@@ -545,54 +437,39 @@ check("09.4", seeds_needed)
 # </details>
 
 # %%
-apart = runs.sub(runs["none"], axis=0).drop(columns="none")
+apart = runs.sub(runs["nothing"], axis=0).drop(columns="nothing")
 needed = {
     name: seeds_needed(max(0.02, abs(values.mean())), values.std(ddof=1))
     for name, values in apart.items()
 }
 if ... not in needed.values():
-    print(
-        "seeds at which a difference like the one obtained (at least 0.02 dB) would stand clear of zero:"
-    )
+    print("seeds at which a difference like the one of part 2 would stand clear of zero:")
     print(", ".join(f"{name}: {count}" for name, count in needed.items()))
 
 # %% [markdown]
+# **Open task.** Add a variant that you believe in to one of the studies, write down beforehand what you expect and how small
+# a difference you could see, run it with five seeds, and say in three sentences what was found, how sure it is, and what it
+# does not show.
+#
 # ## The numbers obtained
 
 # %%
-overall = to_nothing[to_nothing.degradation == "overall"].set_index("conditioning")
-pd.Series(
-    {
-        "A: the shipped restorer told nothing, gain (dB)": f"{gains['none'].mean():.2f}",
-        **{
-            f"A: {name} less nothing (dB)": f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]"
-            for name, line in overall.iterrows()
-        },
-        "B: small networks told nothing, gain (dB)": f"{table.loc['none', 'gain']:.2f}",
-        **{
-            f"B: {name} less none (dB), over seeds": (
-                f"{line.difference:+.2f} [{line.seed_low:+.2f}, {line.seed_high:+.2f}]"
-            )
-            for name, line in rest.iterrows()
-        },
-        "B: spread over seeds of the gain, and of the paired differences (dB)": (
-            f"{table.spread.mean():.2f} and {apart.std().mean():.2f}"
-        ),
-        "seconds for fifteen trainings": f"{seconds:.0f}",
-        "seconds for this notebook": f"{time.perf_counter() - start:.0f}",
-    },
-    name="obtained",
-).to_frame()  # fmt: skip
+decisive = {
+    f"{results.info['name']}: {row.variant} against {row.against} ({results.info['unit']})": (
+        f"{row.difference:+.2f} [{row.low_all:+.2f}, {row.high_all:+.2f}]"
+    )
+    for results in (headline, trained, injection, controller, sampler)
+    for row in compare(results.table, results.info, results.info["metric"]).itertuples()
+}
+seconds = {"seconds for this notebook": f"{time.perf_counter() - start:.0f}"}
+pd.Series(decisive | seconds, name="obtained").to_frame()
 
 # %% [markdown]
 # ## What next
 #
-# - More seeds, longer trainings: change `seeds` and `steps` in part 5, and give `ablate` a file `out`, so that it goes on
-#   where it was interrupted.
+# - [What matters in DA-CLIP](../docs/what_matters.md): all studies on one page, also those that were not run.
 # - `07_train_restorer`: how the two embeddings enter the network that was ablated here.
 # - `04_degradation_space`: what else the degradation embedding knows besides the name.
-# - Other parts to take away: a training without drawn scenes, without mixtures, with another objective. An `AblationPlan` holds all
-#   that runs share; compare two plans under the same seeds.
 #
 # ## References
 #
@@ -602,5 +479,4 @@ pd.Series(
 #   [arXiv 2103.03098](https://arxiv.org/abs/2103.03098). What else varies besides the seed, and why to vary it.
 # - R. Agarwal et al. *Deep Reinforcement Learning at the Edge of the Statistical Precipice.* NeurIPS 2021,
 #   [arXiv 2108.13264](https://arxiv.org/abs/2108.13264). Intervals for a handful of runs.
-# - L. Chen, X. Chu, X. Zhang, J. Sun. *Simple Baselines for Image Restoration.* ECCV 2022,
-#   [arXiv 2204.04676](https://arxiv.org/abs/2204.04676). NAFNet.
+# - J. Ho, T. Salimans. *Classifier-Free Diffusion Guidance.* 2022, [arXiv 2207.12598](https://arxiv.org/abs/2207.12598).

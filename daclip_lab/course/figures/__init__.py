@@ -1,7 +1,6 @@
 """All figures for a notebook under one name: those of this folder, and those of `daclip_lab.figures`."""
 
 from daclip_lab.course.figures import (
-    ablation,
     images,
     predictions,
     samplers,
@@ -23,6 +22,6 @@ from daclip_lab.figures import (
 )
 
 __all__ = [
-    "ablation", "classification", "diffusion", "embeddings", "images", "interpretability", "palette",
+    "classification", "diffusion", "embeddings", "images", "interpretability", "palette",
     "predictions", "restoration", "samplers", "sde", "severity", "spaces", "steering", "style", "training", "zero_shot",
 ]  # fmt: skip
