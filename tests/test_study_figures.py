@@ -8,8 +8,8 @@ from simulated_study import DEGRADATIONS, METRIC, simulated, study_table
 
 from daclip_lab.ablation.statistics import compare, compare_by_degradation, means
 from daclip_lab.errors import InputError
+from daclip_lab.figures.ablation.studies import guidance_curve, heat_map, study_figure
 from daclip_lab.figures.primitives import figure_png
-from daclip_lab.figures.studies import guidance_curve, heat_map, study_figure
 from daclip_lab.figures.style import WIDTH, size_of
 
 TRUTH = {"nothing": 2.6, "CLIP's word": 2.6, "DA-CLIP's word": 4.8, "wrong word": 1.0}

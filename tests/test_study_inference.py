@@ -21,7 +21,7 @@ from daclip_lab.data.photos import Photos, sample_photos
 from daclip_lab.diffusion.samplers import SAMPLERS
 from daclip_lab.diffusion.sde import MeanRevertingSDE
 from daclip_lab.errors import InputError
-from daclip_lab.figures.headline import (
+from daclip_lab.figures.ablation.headline import (
     GUIDANCE,
     SOURCES,
     WAYS,

@@ -12,7 +12,7 @@ import pytest
 
 import daclip_lab
 from daclip_lab.cli import main
-from daclip_lab.commands import train_parts
+from daclip_lab.commands.training import parts as train_parts
 from daclip_lab.commands.training import plan as plans
 from daclip_lab.commands.training import stages
 from daclip_lab.commands.training.plan import SHARES, Speed

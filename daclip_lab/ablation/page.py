@@ -89,8 +89,8 @@ def page(figures: str = "") -> str:
 def compose(results: Sequence[Results], not_run: Sequence[Study] = (), figures: str = "") -> str:
     """The page on some results and on studies that were not run.
 
-    `figures` is the folder of the figures, from the page: one of `figures.studies.study_figure` for each study that was
-    run, named like it, as PNG. Without it no figure is shown.
+    `figures` is the folder of the figures, from the page: one of `figures.ablation.studies.study_figure` for each study
+    that was run, named like it, as PNG. Without it no figure is shown.
     """
     found = [(one, findings(one)) for one in results]
     parts = [HEAD, _overview(found, not_run), *_claims(found), PROTOCOL]

@@ -120,8 +120,8 @@ def write_page(file: Path) -> None:
     """Write the page on all published studies, and the figure of each into a folder named like the page."""
     from daclip_lab.ablation.page import page
     from daclip_lab.ablation.power import published
+    from daclip_lab.figures.ablation.studies import study_figure
     from daclip_lab.figures.primitives import figure_png
-    from daclip_lab.figures.studies import study_figure
 
     file = check_output(file, {".md"})
     folder = check_output_folder(file.with_suffix(""))

@@ -89,7 +89,7 @@ def train(options: argparse.Namespace) -> None:
     """Train CLIP, its words, the controller, the restorer, or all of them, and write the weights."""
     from tqdm.auto import tqdm
 
-    from daclip_lab.commands.train_parts import TRAININGS
+    from daclip_lab.commands.training.parts import TRAININGS
     from daclip_lab.files.storage import check_output_folder
     from daclip_lab.training import presets
 

@@ -114,7 +114,7 @@ class AblationExplorer(StaticCopy, anywidget.AnyWidget):
 
     def figure(self) -> "Figure":
         """The heat map as a matplotlib figure, without the column of all images."""
-        from daclip_lab.figures.studies import heat_map
+        from daclip_lab.figures.ablation.studies import heat_map
 
         return heat_map(self.view.results.table, "variant", self.columns, self.metric, self.against)
 

@@ -42,7 +42,7 @@ from sklearn.metrics import silhouette_score
 import daclip_lab as lab
 from daclip_lab.course import figures, settings
 from daclip_lab.embeddings.projection import embedding_map, trustworthiness
-from daclip_lab.figures.headline import conditioning_bars, restored_each_way
+from daclip_lab.figures.ablation.headline import conditioning_bars, restored_each_way
 
 scale = lab.presets.current()
 out = Path(os.environ.get("DACLIP_LAB_OUT", "../runs/tour"))

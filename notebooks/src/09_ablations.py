@@ -45,8 +45,7 @@ from daclip_lab.ablation.findings import findings
 from daclip_lab.ablation.power import power_sentence
 from daclip_lab.ablation.statistics import compare, seed_means
 from daclip_lab.course import check
-from daclip_lab.figures import headline as headline_figures
-from daclip_lab.figures import studies as study_figures
+from daclip_lab.figures import ablation as figures
 
 scale = lab.presets.current()
 out = Path(os.environ.get("DACLIP_LAB_OUT", "../runs/tour")) / "own_study"
@@ -66,10 +65,10 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 
 # %%
 headline = lab.StudyResults.published("headline")
-headline_figures.conditioning_bars(headline)
+figures.headline.conditioning_bars(headline)
 
 # %%
-headline_figures.restored_each_way(
+figures.headline.restored_each_way(
     headline, caption="One dark crop. The network is the same each time, and so is the noise."
 )
 
@@ -116,7 +115,7 @@ what_was_found(headline)
 
 # %%
 trained = lab.StudyResults.published("conditioning")
-study_figures.study_figure(trained)
+figures.studies.study_figure(trained)
 
 # %%
 what_was_found(trained)
@@ -128,7 +127,7 @@ what_was_found(trained)
 metric = trained.info["metric"]
 shown = ["nothing", "CLIP's embedding", "DA-CLIP's word", "DA-CLIP's embeddings", "true word"]
 some = trained.table[trained.table.variant.isin(shown)]
-study_figures.heat_map(some, "variant", "degradation", metric)
+figures.studies.heat_map(some, "variant", "degradation", metric)
 
 # %% [markdown]
 # ## 3 · Why pairs, why seeds, why a correction
@@ -195,7 +194,7 @@ for seeds in (3, 5, 10):
 
 # %%
 injection = lab.StudyResults.published("injection")
-study_figures.study_figure(injection)
+figures.studies.study_figure(injection)
 
 # %%
 what_was_found(injection)
@@ -211,7 +210,7 @@ what_was_found(injection)
 
 # %%
 controller = lab.StudyResults.published("controller")
-study_figures.study_figure(controller)
+figures.studies.study_figure(controller)
 
 # %%
 what_was_found(controller)
@@ -233,7 +232,7 @@ content[["variant", "against", "difference", "low_all", "high_all", "decided"]].
 
 # %%
 sampler = lab.StudyResults.published("sampler")
-headline_figures.perception_distortion(sampler)
+figures.headline.perception_distortion(sampler)
 
 # %%
 what_was_found(sampler)
@@ -242,7 +241,7 @@ what_was_found(sampler)
 # Guidance can also be had from the small restorer of part 2 that was trained with conditioning dropout:
 
 # %%
-study_figures.guidance_curve(trained)
+figures.studies.guidance_curve(trained)
 
 # %% [markdown]
 # ## 7 · Look for yourself, then ask your own question

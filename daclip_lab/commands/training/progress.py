@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from tqdm.auto import tqdm
 
-    from daclip_lab.commands.train_parts import Training
+    from daclip_lab.commands.training.parts import Training
 
 LOG_STEPS, LOG_SECONDS = 20, 10.0
 """A line is logged every so many steps, and at least every so many seconds."""

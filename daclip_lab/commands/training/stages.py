@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daclip_lab.commands.init_weights import starting_weights
-from daclip_lab.commands.train_parts import TRAININGS, Training
 from daclip_lab.commands.training import plan as plans
+from daclip_lab.commands.training.parts import TRAININGS, Training
 from daclip_lab.commands.training.plan import SHARES, Plan, Speed
 from daclip_lab.commands.training.progress import accelerated, follow
 from daclip_lab.commands.training_data import PARTS, described, source_of, validation_photos
