@@ -90,7 +90,7 @@ NOT_SAID_OF_OTHERS = (
 NOT_SAID = {
     "headline": (
         "It does not say what a restorer would gain that was trained with another condition: this one"
-        " was trained with DA-CLIP's embeddings, so that words and plain CLIP's embeddings are strange"
+        " was trained with DA-CLIP's embeddings and with words, so that plain CLIP's embeddings are strange"
         " to it; nor does it speak of degradations that are not made by our rules."
     ),
     "conditioning": (

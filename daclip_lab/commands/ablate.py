@@ -120,6 +120,7 @@ def write_page(file: Path) -> None:
     """Write the page on all published studies, and the figure of each into a folder named like the page."""
     from daclip_lab.ablation.page import page
     from daclip_lab.ablation.power import published
+    from daclip_lab.figures.ablation.headline import conditioning_bars
     from daclip_lab.figures.ablation.studies import study_figure
     from daclip_lab.figures.primitives import figure_png
 
@@ -127,8 +128,9 @@ def write_page(file: Path) -> None:
     folder = check_output_folder(file.with_suffix(""))
     folder.mkdir(exist_ok=True)
     for results in published():
+        draw = conditioning_bars if results.info["name"] == "headline" else study_figure
         with atomic_write(folder / f"{results.info['name']}.png") as part:
-            part.write_bytes(figure_png(study_figure(results)))
+            part.write_bytes(figure_png(draw(results)))
     write_text(file, page(folder.name))
 
 
