@@ -1,6 +1,7 @@
 """`daclip-lab ablate`: the engine from the shell."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from counting import STUDY
 
+from daclip_lab.ablation.power import published
 from daclip_lab.ablation.results import StudyResults
 from daclip_lab.ablation.studies import NAMES, study
 from daclip_lab.cli import main
@@ -105,3 +107,19 @@ def test_control_c_keeps_what_is_done(arguments, tmp_path):
     assert run.wait(60) == 130
     assert str(tmp_path / "out") in run.stderr.read()
     assert StudyResults.read(tmp_path / "out").variants == [STUDY.variants[0].name]
+
+
+def test_the_page_in_the_docs_is_that_of_the_published_results(tmp_path):
+    docs = Path(__file__).parents[1] / "docs"
+    assert main(["ablate", "--page", str(tmp_path / "what_matters.md")]) == 0
+    assert (tmp_path / "what_matters.md").read_text() == (docs / "what_matters.md").read_text()
+    figures = {file.name for file in (tmp_path / "what_matters").iterdir()}
+    assert figures == {file.name for file in (docs / "what_matters").iterdir()}
+    assert figures == {f"{results.info['name']}.png" for results in published()}
+
+
+def test_what_is_published_is_small_and_names_no_place_of_a_machine():
+    for results in published():
+        size = sum(file.stat().st_size for file in results.folder.rglob("*") if file.is_file())
+        assert size < 1_500_000, results.folder
+        assert not re.search(r"(?<![\w.-])/\w", results.info["command"])

@@ -111,7 +111,7 @@ what_was_found(headline)
 # one seed start from the same weights and see the same crops in the same order; they have equally many parameters and
 # steps.
 #
-# **Predict**: will the word of plain CLIP help at all?
+# **Predict**: will the word of plain CLIP help at all? And who wins, DA-CLIP's embeddings or the true word?
 
 # %%
 trained = lab.StudyResults.published("conditioning")
@@ -121,6 +121,14 @@ figures.studies.study_figure(trained)
 what_was_found(trained)
 
 # %% [markdown]
+# <details><summary>The answers</summary>
+#
+# A word that is often wrong is a word that a network learns to distrust: "CLIP's word" is no better than "nothing". The true
+# word has never been wrong, and after few steps a reliable name is easier to use than an embedding that also holds how
+# strong the degradation is. In part 1, after a long training, it is the embeddings that are a little ahead: A and B do differ.
+#
+# </details>
+#
 # By degradation: which of them does a short training not see by itself?
 
 # %%
@@ -132,22 +140,23 @@ figures.studies.heat_map(some, "variant", "degradation", metric)
 # %% [markdown]
 # ## 3 · Why pairs, why seeds, why a correction
 #
-# **Pairs.** Some crops are easy and some are hopeless. Every crop is restored under *both* conditions, so that one can
-# subtract crop by crop, and what crops have in common with themselves drops out:
+# **Pairs.** Some crops are easy and some are hopeless. Every crop is restored by *both* networks, so that one can subtract
+# crop by crop, and what crops have in common with themselves drops out. Here with the embeddings always given in training,
+# and with every tenth dropped:
 
 # %%
-ours, none = (
-    some[(some.variant == name) & (some.metric == metric)].set_index(["seed", "image"])
-    for name in ("DA-CLIP's embeddings", "nothing")
-)
-difference = (ours.value - none.value).dropna()
-for name, values in (
-    ("DA-CLIP's embeddings alone", ours.value),
-    ("nothing alone", none.value),
-    ("paired difference", difference),
-):
-    by_photo = values.groupby(ours.photo.reindex(values.index).to_numpy()).mean()
-    print(f"{name:>27}: {values.mean():5.2f} dB, from photo to photo ±{by_photo.std():.2f} dB")
+pair = ["DA-CLIP's embeddings", "DA-CLIP's embeddings, dropout 0.1"]
+gains = trained.table[trained.table.metric == metric]
+by_photo = gains.pivot_table("value", "photo", "variant", observed=True)[pair]
+paired = by_photo[pair[1]] - by_photo[pair[0]]
+for way, spread in (("unpaired", by_photo.var().sum() ** 0.5), ("paired", paired.std())):
+    reach = 1.96 * spread / len(paired) ** 0.5
+    low, high = paired.mean() - reach, paired.mean() + reach
+    print(f"{way:>8}: {paired.mean():+.2f} dB [{low:+.2f}, {high:+.2f}], 95 % over photos")
+
+# %% [markdown]
+# Pairs help as far as both networks find the same crops hard. Beside "nothing", which hardly changes a crop after so short a
+# training, they would save little.
 
 # %% [markdown]
 # **Seeds.** Another seed means other initial weights, other crops and other noise. Each row is a seed:
@@ -200,6 +209,14 @@ figures.studies.study_figure(injection)
 what_was_found(injection)
 
 # %% [markdown]
+# <details><summary>The answer</summary>
+#
+# It does, in a short training. A prompt reaches the network through the time embedding, weighted by a softmax that is nearly
+# even at first: its gradient is small, and it begins slowly. The other three act on the features at once. Whether the
+# prompt catches up is a question for a longer training, and the last sentence above keeps that open.
+#
+# </details>
+#
 # ## 5 · Which parts of the controller matter?
 #
 # Eight controllers on the shipped CLIP, each with one part changed, trained for a short while: so this is about the first
@@ -229,6 +246,8 @@ content[["variant", "against", "difference", "low_all", "high_all", "decided"]].
 # No training at all: the shipped restorer with more steps, with other samplers, and with guidance, which goes beyond the
 # conditioned prediction by a weight w: $\hat x_0(\varnothing) + w\,(\hat x_0(e) - \hat x_0(\varnothing))$. Right is
 # nearer to the clean image pixel by pixel, down is nearer in its textures.
+#
+# **Predict**: do twenty steps give a higher PSNR than one?
 
 # %%
 sampler = lab.StudyResults.published("sampler")
@@ -238,6 +257,13 @@ figures.headline.perception_distortion(sampler)
 what_was_found(sampler)
 
 # %% [markdown]
+# <details><summary>The answer</summary>
+#
+# One step predicts the mean of all clean images that fit the degraded one, and no prediction has a higher PSNR than that
+# mean: it is smooth. More steps choose one of those images, and pay for textures in dB.
+#
+# </details>
+#
 # Guidance can also be had from the small restorer of part 2 that was trained with conditioning dropout:
 
 # %%
@@ -333,8 +359,9 @@ check("09.1", answer)
 # </details>
 
 # %% [markdown]
-# **Exercise 09.2: leave it out.** Write the mask behind "CLIP's word", "DA-CLIP's content" and the others of part 2. What the network is not conditioned on becomes zeros.
-# (Why not simply a shorter vector, or ones? Its layers want the same shape, and only zeros add nothing: they have no biases.)
+# **Exercise 09.2: leave it out.** Write the mask behind "CLIP's word", "DA-CLIP's content" and the others of part 2. What
+# the network is not conditioned on becomes zeros. (Why not simply a shorter vector, or ones? Its layers want the same
+# shape, and only zeros add nothing: they have no biases.)
 
 
 # %%
@@ -364,7 +391,7 @@ check("09.2", leave_out)
 # check("09.2", leave_out)
 # ```
 #
-# With both left out, a training gives exactly the weights of a training without any DA-CLIP. A test of the library holds it to that.
+# With both left out, a training gives exactly the weights of a training without any DA-CLIP.
 #
 # </details>
 
@@ -402,9 +429,9 @@ check("09.3", paired_interval)
 # </details>
 
 # %% [markdown]
-# **Exercise 09.4: how many seeds?** You expect a difference of d, and paired differences scatter by s from seed to seed. Find the
-# smallest number of seeds at which the interval of 09.3 reaches less than d to each side, so that a difference of d would
-# just stand clear of zero. The cell behind the solution asks your function about the differences of part 2.
+# **Exercise 09.4: how many seeds?** You expect a difference of d, and paired differences scatter by s from seed to seed.
+# Find the smallest number of seeds at which the interval of 09.3 reaches less than d to each side, so that a difference of
+# d would just stand clear of zero. The cell behind the solution asks your function about the differences of part 2.
 
 
 # %%
