@@ -16,7 +16,8 @@ from daclip_lab.errors import InputError
 from daclip_lab.training import presets
 
 SOURCES = sorted((Path(__file__).parents[1] / "notebooks" / "src").glob("*.py"))
-FOLDED = re.compile(r"<details>.*?```python\n(.*?)```.*?</details>", re.DOTALL)
+# A fold with code in it; one that only explains is left out, up to its own end.
+FOLDED = re.compile(r"<details>(?:(?!</details>).)*?```python\n(.*?)```.*?</details>", re.DOTALL)
 
 
 def predicted(code):

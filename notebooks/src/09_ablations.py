@@ -172,8 +172,8 @@ runs.round(2)
 # interval here covers both: it is computed from the spread between seeds *and* between photos, and widened as five seeds
 # are few (Student's t).
 #
-# **A correction.** Of twenty intervals with 95 % confidence one is wrong, and whoever makes ten comparisons and reports the
-# best one has probably found luck. The intervals of the figures hold *for all comparisons of a study at once*. Here both:
+# **A correction.** Of twenty intervals with 95 % confidence one is wrong, and the best one of ten comparisons has
+# probably been lucky. The intervals of the figures hold *for all comparisons of a study at once*. Here both:
 
 # %%
 table = compare(trained.table, trained.info, metric)
