@@ -87,7 +87,7 @@ what_was_found(headline)
 # %% [markdown]
 # <details><summary>The answers</summary>
 #
-# Look at "wrong word" beside "nothing": the network trusts its word, and a wrong one misleads it. "DA-CLIP's word" beside
+# Look at "wrong word" beside "nothing": the network trusts its word, and a wrong one misleads it. "True word" beside
 # "DA-CLIP's embeddings" shows how little an embedding adds to the right name, and "CLIP's word" beside "DA-CLIP's word"
 # what it costs to get the name from a network that degradations fool.
 #
