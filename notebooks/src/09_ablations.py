@@ -267,7 +267,8 @@ what_was_found(sampler)
 # <details><summary>The answer</summary>
 #
 # One step predicts the mean of all clean images that fit the degraded one, and no prediction has a higher PSNR than that
-# mean: it is smooth. More steps choose one of those images, and pay for textures in dB.
+# mean: it is smooth. More steps choose one of those images and lose dB; whether its textures are nearer is not decided here:
+# every sampler's interval of the distance leaves room for both. (This network was trained for one step most of the time.)
 #
 # </details>
 #
