@@ -55,8 +55,8 @@ print(f"torch {torch.__version__}, matplotlib {matplotlib.__version__}")
 # ## 0 · Is it worth it?
 #
 # The answer before the tour. One restorer restores the same degraded crops (256 px) again and again, conditioned on nothing, on
-# plain CLIP, on DA-CLIP, on the truth, and on something false. Nothing else differs. These are the results that come with
-# the package; notebook `09` takes them apart, and `daclip-lab ablate headline` makes them anew.
+# plain CLIP, on DA-CLIP, on the truth, and on something false. Notebook `09` takes these
+# results apart; `daclip-lab ablate headline` makes them anew.
 
 # %%
 headline = lab.StudyResults.published("headline")
@@ -128,8 +128,6 @@ figures.classification.classification_bars(answers, truths, images)
 # same crops are shown to **CLIP alone**: the frozen network inside DA-CLIP, asked with the same words.
 #
 # **Predict**: CLIP has read captions that mention fog or night now and then. Will it beat the chance level of 1 in 10?
-#
-# (The evaluation also restores every crop; part 5 reads those numbers.)
 
 # %%
 protocol = lab.Protocol(crops=max(1, settings.examples(scale) // len(photos)))
@@ -160,9 +158,9 @@ figures.classification.accuracy_and_gain(table.drop(columns="psnr_gain"))
 # %% [markdown]
 # The dotted line is what guessing gives. The distance between a square and its disk is what the controller adds. Mind
 # the intervals: whole *photos* are drawn again for them, since crops of one photo are alike, and so few photos say little
-# about all others. (The row *clean* of the table counts how often an undamaged crop is called clean.)
+# about all others.
 #
-# Where does it go wrong? Look beside the diagonal, and compare with the two that you picked in part 1.
+# Where does it go wrong? Look beside the diagonal.
 
 # %%
 ten = table.loc[list(lab.DEGRADATIONS)]
@@ -211,8 +209,8 @@ display(pd.DataFrame({"silhouette of the degradations": apart}).round(2))
 pd.DataFrame({"trustworthiness of the map": trusted}).round(2)
 
 # %% [markdown]
-# The two embeddings share the work. The degradation embedding *should* separate the degradations. The content embedding
-# should *not*: it is trained to say what the clean photo shows, whatever happened to it.
+# The degradation embedding *should* separate the degradations. The content embedding should *not*: it is trained to
+# predict what the clean photo shows.
 #
 # ## 5 · Repair
 #
@@ -274,14 +272,12 @@ table[["n", "photos"]].assign(
 figures.classification.accuracy_and_gain(table)
 
 # %% [markdown]
-# Why an interval for the gain, and not only for the two values that it comes from? Each crop is compared with itself, so
-# that differences between photos, which blur both values, mostly cancel. The row *clean* of the table asks the opposite
+# Each crop is compared with itself, so that differences between photos mostly cancel. The row *clean* of the table asks the opposite
 # question: does the network leave an undamaged image alone? A negative gain there is the harm that it does.
 #
 # ## 6 · Drag it yourself
 #
-# The divider moves with mouse, finger or arrow keys. (The same pair, standing still, is the second one of the figure
-# in part 5.)
+# The divider moves with mouse, finger or arrow keys.
 
 # %%
 lab.CompareSlider(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
@@ -291,8 +287,7 @@ lab.CompareSlider(ruined[1], restored[1], labels=(chosen[1][1], "restored"))
 #
 # Where does the knowledge come from? DA-CLIP is a frozen CLIP and a *controller*: a trainable copy of CLIP's image
 # tower, which outputs the degradation embedding and hands a correction to every block of the frozen one. The
-# corrections pass through layers that start at zero. So a fresh DA-CLIP **is** CLIP. That is worth checking before
-# training, since nothing else tells whether the parts were put together rightly:
+# corrections pass through layers that start at zero. So a fresh DA-CLIP **is** CLIP. Before training one can check that:
 
 # %%
 fresh = lab.DaCLIP(copy.deepcopy(pipe.clip))  # a copy: the shipped weights stay as they are
@@ -316,7 +311,7 @@ assert difference < 1e-5
 # an exam on the crops of the test photos.
 #
 # The loss compares each image with the words of its whole batch. *Chance* is its value for embeddings that say nothing,
-# *floor* the lowest that is possible. It may start **above** chance: CLIP is not ignorant but confidently wrong.
+# *floor* the lowest that is possible.
 #
 # **Predict**: the exam's share before the first step is that of CLIP alone. Will half a minute be enough to pass it?
 
