@@ -80,3 +80,13 @@ STUDY = Study(
     metric="gain at 64 px",
     seeds=2,
 )
+
+
+def finish(running):
+    """Run a trial's generator to its end: what it yields, and what it returns."""
+    shares = []
+    while True:
+        try:
+            shares.append(next(running))
+        except StopIteration as end:
+            return shares, end.value

@@ -144,6 +144,8 @@ def test_images_above_clips_size_are_seen_in_views(pipe, photo):
     [
         ("CLIP", {}, "'CLIP'.*DA-CLIP's word"),
         ("true word", {"labels": ["hazy"] * (N - 1) + ["foggy"]}, "'foggy'.*hazy"),
+        ("true word", {"labels": LABELS[1:]}, f"{N - 1}"),
+        ("nothing", {"photos": PHOTOS[1:]}, f"{N - 1}"),
         ("another photo's content", {"photos": ["cup"] * N}, "photo cup"),
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from counting import finish
 from torch.nn import functional as F
 
 from daclip_lab.ablation.networks.controllers import build_controlled
@@ -76,16 +77,6 @@ def tiny(trial):
     small = trial.smoke()
     recipe, bank = replace(small.recipe, image_size=32), replace(small.bank, size=32)
     return replace(small, recipe=recipe, bank=bank)
-
-
-def finish(running):
-    """Run a generator to its end: what it yields, and what it returns."""
-    shares = []
-    while True:
-        try:
-            shares.append(next(running))
-        except StopIteration as end:
-            return shares, end.value
 
 
 # ---- where a training starts ----

@@ -320,3 +320,13 @@ def test_the_frame_of_the_plane_holds_every_mark(plane):
 def test_a_plane_needs_a_distance():
     with pytest.raises(InputError, match="distance"):
         perception_distortion(simulated(TRUTH, photos=3))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sampler": "euler"}, {"conditioning": "a poem"}, {"exam": 0, "large_exam": 0}],
+    ids=str,
+)
+def test_a_trial_that_cannot_be_run_is_refused_before_any_work(wrong):
+    with pytest.raises(InputError, match="|".join(map(str, wrong.values()))):
+        replace(SMALL, **wrong)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from counting import finish
 
 from daclip_lab.ablation.conditioners import conditioned
 from daclip_lab.ablation.studies import study
@@ -35,16 +36,6 @@ def context(weights, tmp_path_factory):
         device=torch.device("cpu"),
         cache=tmp_path_factory.mktemp("cache"),
     )
-
-
-def finish(running):
-    """Run a generator to its end: what it yields, and what it returns."""
-    shares = []
-    while True:
-        try:
-            shares.append(next(running))
-        except StopIteration as end:
-            return shares, end.value
 
 
 # ---- banks ----

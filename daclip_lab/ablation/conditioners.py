@@ -51,11 +51,13 @@ def conditioned(
         photos: the photo that each is of.
         seed: decides wrong words and other photos.
 
-    Raises InputError for an unknown kind, for a label that the pipeline does not know, and where "another photo's
-    content" needs a second photo with the same degradation.
+    Raises InputError for an unknown kind, for unequal numbers of images, labels and photos, for a label that the
+    pipeline does not know, and where "another photo's content" needs a second photo with the same degradation.
     """
     if kind not in KINDS:
         raise InputError(f"conditioning {kind!r} is unknown: use one of {', '.join(KINDS)}")
+    if len(counts := {len(each) for each in (clean, degraded, labels, photos)}) > 1:
+        raise InputError(f"{counts} images, labels and photos: wanted as many of each")
     words, known = pipe.word_embeddings, list(pipe.settings.labels)
     if unknown := set(labels) - set(known):
         raise InputError(f"label {unknown.pop()!r} is none of the weights' own: {', '.join(known)}")

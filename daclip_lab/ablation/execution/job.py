@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from daclip_lab.ablation.execution.code_hash import code_hash
 from daclip_lab.ablation.execution.store import Store
-from daclip_lab.ablation.networks import injection, prediction  # noqa: F401  (registers the networks)
 from daclip_lab.ablation.study import Context, Trial
 from daclip_lab.data.photos import Photos
 from daclip_lab.errors import InputError

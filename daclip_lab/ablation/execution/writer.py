@@ -58,8 +58,8 @@ class ResultsWriter:
             for name, clean, degraded in zip(
                 eight.facts.image, eight.clean, eight.degraded, strict=True
             ):
-                write_crop(crops / "degraded" / f"{name.replace(' ', '-')}.webp", degraded)
-                write_crop(crops / "clean" / f"{name.replace(' ', '-')}.webp", clean)
+                write_crop(crops / "degraded" / f"{name}.webp", degraded)
+                write_crop(crops / "clean" / f"{name}.webp", clean)
         order = {variant.name: k for k, variant in enumerate(self.study.variants)}
         runs = sorted(self._tables, key=lambda run: (order[run[0]], run[1]))
         empty = pd.DataFrame({name: pd.Series(dtype=str) for name in COLUMNS})

@@ -1,11 +1,10 @@
 """Which network: NAFNet or U-Net, at equal parameters and at equal time; and one step or diffusion?"""
 
-from daclip_lab.ablation.networks import prediction  # noqa: F401  (registers the networks)
 from daclip_lab.ablation.study import Study, Variant
 from daclip_lab.ablation.tasks.restorer import NETWORK, RestorerTrial
 
 SLOWDOWN = 3.0
-"""Time of a training step of the U-Net over that of the NAFNet, measured on one core."""
+"""About the time of a training step of the U-Net over that of the NAFNet on a CPU; to be measured where it is run."""
 # 580,000 parameters, as the NAFNet has at width 40. Without content, whose attention needs all pairs of pixels.
 UNET = {
     "kind": "unet-clean",

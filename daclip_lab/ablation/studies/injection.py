@@ -1,6 +1,5 @@
 """How the degradation embedding should enter the network: as the paper's prompt, or otherwise."""
 
-from daclip_lab.ablation.networks import injection  # noqa: F401  (registers the networks)
 from daclip_lab.ablation.study import Study, Variant
 from daclip_lab.ablation.tasks.restorer import RestorerTrial
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from daclip_lab.ablation.networks import prediction  # noqa: F401  (registers the networks)
 from daclip_lab.ablation.study import Study, Variant
 from daclip_lab.ablation.tasks.restorer import RestorerTrial, recipe
 

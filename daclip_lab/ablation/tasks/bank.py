@@ -69,10 +69,6 @@ class Bank:
         """The bank as a source of training examples, each with its row of `embeddings` (n, 2, d), if given."""
         return BankSource(self, embeddings)
 
-    def cached(self, name: str, make: Callable[[], Tensor]) -> Tensor:
-        """A tensor about the examples, such as embeddings, made once and kept beside the bank."""
-        return kept(self.folder, name, make)
-
 
 def kept(folder: Path, name: str, make: Callable[[], Tensor]) -> Tensor:
     """The tensor of that name in a folder, made by the first process that asks for it."""

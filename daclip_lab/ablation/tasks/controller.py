@@ -91,8 +91,7 @@ class ControllerTrial:
         own = Pipeline(context.pipe.settings, daclip=daclip)
         found = Embeddings(*(e.clone() for e in own.encode(list(eight.degraded))))
         restored = restore(restorer, context.pipe.sde, eight, found, 1)
-        names = [name.replace(" ", "-") for name in eight.facts.image]
-        crops = dict(zip(names, restored, strict=True))
+        crops = dict(zip(eight.facts.image, restored, strict=True))
         return Measurements(pd.concat(tables, ignore_index=True), crops)
 
 

@@ -112,7 +112,7 @@ def exam(photos: Photos, size: int, count: int, context: Context) -> Exam:
 def eight_crops() -> Exam:
     """A crop of each of the eight bundled test photos, degraded in one way: what every run restores to be looked at.
 
-    `facts.image` is the name of the crop, "otter snowy".
+    `facts.image` is the name of the crop, "otter-snowy".
     """
     photos = sample_photos("test")
     clean, degraded, facts = [], [], []
@@ -126,6 +126,6 @@ def eight_crops() -> Exam:
         crop = image[:, top : top + EIGHT_SIDE, left : left + EIGHT_SIDE]
         clean.append(crop)
         degraded.append(camera(degrade(crop, name, severity, generator), generator))
-        facts.append({"image": f"{photo} {name}", "photo": photo, "degradation": name,
+        facts.append({"image": f"{photo}-{name}", "photo": photo, "degradation": name,
                       "severity": severity})  # fmt: skip
     return Exam(torch.stack(clean), torch.stack(degraded), pd.DataFrame(facts))

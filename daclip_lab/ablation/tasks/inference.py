@@ -7,10 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from daclip_lab.ablation.conditioners import conditioned
+from daclip_lab.ablation.conditioners import KINDS, conditioned
 from daclip_lab.ablation.study import Context, Measurements
 from daclip_lab.ablation.tasks.exam import Exam, eight_crops, exam
 from daclip_lab.ablation.tasks.restorer import restore
+from daclip_lab.diffusion.samplers import SAMPLERS
+from daclip_lab.errors import InputError
 from daclip_lab.metrics.sliced_wasserstein import sliced_wasserstein
 from daclip_lab.models.daclip import Embeddings
 
@@ -46,6 +48,16 @@ class InferenceTrial:
     distance: bool = False
     """Measure the distance too."""
 
+    def __post_init__(self):
+        for name, value, known in (
+            ("conditioning", self.conditioning, KINDS),
+            ("sampler", self.sampler, SAMPLERS),
+        ):
+            if value not in known:
+                raise InputError(f"{name} {value!r} is unknown: use one of {', '.join(known)}")
+        if not (self.exam or self.large_exam):
+            raise InputError("exam and large_exam are both 0: nothing would be measured")
+
     def smoke(self) -> "InferenceTrial":
         """Two photos."""
         return replace(self, exam=min(2, self.exam), large_exam=min(2, self.large_exam))
@@ -67,10 +79,8 @@ class InferenceTrial:
         eight = eight_crops()
         # Another photo's content is that of the next crop, as each of the eight is degraded in its own way.
         restored = self._restore(eight, seed, context, next_photo=True)
-        names = [name.replace(" ", "-") for name in eight.facts.image]
-        return Measurements(
-            pd.concat(tables, ignore_index=True), dict(zip(names, restored, strict=True))
-        )
+        crops = dict(zip(eight.facts.image, restored, strict=True))
+        return Measurements(pd.concat(tables, ignore_index=True), crops)
 
     def _restore(
         self, images: Exam, seed: int, context: Context, next_photo: bool = False

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from daclip_lab.ablation.conditioners import conditioned
 from daclip_lab.ablation.networks import injection, prediction  # noqa: F401  (registers them)
 from daclip_lab.ablation.study import Context, Measurements
-from daclip_lab.ablation.tasks.bank import Bank, BankSettings, bank
+from daclip_lab.ablation.tasks.bank import Bank, BankSettings, bank, kept
 from daclip_lab.ablation.tasks.exam import Exam, eight_crops, exam
 from daclip_lab.data.seeding import seeded
 from daclip_lab.diffusion.samplers import SAMPLERS, denoiser, sample
@@ -124,10 +124,7 @@ class RestorerTrial:
         restored = restore(
             net, sde, eight, eight.embeddings(self.conditioning, context.pipe), self.steps[0]
         )
-        crops = {
-            name.replace(" ", "-"): image
-            for name, image in zip(eight.facts.image, restored, strict=True)
-        }
+        crops = dict(zip(eight.facts.image, restored, strict=True))
         return Measurements(pd.concat(tables, ignore_index=True), crops)
 
     def _measure(
@@ -160,7 +157,7 @@ class RestorerTrial:
                                 labels=examples.labels, photos=own)  # fmt: skip
             return torch.stack(found, 1)
 
-        return examples.cached(f"{self.conditioning} {context.pipe.fingerprint}", make)
+        return kept(examples.folder, f"{self.conditioning} {context.pipe.fingerprint}", make)
 
 
 @torch.inference_mode()

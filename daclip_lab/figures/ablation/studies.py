@@ -122,8 +122,9 @@ def _caption(compared: pd.DataFrame, metric: str) -> str:
     if compared.empty:
         return "Fewer than two variants have results."
     seeds, photos = compared.seeds.min(), compared.photos.min()
+    dots = f"; pale dots: seeds ({seeds})" if seeds > 1 else ""
     return (
-        f"Left: mean over {photos} photos with its own 95 % interval; pale dots: seeds ({seeds}). Right: differences,"
+        f"Left: mean over {photos} photos with its own 95 % interval{dots}. Right: differences,"
         f" paired by image and seed, so that what photos share cancels; intervals hold for all {len(compared)}"
         " comparisons at once with 95 % confidence, and a difference is decided (bold) where its interval leaves out 0."
     )
