@@ -14,7 +14,7 @@
 # *You need* the tour (`00_tour`), a rough idea of how a restorer is conditioned (`07_train_restorer`), means and standard
 # deviations. Nothing is downloaded.
 #
-# *Time*: two to three minutes to run on two CPU cores, most of it for your own variant in part 7; forty minutes to read.
+# *Time*: about a minute to run on two CPU cores, most of it for your own variant in part 7; forty minutes to read.
 # The studies themselves ran for an hour: their results come with the package, `daclip-lab ablate` makes them anew.
 
 # %%
